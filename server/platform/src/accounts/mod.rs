@@ -1,0 +1,5 @@
+//! Being written.
+
+/// Settings.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {}

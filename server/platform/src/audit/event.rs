@@ -1,0 +1,104 @@
+//! Every event as an enum: the closed list of what can be found in the audit log.
+
+use serde_json::{Value, json};
+
+use crate::{
+    actor::Role,
+    ids::{AgentId, InvitationId, KeyId, TenantId, ToolId, UserId},
+};
+
+/// A change.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A tenant came into being.
+    TenantCreated(TenantId),
+    /// Its name or currency changed.
+    TenantChanged(TenantId),
+    /// Somebody was invited.
+    MemberInvited(InvitationId, Role),
+    /// An invitation was withdrawn.
+    InvitationWithdrawn(InvitationId),
+    /// Somebody accepted.
+    MemberJoined(UserId, Role),
+    /// A member's role changed.
+    MemberRoleChanged(UserId, Role),
+    /// A member was removed or left.
+    MemberRemoved(UserId),
+    /// An agent came into being.
+    AgentCreated(AgentId),
+    /// Its name, description, scopes or limits changed.
+    AgentChanged(AgentId),
+    /// It may not call any more.
+    AgentSuspended(AgentId),
+    /// It may call again.
+    AgentResumed(AgentId),
+    /// A key came into being.
+    KeyCreated(KeyId, AgentId),
+    /// A key stopped working.
+    KeyRevoked(KeyId, AgentId),
+    /// A key got a successor; the old one goes on until it expires.
+    KeyRolled {
+        /// The old key.
+        old: KeyId,
+        /// Its successor.
+        new: KeyId,
+        /// Whose they are.
+        agent: AgentId,
+    },
+    /// A tool version was published; number 1 is a new tool.
+    ToolPublished(ToolId, i32),
+    /// A tool may not be called any more.
+    ToolDisabled(ToolId),
+    /// It may be called again.
+    ToolEnabled(ToolId),
+}
+
+impl Event {
+    /// Name of the event, such as `agent.created`.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::TenantCreated(_) => "tenant.created",
+            Self::TenantChanged(_) => "tenant.changed",
+            Self::MemberInvited(..) => "member.invited",
+            Self::InvitationWithdrawn(_) => "member.invitation_withdrawn",
+            Self::MemberJoined(..) => "member.joined",
+            Self::MemberRoleChanged(..) => "member.role_changed",
+            Self::MemberRemoved(_) => "member.removed",
+            Self::AgentCreated(_) => "agent.created",
+            Self::AgentChanged(_) => "agent.changed",
+            Self::AgentSuspended(_) => "agent.suspended",
+            Self::AgentResumed(_) => "agent.resumed",
+            Self::KeyCreated(..) => "key.created",
+            Self::KeyRevoked(..) => "key.revoked",
+            Self::KeyRolled { .. } => "key.rolled",
+            Self::ToolPublished(..) => "tool.published",
+            Self::ToolDisabled(_) => "tool.disabled",
+            Self::ToolEnabled(_) => "tool.enabled",
+        }
+    }
+
+    /// Id of what it happened to.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::TenantCreated(id) | Self::TenantChanged(id) => id.to_string(),
+            Self::MemberInvited(id, _) | Self::InvitationWithdrawn(id) => id.to_string(),
+            Self::MemberJoined(id, _) | Self::MemberRoleChanged(id, _) | Self::MemberRemoved(id) => id.to_string(),
+            Self::AgentCreated(id) | Self::AgentChanged(id) | Self::AgentSuspended(id) | Self::AgentResumed(id) => id.to_string(),
+            Self::KeyCreated(id, _) | Self::KeyRevoked(id, _) | Self::KeyRolled { old: id, .. } => id.to_string(),
+            Self::ToolPublished(id, _) | Self::ToolDisabled(id) | Self::ToolEnabled(id) => id.to_string(),
+        }
+    }
+
+    /// What else is worth knowing.
+    pub fn details(&self) -> Value {
+        match self {
+            Self::MemberInvited(_, role) | Self::MemberJoined(_, role) | Self::MemberRoleChanged(_, role) => {
+                json!({ "role": role })
+            }
+            Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
+            Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
+            Self::ToolPublished(_, number) => json!({ "version": number }),
+            _ => json!({}),
+        }
+    }
+}

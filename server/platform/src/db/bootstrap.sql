@@ -1,0 +1,29 @@
+-- Roles belong to the cluster, so they are made before the first migration and shared by all databases on it. Safe to run again.
+DO $$
+BEGIN
+    -- Two installations may do this at the same time.
+    PERFORM pg_advisory_xact_lock(7302116);
+    -- Owns everything, is used for migrations only, cannot log in.
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'trunkline_owner') THEN
+        CREATE ROLE trunkline_owner NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+    END IF;
+    -- Adds records for all tenants, cannot log in, can change nothing.
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'trunkline_audit') THEN
+        CREATE ROLE trunkline_audit NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+    END IF;
+    -- What the server runs as. NOINHERIT: it has the audit role's rights only after SET ROLE.
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'trunkline_app') THEN
+        CREATE ROLE trunkline_app LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+    END IF;
+    IF NOT pg_has_role('trunkline_app', 'trunkline_audit', 'MEMBER') THEN
+        GRANT trunkline_audit TO trunkline_app;
+    END IF;
+    IF NOT pg_has_role(current_user, 'trunkline_owner', 'MEMBER') THEN
+        EXECUTE format('GRANT trunkline_owner TO %I', current_user);
+    END IF;
+    IF to_regnamespace('app') IS NULL THEN
+        CREATE SCHEMA app AUTHORIZATION trunkline_owner;
+    END IF;
+    GRANT USAGE ON SCHEMA app TO trunkline_app, trunkline_audit;
+    REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+END $$;

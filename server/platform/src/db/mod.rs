@@ -1,0 +1,102 @@
+//! Postgres: the pool with its guard, transactions that know their tenant, migrations, and the proof of isolation.
+//!
+//! sqlx 0.9.0 can return a connection to the pool inside an open transaction when a future is dropped during `begin`
+//! (transact-rs/sqlx#4393); later statements on it are acknowledged and lost. Two defences: `begin` runs in a task of its own that
+//! nobody can cut, and every connection is rolled back on its way into the pool.
+
+mod bootstrap;
+pub mod catalog_checks;
+mod tx;
+
+use std::time::Duration;
+
+use sqlx::{
+    Connection as _, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::error::{Error, Result};
+
+pub use bootstrap::{MIGRATOR, migrate, pending_migrations};
+pub use tx::{RecordTx, SystemTx, TenantTx};
+
+/// How to reach the database.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Connection URL of the application role.
+    pub url: crate::secret::Plaintext,
+    /// Most connections of one process.
+    pub max_connections: u32,
+    /// Longest wait for a free connection, in milliseconds.
+    pub acquire_timeout_ms: u64,
+    /// Longest run of one statement, in milliseconds.
+    pub statement_timeout_ms: u64,
+}
+
+/// The pool. Gives out transactions only, never bare connections.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: PgPool,
+}
+
+impl Db {
+    /// A pool that connects when it is first used.
+    pub fn connect(settings: &Settings) -> Result<Self> {
+        let statement_timeout = settings.statement_timeout_ms.to_string();
+        let options: PgConnectOptions = settings.url.reveal().parse().map_err(Error::internal)?;
+        let options = options.application_name("trunkline").options([
+            ("statement_timeout", statement_timeout.as_str()),
+            ("idle_in_transaction_session_timeout", "10000"),
+            ("lock_timeout", "3000"),
+            // The guard below rolls back where nothing is open; the server would warn about each.
+            ("client_min_messages", "error"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
+            .test_before_acquire(true)
+            .after_release(|connection, _| Box::pin(roll_back(connection)))
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// Answers if the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        let pool = self.pool.clone();
+        unit(async move {
+            let mut connection = pool.acquire().await?;
+            connection.ping().await
+        })
+        .await
+    }
+
+    /// The pool, for the listener that needs a connection of its own.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Closes all connections after their current use.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// The pool guard: whatever a cut future left open is rolled back before anybody else gets the connection.
+async fn roll_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+    Ok(true)
+}
+
+/// The cancel shield: runs a database unit to its end even if the caller goes away meanwhile.
+pub async fn unit<T, F>(future: F) -> Result<T>
+where
+    F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    T: Send + 'static,
+{
+    #[expect(clippy::disallowed_methods, reason = "this is the shield that other code is asked to use")]
+    let task = tokio::spawn(future);
+    match task.await {
+        Ok(result) => result.map_err(Error::from),
+        Err(join) => Err(Error::internal(join)),
+    }
+}

@@ -1,0 +1,110 @@
+//! Transactions that prove somebody decided about the tenant. Store functions take one; verbs begin and commit it.
+
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+
+use super::{Db, unit};
+use crate::{
+    error::Result,
+    ids::{TenantId, UserId},
+};
+
+type Inner = Transaction<'static, Postgres>;
+
+/// A transaction that sees one tenant's rows and the global tables.
+#[derive(Debug)]
+pub struct TenantTx {
+    inner: Inner,
+    tenant: TenantId,
+}
+
+/// A transaction without a tenant: global tables only, plus a user's own memberships if it was begun for one.
+#[derive(Debug)]
+pub struct SystemTx {
+    inner: Inner,
+}
+
+/// The record writer's transaction: may add calls, audit entries and sums for any tenant, and nothing else.
+#[derive(Debug)]
+pub struct RecordTx {
+    inner: Inner,
+}
+
+impl Db {
+    /// Begins a transaction in that tenant.
+    pub async fn tenant(&self, tenant: TenantId) -> Result<TenantTx> {
+        let begin = format!("BEGIN; SELECT set_config('app.tenant', '{}', true)", tenant.uuid());
+        Ok(TenantTx { inner: self.begin(begin).await?, tenant })
+    }
+
+    /// Begins a transaction without a tenant.
+    pub async fn system(&self) -> Result<SystemTx> {
+        Ok(SystemTx { inner: self.begin("BEGIN".to_owned()).await? })
+    }
+
+    /// Begins a transaction without a tenant that sees this user's memberships.
+    pub async fn user(&self, user: UserId) -> Result<SystemTx> {
+        let begin = format!("BEGIN; SELECT set_config('app.user', '{}', true)", user.uuid());
+        Ok(SystemTx { inner: self.begin(begin).await? })
+    }
+
+    /// Begins a transaction of the record writer.
+    pub(crate) async fn record(&self) -> Result<RecordTx> {
+        Ok(RecordTx { inner: self.begin("BEGIN; SET LOCAL ROLE trunkline_audit".to_owned()).await? })
+    }
+
+    /// One round trip, and never cut: see the module's head. Ids are the only thing spliced in, and they are hexadecimal.
+    async fn begin(&self, statement: String) -> Result<Inner> {
+        let pool = self.pool().clone();
+        unit(async move { pool.begin_with(AssertSqlSafe(statement)).await }).await
+    }
+}
+
+impl TenantTx {
+    /// Whose rows this transaction sees.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// Where statements run.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    /// Makes the changes durable.
+    pub async fn commit(self) -> Result<()> {
+        unit(self.inner.commit()).await
+    }
+}
+
+impl SystemTx {
+    /// Where statements run.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    /// Goes on in a tenant that has been found or made in this transaction.
+    pub async fn enter(mut self, tenant: TenantId) -> Result<TenantTx> {
+        sqlx::query("SELECT set_config('app.tenant', $1, true)")
+            .bind(tenant.uuid().to_string())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(TenantTx { inner: self.inner, tenant })
+    }
+
+    /// Makes the changes durable.
+    pub async fn commit(self) -> Result<()> {
+        unit(self.inner.commit()).await
+    }
+}
+
+impl RecordTx {
+    /// Where statements run.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    /// Makes the records durable.
+    pub(crate) async fn commit(self) -> Result<()> {
+        unit(self.inner.commit()).await
+    }
+}

@@ -1,0 +1,157 @@
+//! Typed ids: a UUIDv7 inside, `agt_` and 26 characters outside, so that two kinds cannot be confused and a log line can be read.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// Crockford's base 32 in lower case: no `i`, `l`, `o`, `u`.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const LENGTH: usize = 26;
+
+/// Why a text is not the id that was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected `{prefix}_` and 26 characters")]
+pub struct InvalidId {
+    prefix: &'static str,
+}
+
+fn encode(id: Uuid) -> String {
+    let mut value = id.as_u128();
+    let mut text = [0u8; LENGTH];
+    for slot in text.iter_mut().rev() {
+        *slot = ALPHABET[(value & 31) as usize];
+        value >>= 5;
+    }
+    text.iter().map(|&b| char::from(b)).collect()
+}
+
+fn decode(text: &str) -> Option<Uuid> {
+    // 26 characters hold 130 bits: the first may only use three.
+    if text.len() != LENGTH || text.as_bytes()[0] > b'7' {
+        return None;
+    }
+    let mut value: u128 = 0;
+    for byte in text.bytes() {
+        let digit = ALPHABET.iter().position(|&b| b == byte)?;
+        value = (value << 5) | digit as u128;
+    }
+    Some(Uuid::from_u128(value))
+}
+
+/// A fresh UUIDv7 for that moment; ids made later sort later (to the millisecond).
+pub(crate) fn uuid_v7(at: DateTime<Utc>) -> Uuid {
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &crate::random::bytes()).into_uuid()
+}
+
+macro_rules! define_ids {
+    ($($(#[$doc:meta])* $name:ident $prefix:literal)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
+        #[sqlx(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A fresh id for that moment.
+            pub fn new(at: DateTime<Utc>) -> Self {
+                Self(uuid_v7(at))
+            }
+
+            /// The nil id, which names nothing.
+            pub const NIL: Self = Self(Uuid::nil());
+
+            /// The id as the database stores it.
+            pub fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!($prefix, "_{}"), encode(self.0))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                text.strip_prefix(concat!($prefix, "_")).and_then(decode).map(Self).ok_or(InvalidId { prefix: $prefix })
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+define_ids! {
+    /// An organisation.
+    TenantId "ten"
+    /// A person.
+    UserId "usr"
+    /// A signed-in browser.
+    SessionId "ses"
+    /// An open invitation.
+    InvitationId "inv"
+    /// An identity that calls tools.
+    AgentId "agt"
+    /// A long-lived secret of an agent.
+    KeyId "key"
+    /// A callable name.
+    ToolId "tool"
+    /// One published definition of a tool.
+    ToolVersionId "ver"
+    /// A sealed upstream secret.
+    CredentialId "crd"
+    /// A limit that departs from the default.
+    LimitId "lim"
+    /// A tool call or a change: its usage record and its audit entry share it.
+    EntryId "ent"
+    /// A piece of background work.
+    JobId "job"
+    /// A running server process.
+    ReplicaId "rep"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_round_trips_and_rejects_other_kinds() {
+        let id = AgentId::new(DateTime::UNIX_EPOCH);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().len(), "agt_".len() + 26);
+        assert!(id.to_string().parse::<KeyId>().is_err());
+        assert!("agt_zzzzzzzzzzzzzzzzzzzzzzzzzz".parse::<AgentId>().is_err());
+        assert!("agt_".parse::<AgentId>().is_err());
+    }
+
+    #[test]
+    fn later_ids_sort_later() {
+        let at = DateTime::from_timestamp_millis(1_800_000_000_000).unwrap_or_default();
+        assert!(EntryId::new(at) < EntryId::new(at + chrono::TimeDelta::milliseconds(1)));
+    }
+}

@@ -1,0 +1,126 @@
+//! Redis: one multiplexed connection, a deadline on every command, and a breaker that stops asking while it is away.
+//!
+//! Nothing in Redis is the only copy of anything. Who calls it decides what happens without it; see `quota`.
+
+mod breaker;
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{
+    Client, FromRedisValue, RedisError, ScriptInvocation,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use tokio::sync::OnceCell;
+
+use crate::{error::Error, secret::Plaintext};
+
+use breaker::Breaker;
+
+/// How to reach Redis.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Connection URL.
+    pub url: Plaintext,
+    /// Put before every key, so that installations and tests can share a server.
+    pub prefix: String,
+    /// Longest wait for an answer, in milliseconds. What takes longer counts as away.
+    pub timeout_ms: u64,
+}
+
+/// Redis did not answer, or was not asked because it has not answered lately.
+#[derive(Debug, thiserror::Error)]
+pub enum Away {
+    /// The breaker is open.
+    #[error("redis has not answered lately and is not asked")]
+    NotAsked,
+    /// The command failed or took too long.
+    #[error("redis: {0}")]
+    Failed(#[from] RedisError),
+}
+
+impl From<Away> for Error {
+    fn from(away: Away) -> Self {
+        Self::unavailable("redis", away)
+    }
+}
+
+/// The connection.
+#[derive(Clone)]
+pub struct Redis {
+    client: Client,
+    settings: Arc<Settings>,
+    connection: Arc<OnceCell<ConnectionManager>>,
+    breaker: Arc<Breaker>,
+}
+
+impl Redis {
+    /// A connection that is made when it is first used.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let client = Client::open(settings.url.reveal()).map_err(Error::internal)?;
+        Ok(Self { client, settings: Arc::new(settings), connection: Arc::default(), breaker: Arc::default() })
+    }
+
+    /// A tenant's key: all keys of a tenant share one hash slot.
+    pub fn tenant_key(&self, tenant: crate::ids::TenantId, name: &str) -> String {
+        format!("{}{{t:{tenant}}}:{name}", self.settings.prefix)
+    }
+
+    /// A key that belongs to no tenant.
+    pub fn global_key(&self, name: &str) -> String {
+        format!("{}g:{name}", self.settings.prefix)
+    }
+
+    /// Runs a script; it is sent whole when the server does not know it yet.
+    pub async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Away> {
+        self.ask(async |connection: &mut ConnectionManager| script.invoke_async(connection).await).await
+    }
+
+    /// Runs one command.
+    pub async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Away> {
+        self.ask(async |connection: &mut ConnectionManager| command.query_async(connection).await).await
+    }
+
+    /// Answers if Redis answers.
+    pub async fn ping(&self) -> Result<(), Away> {
+        self.command(&redis::cmd("PING")).await
+    }
+
+    /// Is it away, as far as is known?
+    pub fn is_away(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    async fn ask<T>(&self, question: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>) -> Result<T, Away> {
+        if !self.breaker.may_ask() {
+            return Err(Away::NotAsked);
+        }
+        let answer = async {
+            let mut connection = self.connect().await?.clone();
+            question(&mut connection).await
+        };
+        // The manager has its own deadlines; this one also covers reconnecting.
+        let deadline = Duration::from_millis(self.settings.timeout_ms);
+        let answer = match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(RedisError::from((redis::ErrorKind::Io, "no answer in time"))),
+        };
+        self.breaker.note(answer.is_ok());
+        Ok(answer?)
+    }
+
+    async fn connect(&self) -> Result<&ConnectionManager, RedisError> {
+        let timeout = Duration::from_millis(self.settings.timeout_ms);
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout))
+            .set_number_of_retries(0)
+            .set_max_delay(Duration::from_millis(500));
+        self.connection.get_or_try_init(|| ConnectionManager::new_with_config(self.client.clone(), config)).await
+    }
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").field("prefix", &self.settings.prefix).finish_non_exhaustive()
+    }
+}

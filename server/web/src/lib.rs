@@ -1,0 +1,7 @@
+//! HTTP surfaces: requests in, pages and JSON out. A handler extracts, calls one verb of the platform and renders.
+
+pub mod routes;
+mod state;
+
+pub use routes::{Access, Route, routes};
+pub use state::WebState;

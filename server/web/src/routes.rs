@@ -1,0 +1,74 @@
+//! The router's own list: what is not in it is not served, and what is in it is tried by the isolation test with every role.
+
+use actix_web::{FromRequest, Handler, Responder, http::Method, web};
+use trunkline_platform::actor::Permission;
+
+/// Who may use a route. The handler's extractors enforce it; the tests hold both against each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// A signed-in person, in no tenant.
+    Session,
+    /// A member of the tenant in the path whose role has the permission.
+    Member(Permission),
+    /// An agent of the tenant in the path.
+    Agent,
+}
+
+/// One method on one path.
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, with `{names}` for its variable parts.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+    register: Box<dyn Fn(&mut web::ServiceConfig)>,
+}
+
+impl Route {
+    /// A route served by `handler`.
+    pub fn new<F, Args>(method: Method, path: &'static str, access: Access, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let register_method = method.clone();
+        let register = Box::new(move |config: &mut web::ServiceConfig| {
+            config.route(path, web::method(register_method.clone()).to(handler.clone()));
+        });
+        Self { method, path, access, register }
+    }
+
+    /// `GET`.
+    pub fn get<F, Args>(path: &'static str, access: Access, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        Self::new(Method::GET, path, access, handler)
+    }
+
+    /// `POST`.
+    pub fn post<F, Args>(path: &'static str, access: Access, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        Self::new(Method::POST, path, access, handler)
+    }
+
+    /// Adds it to an application.
+    pub fn register(&self, config: &mut web::ServiceConfig) {
+        (self.register)(config);
+    }
+}
+
+/// Every route of the public listener. Each surface adds its own.
+pub fn routes() -> Vec<Route> {
+    Vec::new()
+}
