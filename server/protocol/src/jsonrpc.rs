@@ -103,8 +103,9 @@ impl<'a> Message<'a> {
             // Told apart from other shapes, because old clients do send batches.
             return Err(serde_json::from_slice::<Vec<&RawValue>>(body).map_or(Malformed::Json, |_| Malformed::Batch));
         }
-        let envelope: Envelope<'a> = serde_json::from_slice(body).map_err(|error| {
-            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        let body = std::str::from_utf8(body).map_err(|_| Malformed::Json)?;
+        let envelope: Envelope<'a> = serde_json::from_str(body).map_err(|error| {
+            let is_json = serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok();
             if is_json && !is_duplicate(&error) { Malformed::Shape } else { Malformed::Json }
         })?;
         envelope.classify()

@@ -12,15 +12,6 @@ use super::{
 };
 use crate::jsonrpc::{ErrorObject, INVALID_PARAMS, INVALID_REQUEST, Malformed, Message};
 
-/// A classified message.
-#[derive(Debug)]
-pub enum Incoming<'a> {
-    /// Wants an answer.
-    Request(Request<'a>),
-    /// Is accepted and needs none.
-    Notification,
-}
-
 /// A request whose revision is known and whose headers agree with its body.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -51,11 +42,11 @@ impl From<Malformed> for Rejection<'_> {
     }
 }
 
-/// Classifies the body of a POST.
-pub fn classify<'a>(body: &'a [u8], headers: &McpHeaders<'_>) -> Result<Incoming<'a>, Rejection<'a>> {
+/// Classifies the body of a POST. `None` is a notification: accepted, and not answered.
+pub fn classify<'a>(body: &'a [u8], headers: &McpHeaders<'_>) -> Result<Option<Request<'a>>, Rejection<'a>> {
     match Message::parse(body)? {
-        Message::Request { id, method, params } => request(id, method, params, headers).map(Incoming::Request),
-        Message::Notification { .. } => Ok(Incoming::Notification),
+        Message::Request { id, method, params } => request(id, method, params, headers).map(Some),
+        Message::Notification { .. } => Ok(None),
         Message::Response => Err(Rejection {
             status: 400,
             error: ErrorObject::new(INVALID_REQUEST, "there is no request of ours that this could answer"),
@@ -172,8 +163,8 @@ mod tests {
 
     fn outcome(body: &str, headers: &McpHeaders<'_>) -> Result<Revision, (u16, i64)> {
         match classify(body.as_bytes(), headers) {
-            Ok(Incoming::Request(request)) => Ok(request.revision),
-            Ok(Incoming::Notification) => panic!("a notification"),
+            Ok(Some(request)) => Ok(request.revision),
+            Ok(None) => panic!("a notification"),
             Err(rejection) => Err((rejection.status, rejection.error.code)),
         }
     }

@@ -4,9 +4,6 @@ use serde_json::{Value, json};
 
 use super::revision::Revision;
 
-/// How long a client may keep a list or the discovery, in milliseconds. Lists follow scopes, which change at once.
-pub const LIST_TTL_MS: u64 = 0;
-
 /// `serverInfo` of this server.
 pub fn server_info() -> Value {
     json!({ "name": "trunkline", "title": "Trunkline", "version": env!("CARGO_PKG_VERSION") })
@@ -31,7 +28,8 @@ pub fn discover(instructions: &str) -> Value {
         "supportedVersions": Revision::ALL.map(Revision::as_str),
         "capabilities": { "tools": {} },
         "instructions": instructions,
-        "ttlMs": LIST_TTL_MS,
+        // Nothing may be kept: lists follow scopes, which change at once.
+        "ttlMs": 0,
         "cacheScope": "private",
         "_meta": { "io.modelcontextprotocol/serverInfo": server_info() },
     })

@@ -7,7 +7,7 @@ mod params;
 mod revision;
 pub mod tools;
 
-pub use classify::{Incoming, Rejection, Request, classify};
+pub use classify::{Rejection, Request, classify};
 pub use params::{ClientInfo, Meta, Params};
 pub use revision::Revision;
 

@@ -1,9 +1,9 @@
 //! Tools: their description in a list, and the result of a call. A tool that failed is a result; a request that failed is an error.
 
 use serde::Serialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::value::RawValue;
 
-use super::{lifecycle, revision::Revision};
+use super::revision::Revision;
 use crate::oauth::scope::Effect;
 
 /// A tool as it stands in `tools/list`.
@@ -57,14 +57,13 @@ pub fn list_result<'a>(revision: Revision, tools: impl Iterator<Item = &'a str>,
     }
     result.push(']');
     if let Some(cursor) = next_cursor {
-        result.push_str(&format!(r#","nextCursor":{}"#, Value::from(cursor)));
+        result.push_str(r#","nextCursor":"#);
+        push_json_string(&mut result, cursor);
     }
     if revision.has_result_metadata() {
-        let meta = json!({ "io.modelcontextprotocol/serverInfo": lifecycle::server_info() });
-        result.push_str(&format!(
-            r#","resultType":"complete","ttlMs":{},"cacheScope":"private","_meta":{meta}"#,
-            lifecycle::LIST_TTL_MS
-        ));
+        result.push_str(r#","resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"#);
+        result.push_str(SERVER_INFO_MEMBER);
+        result.push('}');
     }
     result.push('}');
     result
@@ -113,7 +112,10 @@ fn push_json_string(target: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::mcp::lifecycle;
 
     #[test]
     fn results_are_valid_json_in_each_era() {
