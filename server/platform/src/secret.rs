@@ -103,6 +103,9 @@ impl DataKey {
     }
 
     /// Seals `plaintext` for the place named by `place`; it opens there and nowhere else.
+    ///
+    /// # Panics
+    /// Above 256 GiB, which the callers' bounds exclude.
     pub fn seal(&self, place: &str, plaintext: &[u8]) -> Vec<u8> {
         let nonce = XNonce::from(crate::random::bytes::<NONCE>());
         let cipher = XChaCha20Poly1305::new((&*self.0).into());
@@ -142,8 +145,8 @@ pub struct MasterKey {
 impl MasterKey {
     /// A key from its 32 bytes. Its id is derived from it, so that a wrong key is noticed and not guessed at.
     pub fn new(key: [u8; 32]) -> Self {
-        let id = sha2::Sha256::digest([&b"trunkline key id"[..], &key].concat());
-        let id = id.iter().take(6).map(|b| format!("{b:02x}")).collect();
+        let [a, b, c, d, e, f, ..]: [u8; 32] = sha2::Sha256::digest([&b"trunkline key id"[..], &key].concat()).into();
+        let id = format!("{:012x}", u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
         Self { id, key: DataKey(Zeroizing::new(key)) }
     }
 
