@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, Payload},
@@ -145,8 +146,8 @@ pub struct MasterKey {
 impl MasterKey {
     /// A key from its 32 bytes. Its id is derived from it, so that a wrong key is noticed and not guessed at.
     pub fn new(key: [u8; 32]) -> Self {
-        let [a, b, c, d, e, f, ..]: [u8; 32] = sha2::Sha256::digest([&b"trunkline key id"[..], &key].concat()).into();
-        let id = format!("{:012x}", u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+        let digest = sha2::Sha256::digest([&b"trunkline key id"[..], &key].concat());
+        let id = BASE64_URL_SAFE_NO_PAD.encode(&digest[..9]);
         Self { id, key: DataKey(Zeroizing::new(key)) }
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     Platform,
     call::Entry,
-    db::RecordTx,
+    db::{RecordTx, SystemTx},
     error::Result,
     ids::{EntryId, KeyId},
     usage,
