@@ -1,6 +1,6 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
-//! `ids clock random secret error actor` → `db redis epoch egress jobs mail` → `call metrics audit usage quota` → `accounts vault`
+//! `ids clock random secret error actor` → `db redis epoch egress mail jobs` → `call metrics audit usage quota` → `accounts vault`
 //! → `agents` → `catalog` → `record execution` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
@@ -20,6 +20,7 @@ pub mod error;
 pub mod execution;
 pub mod gateway;
 pub mod ids;
+pub mod jobs;
 pub mod mail;
 pub mod metrics;
 mod platform;

@@ -60,6 +60,8 @@ pub struct Parts {
 /// The parts, and what this process keeps in memory beside them.
 pub struct Inner {
     parts: Parts,
+    /// Hashing of passwords, bounded for the whole process.
+    pub(crate) passwords: accounts::Passwords,
     /// Tenants in memory.
     pub snapshots: Snapshots,
     /// Changes heard of.
@@ -79,6 +81,7 @@ impl Platform {
     pub fn new(parts: Parts) -> Self {
         let id = ReplicaId::new(parts.clock.now());
         Self(Arc::new(Inner {
+            passwords: accounts::Passwords::new(&parts.settings.accounts),
             parts,
             snapshots: Snapshots::default(),
             generations: Generations::default(),
