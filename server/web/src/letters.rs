@@ -25,9 +25,10 @@ pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
         },
         Letter::AlreadyRegistered => Words {
             subject: "You have an account already".to_owned(),
-            text: "Somebody, probably you, signed up with this address. It has an account already, so nothing was changed: log in, \
+            text:
+                "Somebody, probably you, signed up with this address. It has an account already, so nothing was changed: log in, \
                    or choose a new password if you have forgotten yours."
-                .to_owned(),
+                    .to_owned(),
             action: "Log in",
             url: link(urls::login()),
             note: format!("Forgotten your password? {}", link(urls::reset())),

@@ -129,7 +129,9 @@ mod tests {
         for text in ["/", "/t/acme/members?x=1#y", "/invitations/ten_x"] {
             assert_eq!(parse_next(text), Some(text));
         }
-        for text in ["", "t/acme", "//evil.example", "/\\evil.example", "https://evil.example", "/a\\b", "/\t/evil.example", "/\n", "\\/"] {
+        for text in
+            ["", "t/acme", "//evil.example", "/\\evil.example", "https://evil.example", "/a\\b", "/\t/evil.example", "/\n", "\\/"]
+        {
             assert_eq!(parse_next(text), None, "{text:?}");
         }
     }

@@ -14,10 +14,7 @@ use crate::{
 };
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![
-        Route::get("/invitations/{token}", Access::Public, show),
-        Route::post("/invitations/{token}", Access::Session, accept),
-    ]
+    vec![Route::get("/invitations/{token}", Access::Public, show), Route::post("/invitations/{token}", Access::Session, accept)]
 }
 
 #[derive(Template)]

@@ -156,12 +156,7 @@ async fn remove(state: web::Data<WebState>, member: Allowed<ManageMembers>, user
 }
 
 /// Back to the list; with the reason on it if nothing was changed.
-async fn after_change(
-    state: &WebState,
-    member: &Allowed<ManageMembers>,
-    outcome: Result<(), Error>,
-    done: &'static str,
-) -> Page {
+async fn after_change(state: &WebState, member: &Allowed<ManageMembers>, outcome: Result<(), Error>, done: &'static str) -> Page {
     let Err(error) = outcome else {
         member.visitor.leave_flash("success", done);
         return Ok(see_other(&urls::members(member.slug())));
@@ -178,8 +173,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
     let actor = &member.actor;
     let can_manage = member.may(Permission::ManageMembers);
     let members = accounts::list_members(&state.platform, actor).await?;
-    let invitations =
-        if can_manage { accounts::list_invitations(&state.platform, actor).await? } else { Vec::new() };
+    let invitations = if can_manage { accounts::list_invitations(&state.platform, actor).await? } else { Vec::new() };
     let slug = member.slug();
     page_with(
         status,
@@ -200,8 +194,8 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
 }
 
 fn member_view(visitor: UserId, own_role: Role, slug: &str, row: MemberRow) -> MemberView {
-    let may_change = own_role.may(Permission::ManageMembers)
-        && (row.role != Role::Owner || own_role.may(Permission::ManageOwners));
+    let may_change =
+        own_role.may(Permission::ManageMembers) && (row.role != Role::Owner || own_role.may(Permission::ManageOwners));
     MemberView {
         email: row.email.as_str().to_owned(),
         role: row.role.as_str(),

@@ -77,12 +77,8 @@ fn settings_page<P>(member: &Allowed<P>, problem: String, errors: FieldErrors, n
 }
 
 fn currency_choices(chosen: &str) -> Vec<Choice> {
-    let choice = |value: &str, label: String| Choice {
-        value: value.to_owned(),
-        label,
-        hint: String::new(),
-        chosen: value == chosen,
-    };
+    let choice =
+        |value: &str, label: String| Choice { value: value.to_owned(), label, hint: String::new(), chosen: value == chosen };
     let mut choices: Vec<_> = CURRENCIES.iter().map(|(code, name)| choice(code, format!("{code} · {name}"))).collect();
     if !choices.iter().any(|choice| choice.chosen) {
         choices.push(choice(chosen, chosen.to_owned()));

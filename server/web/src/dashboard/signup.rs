@@ -88,7 +88,13 @@ async fn find_invited(state: &WebState, text: &str) -> Result<Option<Invited>, H
     Ok(Some(Invited { token, email: found.email.as_str().to_owned(), organisation: found.organisation }))
 }
 
-fn form_page(visitor: &Visitor, errors: FieldErrors, email: String, organisation: String, invited: Option<Invited>) -> SignupPage {
+fn form_page(
+    visitor: &Visitor,
+    errors: FieldErrors,
+    email: String,
+    organisation: String,
+    invited: Option<Invited>,
+) -> SignupPage {
     let login_url = match &invited {
         Some(invited) => urls::login_then(&urls::invitation(&invited.token)),
         None => urls::login().to_owned(),

@@ -46,8 +46,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
                 .map_err(|_| bad(StatusCode::REQUEST_TIMEOUT, "The form took too long to arrive."))?
                 .map_err(|_| bad(StatusCode::PAYLOAD_TOO_LARGE, "A form has at most 64 KiB."))?
                 .map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body ended early."))?;
-            let pairs: Vec<(String, String)> =
-                serde_urlencoded::from_bytes(&body).map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body is not a form."))?;
+            let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(&body)
+                .map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body is not a form."))?;
             let token = pairs.iter().find(|(name, _)| name == "csrf").map_or("", |(_, value)| value.as_str());
             if !csrf::is_token_right(&state.platform, &request, token) {
                 return Err(HtmlError::Forged);

@@ -70,7 +70,9 @@ mod tests {
         for host in ["trunkline.example", "trunkline.example:443", "Trunkline.Example"] {
             assert!(allowed("https://trunkline.example", host), "{host}");
         }
-        for host in ["", "evil.example", "trunkline.example:80", "localhost", "127.0.0.1", "a@trunkline.example", "trunkline.example/x"] {
+        for host in
+            ["", "evil.example", "trunkline.example:80", "localhost", "127.0.0.1", "a@trunkline.example", "trunkline.example/x"]
+        {
             assert!(!allowed("https://trunkline.example", host), "{host}");
         }
     }

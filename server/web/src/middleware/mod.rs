@@ -20,7 +20,15 @@ pub(crate) use trace::request_id;
 /// Wraps an application. It must have its `WebState` as application data.
 pub fn surround<T, B>(
     app: App<T>,
-) -> App<impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<impl MessageBody + use<T, B>>, Error = Error, InitError = ()>>
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + use<T, B>>,
+        Error = Error,
+        InitError = (),
+    >,
+>
 where
     T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = Error, InitError = ()> + 'static,
     B: MessageBody + 'static,
