@@ -28,6 +28,7 @@ pub(super) fn routes() -> Vec<Route> {
 #[template(path = "landing.html")]
 struct LandingPage {
     layout: Layout,
+    mcp_url: String,
 }
 
 #[derive(Template)]
@@ -46,7 +47,8 @@ struct WelcomeForm {
 
 async fn start(state: web::Data<WebState>, visitor: Visitor) -> Page {
     let Some(session) = visitor.session() else {
-        return page(&LandingPage { layout: visitor.layout("One URL for every tool your agents use") });
+        let layout = visitor.layout("One URL for every tool your agents use");
+        return page(&LandingPage { layout, mcp_url: format!("{}/t/your-team/mcp", state.settings.origin()) });
     };
     let memberships = accounts::memberships(&state.platform, session.user).await?;
     match memberships.as_slice() {

@@ -153,8 +153,10 @@ fn log(error: &HtmlError) {
 pub struct ErrorPage {
     layout: Layout,
     status: u16,
-    title: &'static str,
+    heading: &'static str,
     text: String,
+    back_url: &'static str,
+    back_label: &'static str,
     request_id: String,
 }
 
@@ -164,8 +166,10 @@ impl ErrorPage {
         Self {
             layout: Layout::bare(request, failure.title),
             status: failure.status.as_u16(),
-            title: failure.title,
+            heading: failure.title,
             text: failure.text.clone(),
+            back_url: urls::start(),
+            back_label: "Go to the start page",
             request_id: middleware::request_id(request),
         }
     }
