@@ -70,5 +70,5 @@ impl Route {
 
 /// Every route of the public listener. Each surface adds its own.
 pub fn routes() -> Vec<Route> {
-    Vec::new()
+    crate::ops::routes()
 }
