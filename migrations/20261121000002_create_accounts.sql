@@ -1,11 +1,25 @@
 -- People: users, their browser sessions and mailed links, memberships and invitations.
 
+CREATE TABLE app.signups (
+    digest        bytea PRIMARY KEY CHECK (octet_length(digest) = 32),
+    email         text NOT NULL CHECK (email = lower(email) AND char_length(email) <= 254),
+    password_hash text NOT NULL,
+    -- The organisation to create when the address is confirmed; NULL when somebody signs up to accept an invitation.
+    tenant_name   text CHECK (char_length(tenant_name) BETWEEN 1 AND 80),
+    created_at    timestamptz NOT NULL,
+    expires_at    timestamptz NOT NULL
+);
+COMMENT ON TABLE app.signups IS 'A sign-up that waits for its mailed link, by the SHA-256 of its secret. Global: nobody is a user, and no password counts, before the address is confirmed. Deleted on use and on expiry.';
+CREATE INDEX signups_email ON app.signups (email);
+CREATE INDEX signups_expiry ON app.signups (expires_at);
+GRANT SELECT, INSERT, DELETE ON app.signups TO trunkline_app;
+
 CREATE TABLE app.users (
     id                uuid PRIMARY KEY,
     email             text NOT NULL UNIQUE CHECK (email = lower(email) AND char_length(email) <= 254),
     name              text NOT NULL DEFAULT '' CHECK (char_length(name) <= 80),
     password_hash     text NOT NULL,
-    email_verified_at timestamptz,
+    email_verified_at timestamptz NOT NULL,
     created_at        timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE app.users IS 'A person. Global: may belong to several tenants. Written by accounts; lives until the account is deleted.';
@@ -24,18 +38,15 @@ COMMENT ON TABLE app.user_sessions IS 'A signed-in browser, by the SHA-256 of it
 CREATE INDEX user_sessions_user ON app.user_sessions (user_id);
 GRANT SELECT, INSERT, UPDATE, DELETE ON app.user_sessions TO trunkline_app;
 
-CREATE TABLE app.user_tokens (
+CREATE TABLE app.password_resets (
     digest     bytea PRIMARY KEY CHECK (octet_length(digest) = 32),
     user_id    uuid NOT NULL REFERENCES app.users (id) ON DELETE CASCADE,
-    purpose    text NOT NULL CHECK (purpose IN ('confirm_email', 'reset_password')),
-    -- The organisation to create when the address is confirmed.
-    tenant_name text CHECK (char_length(tenant_name) BETWEEN 1 AND 80),
     created_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL
 );
-COMMENT ON TABLE app.user_tokens IS 'A mailed single-use link, by the SHA-256 of its secret. Global: opened without a session. Deleted on use and on expiry.';
-CREATE INDEX user_tokens_user ON app.user_tokens (user_id, purpose);
-GRANT SELECT, INSERT, DELETE ON app.user_tokens TO trunkline_app;
+COMMENT ON TABLE app.password_resets IS 'A mailed link that sets a new password, by the SHA-256 of its secret. Global: opened without a session. Deleted on use and on expiry.';
+CREATE INDEX password_resets_user ON app.password_resets (user_id);
+GRANT SELECT, INSERT, DELETE ON app.password_resets TO trunkline_app;
 
 CREATE TABLE app.memberships (
     tenant_id  uuid NOT NULL REFERENCES app.tenants (id) ON DELETE CASCADE,

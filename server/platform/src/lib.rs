@@ -1,6 +1,6 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
-//! `ids clock random secret error settings` → `db redis egress jobs mail` → `audit usage quota record` → `accounts` → `agents`
+//! `ids clock random secret error settings` → `db redis egress mail jobs` → `audit usage quota record` → `accounts` → `agents`
 //! → `catalog` → `execution` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
@@ -14,6 +14,7 @@ pub mod db;
 pub mod error;
 pub mod health;
 pub mod ids;
+pub mod jobs;
 pub mod mail;
 pub mod network;
 mod platform;

@@ -21,7 +21,10 @@ pub struct Settings {
 
 /// Everything a verb may need; cheap to clone.
 #[derive(Clone)]
-pub struct Platform(Arc<Parts>);
+pub struct Platform {
+    parts: Arc<Parts>,
+    passwords: accounts::Passwords,
+}
 
 /// What `Platform` is made of. Built once, by the binary's wiring or by a test.
 pub struct Parts {
@@ -42,7 +45,12 @@ pub struct Parts {
 impl Platform {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self { passwords: accounts::Passwords::new(&parts.settings.accounts), parts: Arc::new(parts) }
+    }
+
+    /// Hashing of passwords, bounded for the whole process.
+    pub(crate) fn passwords(&self) -> &accounts::Passwords {
+        &self.passwords
     }
 }
 
@@ -50,6 +58,6 @@ impl Deref for Platform {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }

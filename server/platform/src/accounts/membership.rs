@@ -1,0 +1,148 @@
+//! Who belongs to a tenant, as what. A tenant always keeps an owner: every change locks the owners' rows first, and decides by the roles
+//! it finds under the lock, not by those the request came with.
+
+use chrono::{DateTime, Utc};
+
+use super::{EmailAddress, TenantSlug, store};
+use crate::{
+    Platform,
+    actor::{Member, Permission, Role},
+    audit::{self, Event},
+    db::TenantTx,
+    error::{Error, ErrorKind, Result},
+    ids::{TenantId, UserId},
+};
+
+/// A tenant somebody belongs to.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Its name in URLs.
+    pub slug: TenantSlug,
+    /// Its name.
+    pub name: String,
+    /// Three letters of its currency.
+    pub currency: String,
+    /// As what.
+    pub role: Role,
+}
+
+/// Somebody who belongs to a tenant.
+#[derive(Debug, Clone)]
+pub struct MemberRow {
+    /// Who.
+    pub user: UserId,
+    /// Their address.
+    pub email: EmailAddress,
+    /// As what.
+    pub role: Role,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+/// The tenants a user belongs to, by name; at most 200.
+pub async fn memberships(platform: &Platform, user: UserId) -> Result<Vec<Membership>> {
+    let mut tx = platform.db.user(user).await?;
+    let memberships = store::list_memberships(&mut tx, user, "").await?;
+    tx.commit().await?;
+    Ok(memberships)
+}
+
+/// The user's membership of that tenant, and the other tenants they belong to. A tenant they do not belong to does not exist.
+pub async fn member(platform: &Platform, user: UserId, slug: &TenantSlug) -> Result<(Membership, Vec<Membership>)> {
+    let mut tx = platform.db.user(user).await?;
+    let mut memberships = store::list_memberships(&mut tx, user, slug.as_str()).await?;
+    tx.commit().await?;
+    let position = memberships.iter().position(|m| m.slug == *slug).ok_or_else(|| Error::not_found("page"))?;
+    let membership = memberships.remove(position);
+    Ok((membership, memberships))
+}
+
+/// The members of the actor's tenant, owners first; at most 1,000.
+pub async fn list_members(platform: &Platform, actor: &Member) -> Result<Vec<MemberRow>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let members = store::list_members(&mut tx).await?;
+    tx.commit().await?;
+    Ok(members)
+}
+
+/// Gives a member another role.
+pub async fn change_role(platform: &Platform, actor: &Member, user: UserId, role: Role) -> Result<()> {
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let roles = Roles::lock(&mut tx, actor, user).await?;
+    roles.actor.require(Permission::ManageMembers)?;
+    if roles.target == Role::Owner || role == Role::Owner {
+        roles.actor.require(Permission::ManageOwners)?;
+    }
+    if roles.target == role {
+        return tx.commit().await;
+    }
+    if roles.target == Role::Owner {
+        roles.require_another_owner()?;
+    }
+    store::update_membership(&mut tx, user, role).await?;
+    store::delete_invitations_by(&mut tx, user).await?;
+    audit::append(&mut tx, now, &roles.actor, &Event::MemberRoleChanged(user, role)).await?;
+    tx.commit().await
+}
+
+/// Ends somebody's membership.
+pub async fn remove(platform: &Platform, actor: &Member, user: UserId) -> Result<()> {
+    if actor.user == user {
+        return leave(platform, actor).await;
+    }
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let roles = Roles::lock(&mut tx, actor, user).await?;
+    roles.actor.require(Permission::ManageMembers)?;
+    if roles.target == Role::Owner {
+        roles.actor.require(Permission::ManageOwners)?;
+        roles.require_another_owner()?;
+    }
+    store::delete_membership(&mut tx, user).await?;
+    store::delete_invitations_by(&mut tx, user).await?;
+    audit::append(&mut tx, now, &roles.actor, &Event::MemberRemoved(user)).await?;
+    tx.commit().await
+}
+
+/// Ends the actor's own membership, which everybody but the last owner may.
+pub async fn leave(platform: &Platform, actor: &Member) -> Result<()> {
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let roles = Roles::lock(&mut tx, actor, actor.user).await?;
+    if roles.target == Role::Owner {
+        roles.require_another_owner()?;
+    }
+    store::delete_membership(&mut tx, actor.user).await?;
+    store::delete_invitations_by(&mut tx, actor.user).await?;
+    audit::append(&mut tx, now, &roles.actor, &Event::MemberRemoved(actor.user)).await?;
+    tx.commit().await
+}
+
+/// The roles of all who matter for a change, under a lock until the transaction ends.
+struct Roles {
+    actor: Member,
+    target: Role,
+    owners: usize,
+}
+
+impl Roles {
+    async fn lock(tx: &mut TenantTx, actor: &Member, target: UserId) -> Result<Self> {
+        let rows = store::lock_roles(tx, &[actor.user, target]).await?;
+        let role_of = |user| rows.iter().find(|(id, _)| *id == user).map(|(_, role)| *role);
+        let owners = rows.iter().filter(|(_, role)| *role == Role::Owner).count();
+        let role = role_of(actor.user).ok_or_else(|| Error::not_found("page"))?;
+        let target = role_of(target).ok_or_else(|| Error::not_found("member"))?;
+        Ok(Self { actor: Member { role, ..actor.clone() }, target, owners })
+    }
+
+    fn require_another_owner(&self) -> Result<()> {
+        if self.owners > 1 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict("The last owner stays one: make somebody else an owner first.".to_owned())))
+    }
+}

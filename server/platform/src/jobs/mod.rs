@@ -1,0 +1,94 @@
+//! Work with outside effects, written in the transaction that wants it and done soon after, at least once.
+//!
+//! A job is sealed while it waits: letters hold addresses and the secrets of links. A job that keeps failing is put aside with
+//! `dead_at` and reported once; its last error names no person.
+
+mod store;
+mod worker;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+
+use crate::{
+    Platform,
+    db::{SystemTx, TenantTx},
+    error::{Error, Result},
+    ids::JobId,
+    mail::{EmailAddress, Letter},
+    secret::DataKey,
+};
+
+pub use worker::{run, run_due};
+
+/// Something to do.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub enum Job {
+    /// Write to somebody.
+    SendLetter {
+        /// To whom.
+        to: EmailAddress,
+        /// What.
+        letter: Letter,
+    },
+    /// Nothing: makes the answer about an unknown address take as long as that about a known one.
+    Decoy,
+}
+
+impl Job {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::SendLetter { .. } => "send_letter",
+            Self::Decoy => "decoy",
+        }
+    }
+}
+
+/// A transaction that a job can be part of.
+pub(crate) trait Enqueue {
+    fn connection(&mut self) -> &mut sqlx::PgConnection;
+}
+
+impl Enqueue for SystemTx {
+    fn connection(&mut self) -> &mut sqlx::PgConnection {
+        Self::connection(self)
+    }
+}
+
+impl Enqueue for TenantTx {
+    fn connection(&mut self) -> &mut sqlx::PgConnection {
+        Self::connection(self)
+    }
+}
+
+/// Adds a job to the transaction; it runs after the commit, or never if that does not come.
+pub(crate) async fn enqueue(platform: &Platform, tx: &mut impl Enqueue, job: &Job) -> Result<JobId> {
+    let now = platform.clock.now();
+    let id = JobId::new(now);
+    let payload = seal(platform, id, job)?;
+    store::insert(tx.connection(), id, job.kind(), &payload, now).await?;
+    Ok(id)
+}
+
+/// How a job waits: sealed under a key of its own, which is wrapped by the installation's key.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct SealedJob {
+    key: String,
+    sealed: String,
+}
+
+fn seal(platform: &Platform, id: JobId, job: &Job) -> Result<serde_json::Value> {
+    let place = format!("jobs|{id}");
+    let key = DataKey::generate();
+    let sealed = key.seal(&place, &serde_json::to_vec(job).map_err(Error::internal)?);
+    let sealed = SealedJob { key: BASE64.encode(platform.master_key.wrap(&place, &key)), sealed: BASE64.encode(sealed) };
+    serde_json::to_value(sealed).map_err(Error::internal)
+}
+
+fn open(platform: &Platform, id: JobId, payload: serde_json::Value) -> Result<Job> {
+    let place = format!("jobs|{id}");
+    let sealed: SealedJob = serde_json::from_value(payload).map_err(Error::internal)?;
+    let key = BASE64.decode(sealed.key).map_err(Error::internal)?;
+    let key = platform.master_key.unwrap_key(&place, &key).map_err(Error::internal)?;
+    let job = key.open(&place, &BASE64.decode(sealed.sealed).map_err(Error::internal)?).map_err(Error::internal)?;
+    serde_json::from_slice(&job).map_err(Error::internal)
+}

@@ -1,0 +1,75 @@
+//! SQL of the queue.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::{db::SystemTx, error::Result, ids::JobId};
+
+/// A job that this worker may do until its lease ends.
+#[derive(sqlx::FromRow)]
+pub(super) struct Leased {
+    pub(super) id: JobId,
+    pub(super) kind: String,
+    pub(super) payload: serde_json::Value,
+    pub(super) attempts: i32,
+}
+
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    id: JobId,
+    kind: &'static str,
+    payload: &serde_json::Value,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query("INSERT INTO app.jobs (id, kind, payload, run_at, created_at) VALUES ($1, $2, $3, $4, $4)")
+        .bind(id)
+        .bind(kind)
+        .bind(payload)
+        .bind(now)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Leases the job that is due longest. `SKIP LOCKED`: workers do not wait for each other.
+pub(super) async fn lease(tx: &mut SystemTx, now: DateTime<Utc>, until: DateTime<Utc>) -> Result<Option<Leased>> {
+    let leased = sqlx::query_as(
+        "UPDATE app.jobs SET attempts = attempts + 1, leased_until = $2
+         WHERE id = (SELECT id FROM app.jobs
+                     WHERE dead_at IS NULL AND run_at <= $1 AND (leased_until IS NULL OR leased_until <= $1)
+                     ORDER BY run_at, id
+                     LIMIT 1
+                     FOR UPDATE SKIP LOCKED)
+         RETURNING id, kind, payload, attempts",
+    )
+    .bind(now)
+    .bind(until)
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(leased)
+}
+
+pub(super) async fn delete(tx: &mut SystemTx, id: JobId) -> Result<()> {
+    sqlx::query("DELETE FROM app.jobs WHERE id = $1").bind(id).execute(tx.connection()).await?;
+    Ok(())
+}
+
+pub(super) async fn postpone(tx: &mut SystemTx, id: JobId, run_at: DateTime<Utc>, error: &str) -> Result<()> {
+    sqlx::query("UPDATE app.jobs SET leased_until = NULL, run_at = $2, last_error = $3 WHERE id = $1")
+        .bind(id)
+        .bind(run_at)
+        .bind(error)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn bury(tx: &mut SystemTx, id: JobId, now: DateTime<Utc>, error: &str) -> Result<()> {
+    sqlx::query("UPDATE app.jobs SET leased_until = NULL, dead_at = $2, last_error = $3 WHERE id = $1")
+        .bind(id)
+        .bind(now)
+        .bind(error)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}

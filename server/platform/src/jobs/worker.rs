@@ -1,0 +1,119 @@
+//! Does what is due. Any number of workers may run, in any number of processes.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio_util::sync::CancellationToken;
+
+use super::{Job, open, store};
+use crate::{Platform, error::Result, mail::SendError};
+
+/// Between two looks at an empty queue.
+const POLL: Duration = Duration::from_millis(500);
+/// Longest run of one job; well within its lease.
+const DEADLINE: Duration = Duration::from_secs(45);
+const LEASE: TimeDelta = TimeDelta::seconds(60);
+/// After the last failed attempt, half an hour after the first, a job is dead.
+const ATTEMPTS: i32 = 6;
+
+/// Works until told to stop; the job at hand is finished first.
+pub async fn run(platform: Platform, stop: CancellationToken) {
+    let mut away = false;
+    while !stop.is_cancelled() {
+        let now_away = match run_due(&platform).await {
+            Ok(_) => false,
+            Err(error) => {
+                // Once per outage, not twice a second.
+                if !away {
+                    tracing::error!(error = &error as &dyn std::error::Error, "jobs wait: the queue cannot be read");
+                }
+                true
+            }
+        };
+        if away && !now_away {
+            tracing::info!("jobs go on");
+        }
+        away = now_away;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+/// Does all that is due by now; tells how many jobs were tried.
+pub async fn run_due(platform: &Platform) -> Result<usize> {
+    let mut tried = 0;
+    while run_next(platform).await? {
+        tried += 1;
+    }
+    Ok(tried)
+}
+
+/// A failed attempt.
+enum Failure {
+    Temporary(String),
+    Permanent(String),
+}
+
+async fn run_next(platform: &Platform) -> Result<bool> {
+    let now = platform.clock.now();
+    let mut tx = platform.db.system().await?;
+    let leased = store::lease(&mut tx, now, now + LEASE).await?;
+    tx.commit().await?;
+    let Some(leased) = leased else { return Ok(false) };
+
+    let outcome = match open(platform, leased.id, leased.payload) {
+        // Beyond the last attempt only when a worker died doing it each time.
+        Ok(_) if leased.attempts > ATTEMPTS => Err(Failure::Permanent("the worker stopped during each attempt".to_owned())),
+        Ok(job) => match tokio::time::timeout(DEADLINE, perform(platform, job)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::Temporary("took too long".to_owned())),
+        },
+        Err(_) => Err(Failure::Permanent("cannot be opened with this installation's key".to_owned())),
+    };
+
+    let now = platform.clock.now();
+    let mut tx = platform.db.system().await?;
+    match outcome {
+        Ok(()) => store::delete(&mut tx, leased.id).await?,
+        Err(Failure::Temporary(error)) if leased.attempts < ATTEMPTS => {
+            tracing::warn!(job.id = %leased.id, job.kind = leased.kind, job.attempts = leased.attempts, error, "a job will be tried again");
+            store::postpone(&mut tx, leased.id, now + backoff(leased.attempts), &error).await?;
+        }
+        Err(Failure::Temporary(error) | Failure::Permanent(error)) => {
+            tracing::error!(job.id = %leased.id, job.kind = leased.kind, job.attempts = leased.attempts, error, "a job failed for good");
+            store::bury(&mut tx, leased.id, now, &error).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(true)
+}
+
+async fn perform(platform: &Platform, job: Job) -> Result<(), Failure> {
+    match job {
+        Job::SendLetter { to, letter } => {
+            platform.mailer.send(&to, &letter, platform.clock.now()).await.map_err(|error| match error {
+                SendError::Temporary(text) => Failure::Temporary(text),
+                SendError::Permanent(text) => Failure::Permanent(text),
+            })
+        }
+        Job::Decoy => Ok(()),
+    }
+}
+
+/// 5 s, 20 s, 80 s, about 5 min, about 21 min.
+fn backoff(attempts: i32) -> TimeDelta {
+    TimeDelta::seconds(5 << (2 * (attempts - 1).clamp(0, 8)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_dead_half_an_hour_after_its_first_attempt() {
+        let waits: Vec<_> = (1..ATTEMPTS).map(|n| backoff(n).num_seconds()).collect();
+        assert_eq!(waits, [5, 20, 80, 320, 1280]);
+    }
+}

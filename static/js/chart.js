@@ -1,0 +1,144 @@
+// Draws the table inside each <figure data-chart> with uPlot: stacked bars for counts, lines for latencies. The table stays.
+// Head cells carry data-series (the colour), row heads data-t (seconds since 1970); every other cell is a plain number.
+const uPlot = window.uPlot;
+const AXIS = "11px Inter, system-ui, sans-serif";
+
+const colour = (name) => {
+  const probe = document.createElement("i");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+};
+
+function read(table) {
+  const heads = [...table.tHead.rows[0].cells].slice(1);
+  const rows = [...table.tBodies[0].rows];
+  const number = (cell) => (cell.textContent.trim() === "" || cell.textContent.trim() === "–" ? null : Number(cell.textContent));
+  return {
+    series: heads.map((head) => ({ label: head.textContent.trim(), name: head.dataset.series })),
+    times: rows.map((row) => Number(row.cells[0].dataset.t)),
+    columns: heads.map((_, i) => rows.map((row) => number(row.cells[i + 1]))),
+  };
+}
+
+// Each series drawn on top of the sum of those before it; drawn from the last to the first, so that the first is in front.
+function stack(columns) {
+  const sum = new Array(columns[0].length).fill(0);
+  return columns.map((column) => column.map((value, i) => (sum[i] += value ?? 0)));
+}
+
+const format = (value, unit) => {
+  if (value === null || value === undefined) return "–";
+  if (unit === "ms" && value >= 1000) return `${(value / 1000).toLocaleString("en", { maximumFractionDigits: 2 })} s`;
+  const text = value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 2 : 1 });
+  return unit === "ms" ? `${text} ms` : text;
+};
+
+const tick = (value, unit) => {
+  if (unit === "ms") return value >= 1000 ? `${value / 1000} s` : `${value} ms`;
+  return new Intl.NumberFormat("en", { notation: "compact" }).format(value);
+};
+
+function tooltip(source, unit) {
+  const box = document.createElement("div");
+  box.className = "chart-tip";
+  box.hidden = true;
+  const time = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  return {
+    hooks: {
+      init: (plot) => plot.over.append(box),
+      setCursor: (plot) => {
+        const i = plot.cursor.idx;
+        box.hidden = i === null || i === undefined || plot.cursor.left < 0;
+        if (box.hidden) return;
+        const head = document.createElement("strong");
+        head.textContent = time.format(source.times[i] * 1000);
+        const lines = source.series.map((series, s) => {
+          const line = document.createElement("span");
+          const swatch = document.createElement("i");
+          swatch.className = `swatch swatch-${series.name}`;
+          const value = document.createElement("b");
+          value.textContent = format(source.columns[s][i], unit);
+          line.append(swatch, series.label, value);
+          return line;
+        });
+        box.replaceChildren(head, ...lines);
+        const room = plot.over.clientWidth - box.offsetWidth;
+        const left = plot.cursor.left + 14;
+        box.style.left = `${Math.max(0, left > room ? plot.cursor.left - box.offsetWidth - 14 : left)}px`;
+      },
+    },
+  };
+}
+
+function options(figure, source, size) {
+  const stacked = figure.dataset.chart === "stacked";
+  const unit = figure.dataset.unit;
+  const grid = { stroke: colour("--line"), width: 1 };
+  const axis = { stroke: colour("--text-3"), font: AXIS, ticks: { show: false } };
+  const drawn = source.series.map((series) => {
+    const ink = colour(`--series-${series.name}`);
+    return stacked
+      ? { label: series.label, fill: ink, stroke: ink, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.72, 26], radius: 0 }) }
+      : { label: series.label, stroke: ink, width: 1.75, points: { show: source.times.length < 3, size: 5 }, spanGaps: false, paths: uPlot.paths.linear() };
+  });
+  return {
+    ...size,
+    padding: [8, 8, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, points: { show: !stacked, size: 7 }, drag: { x: false, y: false } },
+    plugins: [tooltip(source, unit)],
+    scales: {
+      x: stacked && source.times.length > 1
+        ? { range: (_, min, max) => { const half = (source.times[1] - source.times[0]) / 2; return [min - half, max + half]; } }
+        : {},
+      y: { range: (_, __, max) => [0, max > 0 ? max * 1.08 : 1] },
+    },
+    axes: [
+      { ...axis, grid: { show: false }, size: 28, gap: 6, space: 72,
+        values: (plot, splits) => {
+          const wide = source.times.at(-1) - source.times[0] > 2 * 86_400;
+          const text = new Intl.DateTimeFormat("en-GB", wide ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" });
+          let last = "";
+          return splits.map((split) => { const label = text.format(split * 1000); const shown = label === last ? "" : label; last = label; return shown; });
+        } },
+      { ...axis, grid, size: 52, gap: 6, space: 44, values: (_, splits) => splits.map((split) => (unit === "calls" && !Number.isInteger(split) ? "" : tick(split, unit))) },
+    ],
+    series: stacked ? [{}, ...drawn.reverse()] : [{}, ...drawn],
+  };
+}
+
+function draw(figure) {
+  const canvas = figure.querySelector("[data-canvas]");
+  const source = read(figure.querySelector("table"));
+  if (!uPlot || source.times.length === 0) return;
+  canvas.hidden = false;
+
+  figure.querySelector("[data-legend]").replaceChildren(
+    ...source.series.map((series) => {
+      const entry = document.createElement("span");
+      const swatch = document.createElement("i");
+      swatch.className = `swatch swatch-${series.name}`;
+      entry.append(swatch, series.label);
+      return entry;
+    }),
+  );
+
+  const stacked = figure.dataset.chart === "stacked";
+  const columns = stacked ? stack(source.columns).reverse() : source.columns;
+  const size = () => ({ width: canvas.clientWidth, height: canvas.clientHeight });
+  let plot;
+  const redraw = () => {
+    plot?.destroy();
+    plot = new uPlot(options(figure, source, size()), [source.times, ...columns], canvas);
+  };
+  redraw();
+  new ResizeObserver(() => plot.width !== canvas.clientWidth && plot.setSize(size())).observe(canvas);
+  document.addEventListener("themechange", redraw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+}
+
+await document.fonts.ready;
+for (const figure of document.querySelectorAll("figure[data-chart]")) draw(figure);
