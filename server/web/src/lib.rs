@@ -1,5 +1,6 @@
 //! HTTP surfaces: requests in, pages and JSON out. A handler extracts, calls one verb of the platform and renders.
 
+pub mod letters;
 pub mod ops;
 pub mod routes;
 pub mod server;

@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use trunkline_platform::{
-    db,
+    accounts, db,
     network::Network,
     quota::{self, attempts},
     redis,
@@ -40,6 +40,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let redis = redis(reader);
     let master_key = reader.required("secrets.key", |text| master_key(text));
     let mail = mail(reader);
+    let accounts = accounts(reader);
     let quota = quota(reader);
     let egress_allow = reader.list::<Network>("egress.allow");
     let log = log(reader);
@@ -54,6 +55,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         redis: redis?,
         master_key: master_key?,
         mail: mail?,
+        accounts: accounts?,
         quota: quota?,
         egress_allow: egress_allow?,
         log: log?,
@@ -106,12 +108,12 @@ fn is_loopback(url: &Url) -> bool {
 
 fn database(reader: &mut Reader) -> Option<db::Settings> {
     let url = reader.required("database.url", database_url);
-    let max_connections = reader.number("database.max_connections", 2..=1000);
+    let max_connections = reader.small("database.max_connections", 2..=1000);
     let acquire_timeout_ms = reader.number("database.acquire_timeout_ms", 1..=60_000);
     let statement_timeout_ms = reader.number("database.statement_timeout_ms", 1..=600_000);
     Some(db::Settings {
         url: url?,
-        max_connections: u32::try_from(max_connections?).ok()?,
+        max_connections: max_connections?,
         acquire_timeout_ms: acquire_timeout_ms?,
         statement_timeout_ms: statement_timeout_ms?,
     })
@@ -167,6 +169,23 @@ fn mail(reader: &mut Reader) -> Option<Mail> {
     Some(Mail { from: from?, smtp_url: smtp_url? })
 }
 
+fn accounts(reader: &mut Reader) -> Option<accounts::Settings> {
+    let session_idle_days = reader.small("accounts.session_idle_days", 1..=365);
+    let session_days = reader.small("accounts.session_days", 1..=365);
+    let link_minutes = reader.small("accounts.link_minutes", 5..=60);
+    let invitation_days = reader.small("accounts.invitation_days", 1..=30);
+    let password_concurrency = reader.small("accounts.password_concurrency", 1..=64);
+    let password_queue = reader.small("accounts.password_queue", 1..=10_000);
+    Some(accounts::Settings {
+        session_idle_days: session_idle_days?,
+        session_days: session_days?,
+        link_minutes: link_minutes?,
+        invitation_days: invitation_days?,
+        password_concurrency: password_concurrency?,
+        password_queue: password_queue?,
+    })
+}
+
 fn quota(reader: &mut Reader) -> Option<quota::Settings> {
     let login_per_ip = rate(reader, "quota.attempts.login_per_ip.per_minute", "quota.attempts.login_per_ip.burst");
     let login_per_account = rate(reader, "quota.attempts.login_per_account.per_minute", "quota.attempts.login_per_account.burst");
@@ -182,9 +201,9 @@ fn quota(reader: &mut Reader) -> Option<quota::Settings> {
 }
 
 fn rate(reader: &mut Reader, per_minute: &'static str, burst: &'static str) -> Option<attempts::Rate> {
-    let per_minute = reader.number(per_minute, 1..=1_000_000);
-    let burst = reader.number(burst, 1..=1_000_000);
-    Some(attempts::Rate { per_minute: u32::try_from(per_minute?).ok()?, burst: u32::try_from(burst?).ok()? })
+    let per_minute = reader.small(per_minute, 1..=1_000_000);
+    let burst = reader.small(burst, 1..=1_000_000);
+    Some(attempts::Rate { per_minute: per_minute?, burst: burst? })
 }
 
 fn log(reader: &mut Reader) -> Option<Log> {
@@ -286,6 +305,11 @@ impl Reader {
             let number = text.parse().ok().filter(|number| range.contains(number));
             number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
         })
+    }
+
+    fn small(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
+        let number = self.number(key, u64::from(*range.start())..=u64::from(*range.end()))?;
+        u32::try_from(number).ok()
     }
 
     fn list<T: FromStr<Err = String>>(&mut self, key: &'static str) -> Option<Vec<T>> {

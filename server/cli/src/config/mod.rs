@@ -10,7 +10,7 @@ mod source;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use trunkline_platform::{db, network::Network, quota, redis, secret::MasterKey, secret::Plaintext};
+use trunkline_platform::{accounts, db, network::Network, quota, redis, secret::MasterKey, secret::Plaintext};
 use url::Url;
 
 pub use load::{Problem, Problems, Sources};
@@ -36,6 +36,8 @@ pub struct Config {
     pub master_key: MasterKey,
     /// Letters.
     pub mail: Mail,
+    /// People.
+    pub accounts: accounts::Settings,
     /// Limits.
     pub quota: quota::Settings,
     /// Private networks that tools may call.

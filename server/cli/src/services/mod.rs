@@ -68,6 +68,31 @@ impl Services {
     }
 }
 
+/// Ends what an earlier run left behind, and removes all state of both. The folder must not be in use.
+pub fn forget(dir: &Path) -> anyhow::Result<()> {
+    let Ok(dir) = dir.canonicalize() else { return Ok(()) };
+    postgres::end_leftover(&dir);
+    redis::end_leftover(&dir);
+    for name in [
+        "postgres", "postgres.log", "postgres.pid", "postgres.initdb", "postgres-admin.password", "postgres-app.password", "redis",
+        "redis.log", "redis.pid", "redis.password",
+    ] {
+        remove(&dir.join(name))?;
+    }
+    Ok(())
+}
+
+/// Removes a file or a folder, if it is there.
+pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} cannot be removed", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A port that was free a moment ago. Who takes it must be ready to try another.
 pub fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())

@@ -35,13 +35,18 @@ pub struct PrivatePostgres {
     log: PathBuf,
 }
 
+/// Ends the server that an earlier run left behind in that folder, if there is one.
+pub(super) fn end_leftover(dir: &Path) {
+    child::end_leftover(&dir.join("postgres.pid"), &dir.join("postgres"), FAREWELL);
+}
+
 impl PrivatePostgres {
     /// Starts it under that folder, making the cluster the first time.
     pub fn start(dir: &Path, keep: Keep) -> anyhow::Result<Self> {
         let programs = find::postgres()?;
         let owner = Owner::choose()?;
         let (data, pid_file, log) = (dir.join("postgres"), dir.join("postgres.pid"), dir.join("postgres.log"));
-        child::end_leftover(&pid_file, &data, FAREWELL);
+        end_leftover(dir);
         let admin_password = kept_secret(&dir.join("postgres-admin.password"), || Plaintext::generate(""))?;
         let app_password = kept_secret(&dir.join("postgres-app.password"), || Plaintext::generate(""))?;
         let _ = fs::remove_file(&log);
@@ -170,6 +175,7 @@ fn settings(port: u16, keep: Keep) -> Vec<String> {
         "logging_collector=off".to_owned(),
         "log_destination=stderr".to_owned(),
         "timezone=UTC".to_owned(),
+        "log_min_messages=error".to_owned(),
     ];
     if keep == Keep::Nothing {
         settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"].map(str::to_owned));

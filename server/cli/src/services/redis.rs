@@ -32,13 +32,18 @@ pub struct PrivateRedis {
     log: PathBuf,
 }
 
+/// Ends the server that an earlier run left behind in that folder, if there is one.
+pub(super) fn end_leftover(dir: &Path) {
+    child::end_leftover(&dir.join("redis.pid"), &dir.join("redis"), FAREWELL);
+}
+
 impl PrivateRedis {
     /// Starts it under that folder.
     pub fn start(dir: &Path, keep: Keep) -> anyhow::Result<Self> {
         let program = find::redis()?;
         let owner = Owner::choose()?;
         let (home, pid_file, log) = (dir.join("redis"), dir.join("redis.pid"), dir.join("redis.log"));
-        child::end_leftover(&pid_file, &home, FAREWELL);
+        end_leftover(dir);
         owner.make_dir(&home)?;
         let password = kept_secret(&dir.join("redis.password"), || Plaintext::generate(""))?;
         let _ = fs::remove_file(&log);
