@@ -7,7 +7,7 @@ use trunkline_platform::{Platform, accounts, jobs};
 use crate::lifecycle::Tasks;
 
 /// Sessions and links that have run out are refused at once; their rows may wait for this.
-const FORGET_EVERY: Duration = Duration::from_secs(15 * 60);
+const FORGET_EVERY: Duration = Duration::from_mins(15);
 
 /// Starts all of it.
 pub fn start(tasks: &mut Tasks, platform: &Platform) {

@@ -53,7 +53,11 @@ impl Ports {
 fn open(addr: SocketAddr, key: &str) -> anyhow::Result<Listen> {
     Listen::bind(addr).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            anyhow::anyhow!("{key}: port {} of {} is taken by another program; stop it, or choose another port (0 takes a free one)", addr.port(), addr.ip())
+            anyhow::anyhow!(
+                "{key}: port {} of {} is taken by another program; stop it, or choose another port (0 takes a free one)",
+                addr.port(),
+                addr.ip()
+            )
         }
         _ => anyhow::anyhow!("{key}: {addr} cannot be listened on: {error}"),
     })
@@ -90,7 +94,8 @@ impl Installation {
     pub fn start(platform: Platform, ports: Ports) -> anyhow::Result<Self> {
         let vitals = Vitals::begin();
         let state = WebState { platform: platform.clone() };
-        let public = server::start(state.clone(), vitals.clone(), ports.public).context("the public listener cannot be started")?;
+        let public =
+            server::start(state.clone(), vitals.clone(), ports.public).context("the public listener cannot be started")?;
         let ops = server::start_ops(state, vitals.clone(), ports.ops).context("the operations listener cannot be started")?;
         let mut tasks = Tasks::default();
         tasks.spawn("public listener", |_| async { Ok(public.server.await?) });

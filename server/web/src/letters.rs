@@ -1,5 +1,10 @@
 //! x
-use trunkline_platform::{Error, mail::{Content, Letter}};
+use trunkline_platform::{
+    Error,
+    mail::{Content, Letter},
+};
 use url::Url;
 /// x
-pub fn render(_: &Url, _: &Letter) -> Result<Content, Error> { Err(Error::internal("x")) }
+pub fn render(_: &Url, _: &Letter) -> Result<Content, Error> {
+    Err(Error::internal("x"))
+}

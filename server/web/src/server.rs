@@ -76,10 +76,7 @@ pub fn start(state: WebState, vitals: ops::Vitals, listen: Listen) -> io::Result
 /// Starts the operations listener.
 pub fn start_ops(state: WebState, vitals: ops::Vitals, listen: Listen) -> io::Result<Running> {
     serve(listen, move || {
-        App::new()
-            .app_data(web::Data::new(state.clone()))
-            .app_data(web::Data::new(vitals.clone()))
-            .configure(ops::configure)
+        App::new().app_data(web::Data::new(state.clone())).app_data(web::Data::new(vitals.clone())).configure(ops::configure)
     })
 }
 
@@ -87,8 +84,15 @@ pub fn start_ops(state: WebState, vitals: ops::Vitals, listen: Listen) -> io::Re
 fn app(
     state: WebState,
     vitals: ops::Vitals,
-) -> App<impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<impl MessageBody>, Error = actix_web::Error, InitError = ()>>
-{
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
     App::new().app_data(web::Data::new(state)).app_data(web::Data::new(vitals)).configure(|config| {
         for route in routes() {
             route.register(config);
@@ -99,7 +103,8 @@ fn app(
 fn serve<F, T, B>(listen: Listen, factory: F) -> io::Result<Running>
 where
     F: Fn() -> App<T> + Send + Clone + 'static,
-    T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = actix_web::Error, InitError = ()> + 'static,
+    T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<B>, Error = actix_web::Error, InitError = ()>
+        + 'static,
     B: MessageBody + 'static,
 {
     let addr = listen.addr;

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use super::load_here;
 use crate::{config, terminal};
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Copy, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Load the settings as `serve` would, and print what holds and who said so
     Check {

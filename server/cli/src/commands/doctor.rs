@@ -4,11 +4,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
-use trunkline_platform::{
-    Platform,
-    clock::SystemClock,
-    db, health,
-};
+use trunkline_platform::{Platform, clock::SystemClock, db, health};
 
 use super::load_here;
 use crate::{config::Config, terminal, wiring};
@@ -96,7 +92,11 @@ async fn database(platform: &Platform, findings: &mut Findings) {
         Ok(facts) => facts,
         Err(error) => {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            return findings.bad("database", cause, "check database.url, that the server runs, and that `trunkline migrate` has run once");
+            return findings.bad(
+                "database",
+                cause,
+                "check database.url, that the server runs, and that `trunkline migrate` has run once",
+            );
         }
     };
     let (major, minor) = (facts.version / 10_000, facts.version % 10_000);
@@ -135,7 +135,12 @@ async fn isolation(platform: &Platform, findings: &mut Findings) {
         }
         Ok(violations) => {
             for violation in violations {
-                let found = format!("{} does not hold ({}): {}", violation.check.id, violation.check.promise, violation.objects.join(", "));
+                let found = format!(
+                    "{} does not hold ({}): {}",
+                    violation.check.id,
+                    violation.check.promise,
+                    violation.objects.join(", ")
+                );
                 findings.bad("isolation", found, "somebody changed the schema by hand; undo it before serving anybody");
             }
         }

@@ -14,7 +14,7 @@ use crate::config::Environment;
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub(super) struct HealthcheckArguments {
     /// Address of the operations listener; also TRUNKLINE_OPS_LISTEN
     #[arg(long, value_name = "ADDRESS:PORT")]

@@ -38,7 +38,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let database = database(reader);
     let database_admin_url = reader.optional("database.admin_url", database_url);
     let redis = redis(reader);
-    let master_key = reader.required("secrets.key", |text| master_key(text));
+    let master_key = reader.required("secrets.key", master_key);
     let mail = mail(reader);
     let accounts = accounts(reader);
     let quota = quota(reader);
@@ -48,10 +48,10 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     listening(reader, http.as_ref(), public_url.as_ref());
     Some(Config {
         http: http?,
-        public_url: public_url?,
+        public_url: public_url?.value(),
         ops_listen: ops_listen?,
         database: database?,
-        database_admin_url: database_admin_url?,
+        database_admin_url: database_admin_url?.value(),
         redis: redis?,
         master_key: master_key?,
         mail: mail?,
@@ -71,7 +71,7 @@ fn http(reader: &mut Reader) -> Option<Http> {
     let certificate = reader.optional("http.tls_cert", |path| Ok(PathBuf::from(path)));
     let key = reader.optional("http.tls_key", |path| Ok(PathBuf::from(path)));
     let workers = reader.number("http.workers", 0..=1024);
-    let tls = match (certificate?, key?) {
+    let tls = match (certificate?.value(), key?.value()) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
         (Some(_), None) => return reader.refuse("http.tls_key", "is missing, but http.tls_cert is set; TLS needs both"),
@@ -81,9 +81,10 @@ fn http(reader: &mut Reader) -> Option<Http> {
     Some(Http { listen: listen?, behind_proxy: behind_proxy?, trusted_proxies: trusted_proxies?, tls, workers: workers? })
 }
 
-fn public_url(reader: &mut Reader) -> Option<Option<Url>> {
+fn public_url(reader: &mut Reader) -> Option<Given<Url>> {
     reader.optional("public_url", |text| {
-        let url: Url = text.parse().map_err(|error| format!("expected an address such as https://trunkline.example ({error})"))?;
+        let url: Url =
+            text.parse().map_err(|error| format!("expected an address such as https://trunkline.example ({error})"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err("expected an address that begins with https://".to_owned());
         }
@@ -166,7 +167,7 @@ fn mail(reader: &mut Reader) -> Option<Mail> {
     });
     let smtp_url =
         reader.optional("mail.smtp_url", |text| secret_url(text, &["smtp", "smtps"], "smtps://user:password@smtp.example:465"));
-    Some(Mail { from: from?, smtp_url: smtp_url? })
+    Some(Mail { from: from?, smtp_url: smtp_url?.value() })
 }
 
 fn accounts(reader: &mut Reader) -> Option<accounts::Settings> {
@@ -226,7 +227,7 @@ fn shutdown(reader: &mut Reader) -> Option<Shutdown> {
 }
 
 /// Whoever can reach the port must come through TLS: from a proxy in front, or from a certificate of its own.
-fn listening(reader: &mut Reader, http: Option<&Http>, public_url: Option<&Option<Url>>) {
+fn listening(reader: &mut Reader, http: Option<&Http>, public_url: Option<&Given<Url>>) {
     let Some(http) = http.filter(|http| !http.listen.ip().is_loopback()) else { return };
     if !http.behind_proxy && http.tls.is_none() {
         let message = format!(
@@ -236,7 +237,7 @@ fn listening(reader: &mut Reader, http: Option<&Http>, public_url: Option<&Optio
         );
         reader.note("http.listen", message);
     }
-    if public_url.is_some_and(Option::is_none) {
+    if matches!(public_url, Some(Given::Nothing)) {
         reader.note("public_url", "is missing; expected the address people and agents use, such as https://trunkline.example");
     }
 }
@@ -247,6 +248,21 @@ pub(super) fn serving(config: &Config) -> Result<(), Problems> {
     }
     let message = "is missing; expected a mail server such as smtps://user:password@smtp.example:465 (`trunkline dev` captures mail instead)";
     Err(Problems(vec![Problem { key: "mail.smtp_url".into(), message: message.into() }]))
+}
+
+/// A setting that can be left out.
+enum Given<T> {
+    Value(T),
+    Nothing,
+}
+
+impl<T> Given<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// Takes written values one by one and notes what is wrong with them. `None` means: noted, go on with the next.
@@ -274,22 +290,25 @@ impl Reader {
 
     fn required<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         match self.optional(key, parse)? {
-            Some(value) => Some(value),
-            None => {
+            Given::Value(value) => Some(value),
+            Given::Nothing => {
                 let Some(known) = keys::find(key) else { return self.refuse(key, "is not in the table of settings") };
-                let file = if known.is_secret() { format!(", or {0}_file or {1}_FILE for a file that holds it", key, known.variable()) } else { String::new() };
+                let file = if known.is_secret() {
+                    format!(", or {0}_file or {1}_FILE for a file that holds it", key, known.variable())
+                } else {
+                    String::new()
+                };
                 self.refuse(key, format!("is missing; set it in the file, or as {}{file}. {}", known.variable(), known.help))
             }
         }
     }
 
-    /// `Some(None)` if it is not set.
-    fn optional<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Option<T>> {
-        let Some(setting) = self.settings.get(key).cloned() else { return Some(None) };
+    fn optional<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Given<T>> {
+        let Some(setting) = self.settings.get(key).cloned() else { return Some(Given::Nothing) };
         match &setting.written {
-            Written::One(text) if text.is_empty() && setting.source != Source::Default => Some(None),
+            Written::One(text) if text.is_empty() && setting.source != Source::Default => Some(Given::Nothing),
             Written::One(text) => match parse(text) {
-                Ok(value) => Some(Some(value)),
+                Ok(value) => Some(Given::Value(value)),
                 Err(message) => self.refuse_value(key, &setting, message),
             },
             Written::Many(_) => self.refuse_value(key, &setting, "expected one value, not a list"),

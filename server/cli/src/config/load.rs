@@ -195,7 +195,11 @@ fn read_secret(path: &Path) -> Result<String, String> {
 /// Kubernetes puts `TRUNKLINE_PORT=tcp://…` and its like into every pod beside a service of that name; the suite has variables of its own.
 fn is_foreign(variable: &str) -> bool {
     let rest = variable.trim_start_matches("TRUNKLINE_");
-    rest.starts_with("SERVICE_HOST") || rest.starts_with("SERVICE_PORT") || rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("TEST_")
+    rest.starts_with("SERVICE_HOST")
+        || rest.starts_with("SERVICE_PORT")
+        || rest == "PORT"
+        || rest.starts_with("PORT_")
+        || rest.starts_with("TEST_")
 }
 
 /// The setting that was probably meant.

@@ -9,7 +9,9 @@ pub struct Environment(BTreeMap<String, String>);
 impl Environment {
     /// The process's own. Values that are not UTF-8 are read with replacement characters, and then fail their check.
     pub fn of_process() -> Self {
-        std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())).collect()
+        std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .collect()
     }
 
     /// One variable; an empty one counts as absent, because that is how people switch one off.
@@ -62,7 +64,7 @@ impl Source {
 
 /// A value as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Written {
+pub(super) enum Written {
     /// One value, as text.
     One(String),
     /// A list. On the command line and in the environment: separated by commas.
@@ -71,7 +73,7 @@ pub enum Written {
 
 impl Written {
     /// As a list.
-    pub fn items(&self) -> Vec<String> {
+    pub(super) fn items(&self) -> Vec<String> {
         match self {
             Self::One(text) => text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
             Self::Many(items) => items.clone(),

@@ -39,7 +39,9 @@ fn three_settings_are_enough() {
 #[test]
 fn what_is_missing_is_named_all_at_once() {
     let text = Config::load(&Sources::default()).unwrap_err().to_string();
-    for expected in ["database.url: is missing", "TRUNKLINE_DATABASE_URL", "redis.url: is missing", "secrets.key: is missing", "_FILE"] {
+    for expected in
+        ["database.url: is missing", "TRUNKLINE_DATABASE_URL", "redis.url: is missing", "secrets.key: is missing", "_FILE"]
+    {
         assert!(text.contains(expected), "{expected} in {text}");
     }
 }
@@ -73,13 +75,17 @@ fn unknown_settings_are_refused_but_not_what_kubernetes_adds() {
         .unwrap_err()
         .to_string();
     std::fs::remove_file(file).unwrap();
-    assert!(text.contains("http.port: there is no such setting (file") && text.contains("`http.listen` was probably meant"), "{text}");
+    assert!(
+        text.contains("http.port: there is no such setting (file") && text.contains("`http.listen` was probably meant"),
+        "{text}"
+    );
 }
 
 #[test]
 fn stronger_sources_win() {
     let file = temporary("strength", "[http]\nlisten = '127.0.0.1:1'\nworkers = 3\n[shutdown]\ngrace_s = 5\n", 0o644);
-    let environment = enough().into_iter().chain([("TRUNKLINE_HTTP_LISTEN", "127.0.0.1:2".into()), ("TRUNKLINE_LOG", "debug".into())]);
+    let environment =
+        enough().into_iter().chain([("TRUNKLINE_HTTP_LISTEN", "127.0.0.1:2".into()), ("TRUNKLINE_LOG", "debug".into())]);
     let mut sources = Sources { file: Some(file.clone()), environment: environment.collect(), options: vec![] };
     let config = Config::load(&sources).unwrap();
     assert_eq!((config.http.listen.port(), config.http.workers, config.shutdown.grace_s), (2, 3, 5));
@@ -172,7 +178,8 @@ fn example_loads_and_explains_every_setting() {
     let text = example();
     let file = temporary("example", &text, 0o600);
     let config =
-        Config::load(&Sources { file: Some(file.clone()), environment: enough().into_iter().collect(), options: vec![] }).unwrap();
+        Config::load(&Sources { file: Some(file.clone()), environment: enough().into_iter().collect(), options: vec![] })
+            .unwrap();
     std::fs::remove_file(&file).unwrap();
     assert_eq!(config.http.listen.port(), 8080);
     for key in keys::KEYS {

@@ -20,6 +20,8 @@ use super::find;
 
 /// How long a service may take to end before it is asked less politely.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Arguments: us, the child, the signal.
+const WATCH: &str = "while kill -0 $0 2>/dev/null; do kill -0 $1 2>/dev/null || exit 0; sleep 0.5; done; kill -s $2 $1 2>/dev/null";
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Signals from polite to final; the first one loses nothing.
@@ -61,7 +63,10 @@ impl Child {
             let how = child.wait().map_or_else(|error| format!("was lost sight of ({error})"), describe);
             end.send_replace(Some(how));
         })?;
-        let id = is_started.recv().context("the thread of a service ended early")?.with_context(|| format!("{program} cannot be started"))?;
+        let id = is_started
+            .recv()
+            .context("the thread of a service ended early")?
+            .with_context(|| format!("{program} cannot be started"))?;
         let pid = Pid::from_raw(i32::try_from(id)?);
         std::fs::write(pid_file, format!("{pid}\n")).with_context(|| format!("{} cannot be written", pid_file.display()))?;
         let child = Self { pid, pid_file: pid_file.to_owned(), farewell, ended };
@@ -75,7 +80,6 @@ impl Child {
         if find::program("setpriv").is_some() {
             return Ok(());
         }
-        const WATCH: &str = "while kill -0 $0 2>/dev/null; do kill -0 $1 2>/dev/null || exit 0; sleep 0.5; done; kill -s $2 $1 2>/dev/null";
         let signal = self.farewell.polite.as_str().trim_start_matches("SIG").to_owned();
         let mut command = Command::new("/bin/sh");
         command.args(["-c", WATCH, &std::process::id().to_string(), &self.pid.to_string(), &signal]);

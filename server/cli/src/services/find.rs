@@ -56,7 +56,8 @@ fn is_program(path: &Path) -> bool {
 }
 
 fn missing(what: &str, debian: &str, brew: &str) -> anyhow::Error {
-    let command = if cfg!(target_os = "macos") { format!("brew install {brew}") } else { format!("sudo apt-get install {debian}") };
+    let command =
+        if cfg!(target_os = "macos") { format!("brew install {brew}") } else { format!("sudo apt-get install {debian}") };
     anyhow::anyhow!("{what} is not installed on this machine; `make run` installs it, or run: {command}")
 }
 

@@ -74,8 +74,16 @@ pub fn forget(dir: &Path) -> anyhow::Result<()> {
     postgres::end_leftover(&dir);
     redis::end_leftover(&dir);
     for name in [
-        "postgres", "postgres.log", "postgres.pid", "postgres.initdb", "postgres-admin.password", "postgres-app.password", "redis",
-        "redis.log", "redis.pid", "redis.password",
+        "postgres",
+        "postgres.log",
+        "postgres.pid",
+        "postgres.initdb",
+        "postgres-admin.password",
+        "postgres-app.password",
+        "redis",
+        "redis.log",
+        "redis.pid",
+        "redis.password",
     ] {
         remove(&dir.join(name))?;
     }

@@ -35,7 +35,11 @@ impl Owner {
     /// Makes a folder that only this user enters.
     pub(super) fn make_dir(self, path: &Path) -> anyhow::Result<()> {
         use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("{} cannot be made", path.display()))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("{} cannot be made", path.display()))?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
             .with_context(|| format!("{} belongs to somebody else; remove it, or start as its owner", path.display()))?;
         self.give(path)

@@ -22,7 +22,7 @@ use super::{
 /// SIGINT ends sessions and writes everything down; SIGQUIT leaves the rest to recovery.
 const FAREWELL: Farewell = Farewell { polite: Signal::SIGINT, firm: Signal::SIGQUIT };
 const DATABASE: &str = "trunkline";
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 const ATTEMPTS: usize = 3;
 
 /// A running server with an empty or kept database `trunkline`. Stopped when dropped.

@@ -3,6 +3,7 @@
 //! The public listener answers with names and states only. The operations listener has the same and what is nobody else's business.
 
 mod health;
+mod mail;
 mod vitals;
 
 use actix_web::web;
@@ -25,4 +26,5 @@ pub fn configure(config: &mut web::ServiceConfig) {
     for route in routes() {
         route.register(config);
     }
+    config.route("/mail", web::get().to(mail::mail)).route("/mail.json", web::get().to(mail::mail_json));
 }

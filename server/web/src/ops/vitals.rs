@@ -27,7 +27,12 @@ impl Vitals {
     /// A process that has just begun.
     pub fn begin() -> Self {
         let health = Health::default();
-        Self(Arc::new(Inner { started: Instant::now(), draining: AtomicBool::new(false), stopping: CancellationToken::new(), health }))
+        Self(Arc::new(Inner {
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+            health,
+        }))
     }
 
     /// Seconds since then.

@@ -71,7 +71,8 @@ async fn serve(dir: &StateDir, ports: Ports, services: &Services) -> anyhow::Res
     let file = dir.write_settings(&ports, services)?;
     let environment = Environment::of_process();
     let log = environment.get("TRUNKLINE_LOG").map(|level| ("TRUNKLINE_LOG", "log.level", level.to_owned()));
-    let config = Config::load(&Sources { file: Some(file), environment: Environment::default(), options: log.into_iter().collect() })?;
+    let config =
+        Config::load(&Sources { file: Some(file), environment: Environment::default(), options: log.into_iter().collect() })?;
     telemetry::init(&config.log)?;
     migrate::apply(&config).await?;
     let platform = wiring::platform(&config, ports.public(), Arc::new(SystemClock))?;

@@ -94,7 +94,8 @@ impl StateDir {
     fn load(&self, text: &str) -> anyhow::Result<Config> {
         let file = self.file("draft.toml");
         write_private(&file, text)?;
-        let config = Config::load(&Sources { file: Some(file.clone()), environment: Environment::default(), options: Vec::new() });
+        let config =
+            Config::load(&Sources { file: Some(file.clone()), environment: Environment::default(), options: Vec::new() });
         fs::remove_file(file)?;
         Ok(config?)
     }
