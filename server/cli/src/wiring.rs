@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use trunkline_platform::{Parts, Platform, Settings, clock::Clock, db::Db, mail, redis::Redis};
 use trunkline_web::{
-    WebState,
+    WebSettings, WebState,
     ops::Vitals,
     server::{self, Listen},
 };
@@ -91,9 +91,14 @@ pub struct Installation {
 
 impl Installation {
     /// Answers on both ports and begins the background work.
-    pub fn start(platform: Platform, ports: Ports) -> anyhow::Result<Self> {
+    pub fn start(config: &Config, platform: Platform, ports: Ports) -> anyhow::Result<Self> {
         let vitals = Vitals::begin();
-        let state = WebState { platform: platform.clone() };
+        let settings = WebSettings {
+            public_url: platform.settings.public_url.clone(),
+            trusted_proxies: config.http.trusted_proxies.clone(),
+            behind_proxy: config.http.behind_proxy,
+        };
+        let state = WebState { platform: platform.clone(), settings };
         let public =
             server::start(state.clone(), vitals.clone(), ports.public).context("the public listener cannot be started")?;
         let ops = server::start_ops(state, vitals.clone(), ports.ops).context("the operations listener cannot be started")?;

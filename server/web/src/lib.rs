@@ -1,10 +1,18 @@
 //! HTTP surfaces: requests in, pages and JSON out. A handler extracts, calls one verb of the platform and renders.
 
+pub mod assets;
+pub mod dashboard;
+pub mod error;
+pub mod extract;
+mod fallback;
 pub mod letters;
+mod middleware;
 pub mod ops;
 pub mod routes;
 pub mod server;
 mod state;
+pub mod urls;
 
-pub use routes::{Access, Route, routes};
-pub use state::WebState;
+pub use middleware::surround;
+pub use routes::{Access, Route, configure, routes};
+pub use state::{WebSettings, WebState};

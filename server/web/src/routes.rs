@@ -3,6 +3,8 @@
 use actix_web::{FromRequest, Handler, Responder, http::Method, web};
 use trunkline_platform::actor::Permission;
 
+use crate::{assets, dashboard, fallback, ops};
+
 /// Who may use a route. The handler's extractors enforce it; the tests hold both against each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -70,5 +72,13 @@ impl Route {
 
 /// Every route of the public listener. Each surface adds its own.
 pub fn routes() -> Vec<Route> {
-    crate::ops::routes()
+    [ops::routes(), assets::routes(), dashboard::routes()].into_iter().flatten().collect()
+}
+
+/// Adds all routes, and the answer to what none of them takes, to an application.
+pub fn configure(config: &mut web::ServiceConfig) {
+    for route in routes() {
+        route.register(config);
+    }
+    config.default_service(web::to(fallback::answer));
 }

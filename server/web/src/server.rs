@@ -16,7 +16,7 @@ use actix_web::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use crate::{WebState, ops, routes};
+use crate::{WebState, middleware::surround, ops, routes};
 
 /// Waiting connections that the kernel keeps while all workers are busy.
 const BACKLOG: u32 = 2048;
@@ -93,11 +93,8 @@ fn app(
         InitError = (),
     >,
 > {
-    App::new().app_data(web::Data::new(state)).app_data(web::Data::new(vitals)).configure(|config| {
-        for route in routes() {
-            route.register(config);
-        }
-    })
+    let bare = App::new().app_data(web::Data::new(state)).app_data(web::Data::new(vitals)).configure(routes::configure);
+    surround(bare)
 }
 
 fn serve<F, T, B>(listen: Listen, factory: F) -> io::Result<Running>

@@ -1,10 +1,36 @@
 //! What every handler can reach.
 
-use trunkline_platform::Platform;
+use trunkline_platform::{Platform, network::Network};
+use url::Url;
 
 /// Shared by all workers; cheap to clone.
 #[derive(Clone)]
 pub struct WebState {
     /// The product.
     pub platform: Platform,
+    /// How this installation is reached.
+    pub settings: WebSettings,
+}
+
+/// How this installation is reached.
+#[derive(Debug, Clone)]
+pub struct WebSettings {
+    /// Where people and agents reach it. The only source of host names: what a request says is checked against it, never believed.
+    pub public_url: Url,
+    /// Whose `X-Forwarded-For` is believed, if it stands behind a proxy. Empty: the direct peer's.
+    pub trusted_proxies: Vec<Network>,
+    /// Is every connection made by a proxy?
+    pub behind_proxy: bool,
+}
+
+impl WebSettings {
+    /// `scheme://host[:port]`, as browsers write it into `Origin`.
+    pub fn origin(&self) -> String {
+        self.public_url.origin().ascii_serialization()
+    }
+
+    /// Do browsers reach it by TLS?
+    pub fn is_https(&self) -> bool {
+        self.public_url.scheme() == "https"
+    }
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(config: Option<PathBuf>, arguments: ServeArguments) -> a
     let signals = Signals::listen()?;
     let ports = Ports::open(&config)?;
     let platform = wiring::platform(&config, ports.public(), Arc::new(SystemClock))?;
-    let installation = Installation::start(platform, ports)?;
+    let installation = Installation::start(&config, platform, ports)?;
     lifecycle::run(installation, signals, config.shutdown, std::future::pending()).await?;
     Ok(ExitCode::SUCCESS)
 }

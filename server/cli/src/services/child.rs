@@ -21,7 +21,8 @@ use super::find;
 /// How long a service may take to end before it is asked less politely.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Arguments: us, the child, the signal.
-const WATCH: &str = "while kill -0 $0 2>/dev/null; do kill -0 $1 2>/dev/null || exit 0; sleep 0.5; done; kill -s $2 $1 2>/dev/null";
+const WATCH: &str =
+    "while kill -0 $0 2>/dev/null; do kill -0 $1 2>/dev/null || exit 0; sleep 0.5; done; kill -s $2 $1 2>/dev/null";
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Signals from polite to final; the first one loses nothing.

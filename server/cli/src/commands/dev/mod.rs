@@ -80,7 +80,7 @@ async fn serve(dir: &StateDir, ports: Ports, services: &Services) -> anyhow::Res
     let seeded = seed::plant(&platform, dir, upstream.addr).await?;
     let ops = ports.ops();
     let public_url = platform.settings.public_url.clone();
-    let installation = Installation::start(platform, ports)?;
+    let installation = Installation::start(&config, platform, ports)?;
     let announcement = Announcement::new(&public_url, ops, services, seeded);
     dir.announce(&announcement)?;
     announcement.print(dir);

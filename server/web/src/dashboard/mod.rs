@@ -1,0 +1,69 @@
+//! Pages for people. A page's struct, its template and its handlers stand together; the template has the same name.
+
+pub mod components;
+mod invitation;
+pub mod layout;
+mod login;
+mod members;
+mod reset;
+mod settings;
+mod signup;
+mod welcome;
+
+use actix_web::{
+    HttpResponse,
+    http::{
+        StatusCode,
+        header::{ContentType, LOCATION},
+    },
+};
+use askama::Template;
+
+use crate::{Route, error::HtmlError};
+
+/// What a page's handler answers.
+pub type Page = Result<HttpResponse, HtmlError>;
+
+/// Routes of this surface.
+pub fn routes() -> Vec<Route> {
+    [
+        welcome::routes(),
+        signup::routes(),
+        login::routes(),
+        reset::routes(),
+        invitation::routes(),
+        members::routes(),
+        settings::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A page.
+pub fn page(template: &impl Template) -> Page {
+    page_with(StatusCode::OK, template)
+}
+
+/// A page that says what does not fit: status 422.
+pub fn unfit(template: &impl Template) -> Page {
+    page_with(StatusCode::UNPROCESSABLE_ENTITY, template)
+}
+
+/// A page with that status.
+pub fn page_with(status: StatusCode, template: &impl Template) -> Page {
+    Ok(HttpResponse::build(status).insert_header(ContentType::html()).body(template.render()?))
+}
+
+/// A page at a URL with a secret in it: nothing on it may tell the URL to anybody.
+fn secret_page(status: StatusCode, template: &impl Template) -> Page {
+    let mut response = page_with(status, template)?;
+    let value = actix_web::http::header::HeaderValue::from_static("no-referrer");
+    response.headers_mut().insert(actix_web::http::header::REFERRER_POLICY, value);
+    Ok(response)
+}
+
+/// Leads on after a form was taken.
+pub fn see_other(url: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, url)).finish()
+}

@@ -1,0 +1,118 @@
+//! A tenant's name and currency, and the way out of it.
+
+use actix_web::{http::StatusCode, web};
+use askama::Template;
+use serde::Deserialize;
+use trunkline_platform::{ErrorKind, accounts, actor::Permission};
+
+use super::{Page, components::Choice, layout::Layout, page_with, see_other};
+use crate::{
+    Access, Route, WebState,
+    extract::{Allowed, FieldErrors, Form, InTenant, ManageTenant},
+    urls,
+};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/t/{tenant}/settings", Access::Member(Permission::View), show),
+        Route::post("/t/{tenant}/settings", Access::Member(Permission::ManageTenant), change),
+        Route::post("/t/{tenant}/leave", Access::Member(Permission::View), leave),
+    ]
+}
+
+/// What is offered; any other that is set already is offered too.
+const CURRENCIES: [(&str, &str); 10] = [
+    ("USD", "US dollar"),
+    ("EUR", "Euro"),
+    ("GBP", "Pound sterling"),
+    ("CHF", "Swiss franc"),
+    ("JPY", "Yen"),
+    ("CAD", "Canadian dollar"),
+    ("AUD", "Australian dollar"),
+    ("SEK", "Swedish krona"),
+    ("PLN", "Złoty"),
+    ("INR", "Indian rupee"),
+];
+
+#[derive(Template)]
+#[template(path = "dashboard/settings.html")]
+struct SettingsPage {
+    layout: Layout,
+    problem: String,
+    errors: FieldErrors,
+    can_manage: bool,
+    name: String,
+    slug: String,
+    tenant_id: String,
+    currency: String,
+    currencies: Vec<Choice>,
+    url: String,
+    leave_url: String,
+}
+
+#[derive(Deserialize)]
+struct SettingsForm {
+    name: String,
+    currency: String,
+}
+
+#[derive(Deserialize)]
+struct Nothing {}
+
+fn settings_page<P>(member: &Allowed<P>, problem: String, errors: FieldErrors, name: String, currency: String) -> SettingsPage {
+    let slug = member.slug();
+    SettingsPage {
+        layout: member.layout("Settings", "settings"),
+        problem,
+        errors,
+        can_manage: member.may(Permission::ManageTenant),
+        name,
+        slug: slug.to_owned(),
+        tenant_id: member.tenant.tenant.to_string(),
+        currencies: currency_choices(&currency),
+        currency,
+        url: urls::settings(slug),
+        leave_url: urls::leave(slug),
+    }
+}
+
+fn currency_choices(chosen: &str) -> Vec<Choice> {
+    let choice =
+        |value: &str, label: String| Choice { value: value.to_owned(), label, hint: String::new(), chosen: value == chosen };
+    let mut choices: Vec<_> = CURRENCIES.iter().map(|(code, name)| choice(code, format!("{code} · {name}"))).collect();
+    if !choices.iter().any(|choice| choice.chosen) {
+        choices.push(choice(chosen, chosen.to_owned()));
+    }
+    choices
+}
+
+async fn show(member: InTenant) -> Page {
+    let (name, currency) = (member.tenant.name.clone(), member.tenant.currency.clone());
+    page_with(StatusCode::OK, &settings_page(&member, String::new(), FieldErrors::default(), name, currency))
+}
+
+async fn change(state: web::Data<WebState>, member: Allowed<ManageTenant>, form: Form<SettingsForm>) -> Page {
+    let SettingsForm { name, currency } = form.0;
+    if let Err(error) = accounts::change_tenant(&state.platform, &member.actor, &name, &currency).await {
+        let errors = FieldErrors::from_failure(error)?;
+        let page = settings_page(&member, String::new(), errors, name, currency);
+        return page_with(StatusCode::UNPROCESSABLE_ENTITY, &page);
+    }
+    member.visitor.leave_flash("success", "The settings are saved.");
+    Ok(see_other(&urls::settings(member.slug())))
+}
+
+async fn leave(state: web::Data<WebState>, member: InTenant, _: Form<Nothing>) -> Page {
+    match accounts::leave(&state.platform, &member.actor).await {
+        Ok(()) => {
+            member.visitor.leave_flash("info", format!("You have left {}.", member.tenant.name));
+            Ok(see_other(urls::welcome()))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
+            let (name, currency) = (member.tenant.name.clone(), member.tenant.currency.clone());
+            let page = settings_page(&member, error.to_string(), FieldErrors::default(), name, currency);
+            page_with(StatusCode::CONFLICT, &page)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,176 @@
+//! Failures as people see them.
+
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{LOCATION, RETRY_AFTER},
+    },
+};
+use askama::Template;
+use trunkline_platform::{Error, ErrorKind};
+
+use crate::{dashboard::layout::Layout, middleware, urls};
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum HtmlError {
+    /// The verb failed.
+    #[error(transparent)]
+    Platform(#[from] Error),
+    /// Nobody is signed in; the text is the path to come back to.
+    #[error("sign in first")]
+    SignIn(Option<String>),
+    /// The form does not come from a page of ours, or from one that has run out.
+    #[error("the form does not come from here")]
+    Forged,
+    /// The form's body is not a form, is too large or did not come in time.
+    #[error("{1}")]
+    BadForm(StatusCode, String),
+    /// The path exists, not with this method; the text lists those it has.
+    #[error("wrong method")]
+    WrongMethod(String),
+    /// A template failed.
+    #[error("a template failed")]
+    Template(#[from] askama::Error),
+}
+
+/// What the page about a failure says. Travels with the response to the place where it is rendered.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Its status.
+    pub status: StatusCode,
+    /// In a few words.
+    pub title: &'static str,
+    /// In a sentence, and what to do.
+    pub text: String,
+}
+
+impl HtmlError {
+    /// No such thing, or not for this visitor.
+    pub fn not_found(what: &'static str) -> Self {
+        Self::Platform(Error::not_found(what))
+    }
+
+    fn failure(&self) -> Failure {
+        let (status, title, text) = match self {
+            Self::Platform(error) => return of_platform(error),
+            Self::SignIn(_) => (StatusCode::SEE_OTHER, "Log in first", String::new()),
+            Self::Forged => (
+                StatusCode::FORBIDDEN,
+                "This form has expired",
+                "Nothing was changed. Go back, load the page again and send the form once more.".to_owned(),
+            ),
+            Self::BadForm(status, text) => (*status, "This form cannot be read", text.clone()),
+            Self::WrongMethod(_) => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Not this way",
+                "This address exists, but it cannot be used like this.".to_owned(),
+            ),
+            Self::Template(_) => return of_platform(&Error::new(ErrorKind::Internal)),
+        };
+        Failure { status, title, text }
+    }
+}
+
+fn of_platform(error: &Error) -> Failure {
+    let (status, title) = match error.kind() {
+        ErrorKind::NotFound("link" | "invitation") => {
+            let text = "It has expired, was used already, or was never sent. Ask for a new one.".to_owned();
+            return Failure { status: StatusCode::NOT_FOUND, title: "This link does not work", text };
+        }
+        // One page for all that is not there, whatever it was: what is another's must look like what is nobody's.
+        ErrorKind::NotFound(_) => {
+            let text = "There is nothing at this address, or nothing for you.".to_owned();
+            return Failure { status: StatusCode::NOT_FOUND, title: "Page not found", text };
+        }
+        ErrorKind::Conflict(_) => (StatusCode::CONFLICT, "That does not work"),
+        ErrorKind::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Something does not fit"),
+        ErrorKind::Denied(_) => (StatusCode::FORBIDDEN, "Not with your role"),
+        ErrorKind::Exhausted { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many attempts"),
+        ErrorKind::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Back in a moment"),
+        ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong"),
+    };
+    let text = match error.kind() {
+        ErrorKind::Internal => "It is our fault. If it stays, tell us the request's id.".to_owned(),
+        _ => error.to_string(),
+    };
+    Failure { status, title, text }
+}
+
+impl ResponseError for HtmlError {
+    fn status_code(&self) -> StatusCode {
+        self.failure().status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        log(self);
+        let failure = self.failure();
+        let mut response = HttpResponse::build(failure.status);
+        match self {
+            Self::SignIn(next) => {
+                let url = next.as_deref().map_or_else(|| urls::login().to_owned(), urls::login_then);
+                return response.insert_header((LOCATION, url)).finish();
+            }
+            Self::WrongMethod(allowed) => {
+                response.insert_header(("allow", allowed.as_str()));
+            }
+            Self::Platform(error) => match error.kind() {
+                ErrorKind::Exhausted { retry_after_ms } => {
+                    response.insert_header((RETRY_AFTER, retry_after_ms.div_ceil(1000).to_string()));
+                }
+                ErrorKind::Unavailable(_) => {
+                    response.insert_header((RETRY_AFTER, "5"));
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        let mut response = response.finish();
+        response.extensions_mut().insert(failure);
+        response
+    }
+}
+
+/// One line per fault of ours, here and nowhere else; the span adds the request's id.
+fn log(error: &HtmlError) {
+    match error {
+        HtmlError::Platform(error) => match error.kind() {
+            ErrorKind::Internal => tracing::error!(error = error as &dyn std::error::Error, "a page failed"),
+            ErrorKind::Unavailable(what) => {
+                tracing::warn!(dependency = what, error = error as &dyn std::error::Error, "a page could not be served");
+            }
+            _ => {}
+        },
+        HtmlError::Template(error) => tracing::error!(error = error as &dyn std::error::Error, "a page failed"),
+        _ => {}
+    }
+}
+
+/// The page about a failure.
+#[derive(Template)]
+#[template(path = "error.html")]
+pub struct ErrorPage {
+    layout: Layout,
+    status: u16,
+    heading: &'static str,
+    text: String,
+    back_url: &'static str,
+    back_label: &'static str,
+    request_id: String,
+}
+
+impl ErrorPage {
+    /// The page about that failure of that request.
+    pub fn new(request: &HttpRequest, failure: &Failure) -> Self {
+        Self {
+            layout: Layout::bare(request, failure.title),
+            status: failure.status.as_u16(),
+            heading: failure.title,
+            text: failure.text.clone(),
+            back_url: urls::start(),
+            back_label: "Go to the start page",
+            request_id: middleware::request_id(request),
+        }
+    }
+}

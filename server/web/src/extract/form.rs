@@ -1,0 +1,91 @@
+//! Forms: proven to come from a page of ours, bounded in size and time, then read into a type.
+
+use std::{pin::Pin, time::Duration};
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::{StatusCode, header::CONTENT_TYPE},
+    web,
+};
+use futures_util::FutureExt as _;
+use serde::de::DeserializeOwned;
+use trunkline_platform::{Error, ErrorKind};
+
+use super::{csrf, state};
+use crate::error::HtmlError;
+
+const LARGEST: usize = 64 * 1024;
+/// From the end of the head to the end of the body.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A form sent by one of our pages. For fields that may occur more than once: `Form<Vec<(String, String)>>`.
+#[derive(Debug)]
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
+    type Error = HtmlError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, HtmlError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let payload = web::Payload::from_request(&request, payload);
+        async move {
+            let state = state(&request)?;
+            if !csrf::is_same_origin(&state, &request) {
+                return Err(HtmlError::Forged);
+            }
+            let bad = |status, text: &str| HtmlError::BadForm(status, text.to_owned());
+            let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            if kind.split(';').next().map(str::trim) != Some("application/x-www-form-urlencoded") {
+                return Err(bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Forms are sent as application/x-www-form-urlencoded."));
+            }
+            let payload = payload.await.map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body cannot be read."))?;
+            let body = actix_web::rt::time::timeout(DEADLINE, payload.to_bytes_limited(LARGEST))
+                .await
+                .map_err(|_| bad(StatusCode::REQUEST_TIMEOUT, "The form took too long to arrive."))?
+                .map_err(|_| bad(StatusCode::PAYLOAD_TOO_LARGE, "A form has at most 64 KiB."))?
+                .map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body ended early."))?;
+            let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(&body)
+                .map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body is not a form."))?;
+            let token = pairs.iter().find(|(name, _)| name == "csrf").map_or("", |(_, value)| value.as_str());
+            if !csrf::is_token_right(&state.platform, &request, token) {
+                return Err(HtmlError::Forged);
+            }
+            // The reason names fields, not what was typed into them; unless a number or word does not parse, so it is not passed on.
+            serde_urlencoded::from_bytes(&body)
+                .map(Self)
+                .map_err(|_| bad(StatusCode::UNPROCESSABLE_ENTITY, "A field of the form is missing or does not fit."))
+        }
+        .boxed_local()
+    }
+}
+
+/// What is wrong with a form, for the page that shows it again.
+#[derive(Debug, Default, Clone)]
+pub struct FieldErrors(Vec<trunkline_platform::error::FieldError>);
+
+impl FieldErrors {
+    /// The message for that field; empty if it is fine.
+    pub fn of(&self, field: &str) -> &str {
+        self.0.iter().find(|error| error.field == field).map_or("", |error| &error.message)
+    }
+
+    /// Is everything fine?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The fields that do not fit, if that is why the verb failed; any other failure goes on.
+    pub fn from_failure(error: Error) -> Result<Self, HtmlError> {
+        match error.kind() {
+            ErrorKind::Invalid(fields) => Ok(Self(fields.clone())),
+            _ => Err(error.into()),
+        }
+    }
+
+    /// One field that does not fit.
+    pub fn one(field: &str, message: &str) -> Self {
+        Self(vec![trunkline_platform::error::FieldError { field: field.to_owned(), message: message.to_owned() }])
+    }
+}

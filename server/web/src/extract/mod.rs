@@ -1,0 +1,27 @@
+//! Who asks, and what with: the parameters of handlers. One sees from them who may call a handler and what it is given.
+
+mod allowed;
+mod client_ip;
+pub(crate) mod cookies;
+mod csrf;
+mod form;
+mod path;
+mod visitor;
+
+pub use allowed::{
+    Allowed, InTenant, ManageAgents, ManageKeys, ManageMembers, ManageOwners, ManageTenant, ManageTools, Needs, View, ViewAudit,
+};
+pub use client_ip::ClientIp;
+pub use form::{FieldErrors, Form};
+pub use path::{Path, PathPart, Token};
+pub use visitor::{SignedIn, Visitor};
+
+use actix_web::{HttpRequest, web};
+use trunkline_platform::Error;
+
+use crate::{WebState, error::HtmlError};
+
+fn state(request: &HttpRequest) -> Result<web::Data<WebState>, HtmlError> {
+    let state = request.app_data::<web::Data<WebState>>().cloned();
+    state.ok_or_else(|| Error::internal("the application has no state").into())
+}

@@ -1,0 +1,138 @@
+//! Every path we link to, as functions.
+
+use trunkline_platform::ids::{InvitationId, UserId};
+
+/// The front page.
+pub fn start() -> &'static str {
+    "/"
+}
+
+/// The sign-up form.
+pub fn signup() -> &'static str {
+    "/signup"
+}
+
+/// The sign-up form for somebody who was invited.
+pub fn signup_with_invitation(token: &str) -> String {
+    format!("/signup?invitation={}", encode(token))
+}
+
+/// What to do after signing up.
+pub fn signup_sent() -> &'static str {
+    "/signup/sent"
+}
+
+/// The log-in form.
+pub fn login() -> &'static str {
+    "/login"
+}
+
+/// The log-in form, which leads to `next` afterwards.
+pub fn login_then(next: &str) -> String {
+    format!("/login?next={}", encode(next))
+}
+
+/// The form for a mail with a reset link.
+pub fn reset() -> &'static str {
+    "/reset"
+}
+
+/// What to do after asking for one.
+pub fn reset_sent() -> &'static str {
+    "/reset/sent"
+}
+
+/// The form for a new password.
+pub fn reset_link(token: &str) -> String {
+    format!("/reset/{token}")
+}
+
+/// Confirms an address.
+pub fn confirm_link(token: &str, invitation: Option<&str>) -> String {
+    match invitation {
+        Some(invitation) => format!("/confirm/{token}?invitation={}", encode(invitation)),
+        None => format!("/confirm/{token}"),
+    }
+}
+
+/// An invitation, as its receiver sees it.
+pub fn invitation(token: &str) -> String {
+    format!("/invitations/{token}")
+}
+
+/// Creates an organisation.
+pub fn welcome() -> &'static str {
+    "/welcome"
+}
+
+/// A tenant's home.
+pub fn tenant(slug: &str) -> String {
+    format!("/t/{slug}")
+}
+
+/// A tenant's members.
+pub fn members(slug: &str) -> String {
+    format!("/t/{slug}/members")
+}
+
+/// Changes a member's role.
+pub fn member_role(slug: &str, user: UserId) -> String {
+    format!("/t/{slug}/members/{user}/role")
+}
+
+/// Removes a member.
+pub fn member_remove(slug: &str, user: UserId) -> String {
+    format!("/t/{slug}/members/{user}/remove")
+}
+
+/// Invites somebody.
+pub fn invitations(slug: &str) -> String {
+    format!("/t/{slug}/invitations")
+}
+
+/// Takes an invitation back.
+pub fn invitation_withdraw(slug: &str, invitation: InvitationId) -> String {
+    format!("/t/{slug}/invitations/{invitation}/withdraw")
+}
+
+/// A tenant's settings.
+pub fn settings(slug: &str) -> String {
+    format!("/t/{slug}/settings")
+}
+
+/// Leaves a tenant.
+pub fn leave(slug: &str) -> String {
+    format!("/t/{slug}/leave")
+}
+
+fn encode(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// A path of ours to go on with, from a query that anybody may have written. `None` for whatever a browser could take for another
+/// site's address.
+pub fn parse_next(text: &str) -> Option<&str> {
+    let mut characters = text.chars();
+    let ours = characters.next() == Some('/')
+        && !matches!(characters.next(), Some('/' | '\\'))
+        && !text.contains(|c: char| c.is_control() || c == '\\')
+        && text.len() <= 2048;
+    ours.then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_is_a_path_of_ours() {
+        for text in ["/", "/t/acme/members?x=1#y", "/invitations/ten_x"] {
+            assert_eq!(parse_next(text), Some(text));
+        }
+        for text in
+            ["", "t/acme", "//evil.example", "/\\evil.example", "https://evil.example", "/a\\b", "/\t/evil.example", "/\n", "\\/"]
+        {
+            assert_eq!(parse_next(text), None, "{text:?}");
+        }
+    }
+}
