@@ -3,7 +3,14 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use trunkline_platform::{Parts, Platform, Settings, clock::Clock, db::Db, mail, redis::Redis};
+use trunkline_platform::{
+    Parts, Platform, Settings,
+    clock::Clock,
+    db::Db,
+    egress::{self, Egress},
+    mail, record,
+    redis::Redis,
+};
 use trunkline_web::{
     WebSettings, WebState,
     ops::Vitals,
@@ -63,19 +70,32 @@ fn open(addr: SocketAddr, key: &str) -> anyhow::Result<Listen> {
     })
 }
 
+/// The product, and the end of its record that `Installation::start` drives.
+pub struct Product {
+    /// The product.
+    pub platform: Platform,
+    /// Takes entries out of the queue and into Postgres.
+    pub writer: record::Writer,
+}
+
 /// The product with its real clients. Nothing is connected before it is used.
-pub fn platform(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) -> anyhow::Result<Platform> {
+pub fn product(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) -> anyhow::Result<Product> {
     let public_url = config.public_url(listening)?;
     let mail = mail::Settings { from: config.mail.from.clone(), smtp_url: config.mail.smtp_url.clone() };
     let mailer = mail::Mailer::new(&mail, &public_url, trunkline_web::letters::render).context("the mailer cannot be made")?;
-    Ok(Platform::new(Parts {
+    let (spool, writer) = record::open();
+    let platform = Platform::new(Parts {
         db: Db::connect(&config.database).context("database.url cannot be used")?,
         redis: Redis::new(config.redis.clone()).context("redis.url cannot be used")?,
         clock,
         master_key: config.master_key.clone(),
-        settings: Settings { public_url, accounts: config.accounts, mail, quota: config.quota.clone() },
+        settings: Settings { public_url, accounts: config.accounts, mail, quota: config.quota },
         mailer,
-    }))
+        egress: Egress::new(&egress::Settings { allow: config.egress_allow.clone() })
+            .context("the outbound client cannot be made")?,
+        spool,
+    });
+    Ok(Product { platform, writer })
 }
 
 /// A running installation.
@@ -91,7 +111,8 @@ pub struct Installation {
 
 impl Installation {
     /// Answers on both ports and begins the background work.
-    pub fn start(config: &Config, platform: Platform, ports: Ports) -> anyhow::Result<Self> {
+    pub fn start(config: &Config, product: Product, ports: Ports) -> anyhow::Result<Self> {
+        let Product { platform, writer } = product;
         let vitals = Vitals::begin();
         let settings = WebSettings {
             public_url: platform.settings.public_url.clone(),
@@ -105,7 +126,7 @@ impl Installation {
         let mut tasks = Tasks::default();
         tasks.spawn("public listener", |_| async { Ok(public.server.await?) });
         tasks.spawn("operations listener", |_| async { Ok(ops.server.await?) });
-        background::start(&mut tasks, &platform);
+        background::start(&mut tasks, &platform, writer);
         tracing::info!(public.addr = %public.addr, ops.addr = %ops.addr, version = env!("CARGO_PKG_VERSION"), "listening");
         Ok(Self { platform, vitals, public: public.handle, ops: ops.handle, tasks })
     }

@@ -6,6 +6,7 @@ pub mod error;
 pub mod extract;
 mod fallback;
 pub mod letters;
+pub mod mcp;
 mod middleware;
 pub mod ops;
 pub mod routes;

@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use trunkline_platform::{
     accounts, db,
     network::Network,
-    quota::{self, attempts},
+    quota::{self, Rate, attempts},
     redis,
     secret::{MasterKey, Plaintext},
 };
@@ -188,23 +188,41 @@ fn accounts(reader: &mut Reader) -> Option<accounts::Settings> {
 }
 
 fn quota(reader: &mut Reader) -> Option<quota::Settings> {
+    let read = rate(reader, "quota.read.per_minute", "quota.read.burst");
+    let write = rate(reader, "quota.write.per_minute", "quota.write.burst");
+    let destructive = rate(reader, "quota.destructive.per_minute", "quota.destructive.burst");
+    let agent = rate(reader, "quota.agent.per_minute", "quota.agent.burst");
+    let tenant = rate(reader, "quota.tenant.per_minute", "quota.tenant.burst");
+    let lists = rate(reader, "quota.lists.per_minute", "quota.lists.burst");
+    let attempts = attempts(reader);
+    Some(quota::Settings {
+        read: read?,
+        write: write?,
+        destructive: destructive?,
+        agent: agent?,
+        tenant: tenant?,
+        lists: lists?,
+        attempts: attempts?,
+    })
+}
+
+fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
     let login_per_ip = rate(reader, "quota.attempts.login_per_ip.per_minute", "quota.attempts.login_per_ip.burst");
     let login_per_account = rate(reader, "quota.attempts.login_per_account.per_minute", "quota.attempts.login_per_account.burst");
     let signup_per_ip = rate(reader, "quota.attempts.signup_per_ip.per_minute", "quota.attempts.signup_per_ip.burst");
     let mail_per_account = rate(reader, "quota.attempts.mail_per_account.per_minute", "quota.attempts.mail_per_account.burst");
-    let attempts = attempts::Settings {
+    Some(attempts::Settings {
         login_per_ip: login_per_ip?,
         login_per_account: login_per_account?,
         signup_per_ip: signup_per_ip?,
         mail_per_account: mail_per_account?,
-    };
-    Some(quota::Settings { attempts })
+    })
 }
 
-fn rate(reader: &mut Reader, per_minute: &'static str, burst: &'static str) -> Option<attempts::Rate> {
+fn rate(reader: &mut Reader, per_minute: &'static str, burst: &'static str) -> Option<Rate> {
     let per_minute = reader.small(per_minute, 1..=1_000_000);
     let burst = reader.small(burst, 1..=1_000_000);
-    Some(attempts::Rate { per_minute: per_minute?, burst: burst? })
+    Some(Rate { per_minute: per_minute?, burst: burst? })
 }
 
 fn log(reader: &mut Reader) -> Option<Log> {
