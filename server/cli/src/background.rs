@@ -2,80 +2,86 @@
 
 use std::time::Duration;
 
-use trunkline_platform::{
-    Platform, accounts, catalog, jobs,
-    quota::replicas,
-    record::{self, Writer},
-};
+use tokio_util::sync::CancellationToken;
+use trunkline_platform::{Platform, Result, accounts, catalog, jobs, quota, record};
 
 use crate::lifecycle::Tasks;
 
+/// A replica that is not heard of for a few of these no longer shares the limits.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// Sessions and links that have run out are refused at once; their rows may wait for this.
 const FORGET_EVERY: Duration = Duration::from_mins(15);
-/// Replicas count each other; three missed beats and one counts no more.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// Tenants that nobody calls leave memory.
 const DROP_IDLE_EVERY: Duration = Duration::from_mins(1);
-/// Partitions are made three months ahead.
+/// Partitions exist months ahead; this only has to happen now and then.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(6);
 
 /// Starts all of it.
-pub fn start(tasks: &mut Tasks, platform: &Platform, writer: Writer) {
-    let jobs_platform = platform.clone();
+pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
+    let of = || platform.clone();
+    let (to_write, to_hear, to_work, to_share) = (of(), of(), of(), of());
+    tasks.spawn("record writer", |stop| async move {
+        record::run(to_write, writer, stop).await;
+        Ok(())
+    });
+    tasks.spawn("catalogue listener", |stop| async move {
+        catalog::listen::run(to_hear, stop).await;
+        Ok(())
+    });
     tasks.spawn("jobs", |stop| async move {
-        jobs::run(jobs_platform, stop).await;
+        jobs::run(to_work, stop).await;
         Ok(())
     });
-    let accounts_platform = platform.clone();
-    tasks.spawn("expired sessions", |stop| async move {
-        while stop.run_until_cancelled(tokio::time::sleep(FORGET_EVERY)).await.is_some() {
-            if let Err(error) = accounts::forget_expired(&accounts_platform).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "expired sessions stay until the next round");
-            }
-        }
+    tasks.spawn("replica heartbeat", |stop| async move {
+        let beat = |platform: Platform| async move { quota::replicas::beat(&platform).await };
+        every(&to_share, BEAT_EVERY, stop, "the other replicas are not counted", beat).await;
+        // The others find out by themselves if this fails.
+        let _ = quota::replicas::leave(&to_share).await;
         Ok(())
     });
-    let record_platform = platform.clone();
-    tasks.spawn("record", |stop| async move {
-        record::run(record_platform, writer, stop).await;
-        Ok(())
-    });
-    let listening_platform = platform.clone();
-    tasks.spawn("changes of other replicas", |stop| async move {
-        catalog::listen::run(listening_platform, stop).await;
-        Ok(())
-    });
-    let beating_platform = platform.clone();
-    tasks.spawn("heartbeat", |stop| async move {
-        loop {
-            if let Err(error) = replicas::beat(&beating_platform).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "no heartbeat");
-            }
-            if stop.run_until_cancelled(tokio::time::sleep(BEAT_EVERY)).await.is_none() {
-                break;
-            }
-        }
-        if let Err(error) = replicas::leave(&beating_platform).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "left without a good-bye");
-        }
-        Ok(())
-    });
-    let idle_platform = platform.clone();
+    let (to_forget, to_partition, to_drop) = (of(), of(), of());
     tasks.spawn("idle tenants", |stop| async move {
-        while stop.run_until_cancelled(tokio::time::sleep(DROP_IDLE_EVERY)).await.is_some() {
-            idle_platform.snapshots.drop_idle(idle_platform.clock.now().timestamp());
-        }
+        let drop_idle = |platform: Platform| async move {
+            platform.snapshots.drop_idle(platform.clock.now().timestamp());
+            Ok(())
+        };
+        every(&to_drop, DROP_IDLE_EVERY, stop, "idle tenants stay in memory", drop_idle).await;
         Ok(())
     });
-    let partition_platform = platform.clone();
+    tasks.spawn("expired sessions", |stop| async move {
+        let forget = |platform: Platform| async move { accounts::forget_expired(&platform).await.map(drop) };
+        every(&to_forget, FORGET_EVERY, stop, "expired sessions stay until the next round", forget).await;
+        Ok(())
+    });
     tasks.spawn("partitions", |stop| async move {
-        loop {
-            if let Err(error) = record::ensure_partitions(&partition_platform).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "partitions could not be made ahead");
-            }
-            if stop.run_until_cancelled(tokio::time::sleep(PARTITIONS_EVERY)).await.is_none() {
-                return Ok(());
+        let ensure = |platform: Platform| async move { record::ensure_partitions(&platform).await };
+        every(&to_partition, PARTITIONS_EVERY, stop, "partitions are not made", ensure).await;
+        Ok(())
+    });
+}
+
+/// Does it now and again after each pause, until told to stop. A failure is told once, until it works again.
+async fn every<F>(
+    platform: &Platform,
+    pause: Duration,
+    stop: CancellationToken,
+    failure: &'static str,
+    step: impl Fn(Platform) -> F,
+) where
+    F: Future<Output = Result<()>>,
+{
+    let mut failing = false;
+    loop {
+        match step(platform.clone()).await {
+            Ok(()) => failing = false,
+            Err(error) if failing => tracing::debug!(error = &error as &dyn std::error::Error, "{failure}"),
+            Err(error) => {
+                failing = true;
+                tracing::warn!(error = &error as &dyn std::error::Error, "{failure}");
             }
         }
-    });
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+    }
 }

@@ -7,9 +7,8 @@ use trunkline_platform::{
     Parts, Platform, Settings,
     clock::Clock,
     db::Db,
-    egress::Egress,
-    mail,
-    record::{self, Writer},
+    egress::{self, Egress},
+    mail, record,
     redis::Redis,
 };
 use trunkline_web::{
@@ -71,8 +70,16 @@ fn open(addr: SocketAddr, key: &str) -> anyhow::Result<Listen> {
     })
 }
 
+/// The product, and the end of its record that `Installation::start` drives.
+pub struct Product {
+    /// The product.
+    pub platform: Platform,
+    /// Takes entries out of the queue and into Postgres.
+    pub writer: record::Writer,
+}
+
 /// The product with its real clients. Nothing is connected before it is used.
-pub fn platform(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) -> anyhow::Result<(Platform, Writer)> {
+pub fn product(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) -> anyhow::Result<Product> {
     let public_url = config.public_url(listening)?;
     let mail = mail::Settings { from: config.mail.from.clone(), smtp_url: config.mail.smtp_url.clone() };
     let mailer = mail::Mailer::new(&mail, &public_url, trunkline_web::letters::render).context("the mailer cannot be made")?;
@@ -84,10 +91,11 @@ pub fn platform(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) -
         master_key: config.master_key.clone(),
         settings: Settings { public_url, accounts: config.accounts, mail, quota: config.quota },
         mailer,
-        egress: Egress::new(&config.egress_allow).context("the outbound client cannot be made")?,
+        egress: Egress::new(&egress::Settings { allow: config.egress_allow.clone() })
+            .context("the outbound client cannot be made")?,
         spool,
     });
-    Ok((platform, writer))
+    Ok(Product { platform, writer })
 }
 
 /// A running installation.
@@ -103,7 +111,8 @@ pub struct Installation {
 
 impl Installation {
     /// Answers on both ports and begins the background work.
-    pub fn start(config: &Config, platform: Platform, writer: Writer, ports: Ports) -> anyhow::Result<Self> {
+    pub fn start(config: &Config, product: Product, ports: Ports) -> anyhow::Result<Self> {
+        let Product { platform, writer } = product;
         let vitals = Vitals::begin();
         let settings = WebSettings {
             public_url: platform.settings.public_url.clone(),

@@ -7,7 +7,8 @@ use std::{
 };
 
 /// Such as `10.0.0.0/8`, `fd00::/8` or a single address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub struct Network {
     address: IpAddr,
     prefix: u8,
@@ -43,6 +44,14 @@ impl FromStr for Network {
             return Err(format!("bits are set beyond the prefix; `{network}/{prefix}` was probably meant"));
         }
         Ok(Self { address, prefix })
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) async fn run(file: Option<PathBuf>, arguments: DoctorArguments) -> an
 }
 
 async fn examine(config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
-    let (platform, _writer) = wiring::platform(config, config.http.listen, Arc::new(SystemClock))?;
+    let platform = wiring::product(config, config.http.listen, Arc::new(SystemClock))?.platform;
     public_url(&platform, findings);
     let answered = tokio::time::timeout(DEADLINE, database(&platform, findings)).await;
     if answered.is_err() {

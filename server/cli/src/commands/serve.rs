@@ -45,8 +45,8 @@ pub(super) async fn run(config: Option<PathBuf>, arguments: ServeArguments) -> a
     telemetry::init(&config.log)?;
     let signals = Signals::listen()?;
     let ports = Ports::open(&config)?;
-    let (platform, writer) = wiring::platform(&config, ports.public(), Arc::new(SystemClock))?;
-    let installation = Installation::start(&config, platform, writer, ports)?;
+    let product = wiring::product(&config, ports.public(), Arc::new(SystemClock))?;
+    let installation = Installation::start(&config, product, ports)?;
     lifecycle::run(installation, signals, config.shutdown, std::future::pending()).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use trunkline_platform::{
     accounts, db,
     network::Network,
-    quota::{self, attempts},
+    quota::{self, Rate, attempts},
     redis,
     secret::{MasterKey, Plaintext},
 };
@@ -219,10 +219,10 @@ fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
     })
 }
 
-fn rate(reader: &mut Reader, per_minute: &'static str, burst: &'static str) -> Option<quota::Rate> {
-    let per_minute = reader.small(per_minute, 1..=6_000_000);
-    let burst = reader.small(burst, 1..=6_000_000);
-    Some(quota::Rate { per_minute: per_minute?, burst: burst? })
+fn rate(reader: &mut Reader, per_minute: &'static str, burst: &'static str) -> Option<Rate> {
+    let per_minute = reader.small(per_minute, 1..=1_000_000);
+    let burst = reader.small(burst, 1..=1_000_000);
+    Some(Rate { per_minute: per_minute?, burst: burst? })
 }
 
 fn log(reader: &mut Reader) -> Option<Log> {

@@ -20,6 +20,14 @@ use crate::{
     network::Network,
 };
 
+/// How far calls may reach.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Private networks that tools may reach all the same, such as `10.1.0.0/16`. Empty in a hosted installation.
+    pub allow: Vec<Network>,
+}
+
 /// Longest answer that is read, in bytes after decompression.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
@@ -77,9 +85,9 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// A client that reaches public addresses, and the private networks that the operator allows.
-    pub fn new(allow: &[Network]) -> Result<Self> {
-        let allow: Arc<[Network]> = allow.into();
+    /// A client that reaches public addresses and `settings.allow`.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let allow: Arc<[Network]> = settings.allow.clone().into();
         #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
         let client = Client::builder()
             .dns_resolver(Arc::new(guard::Resolver { allow: Arc::clone(&allow) }))

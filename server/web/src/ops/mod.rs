@@ -4,6 +4,7 @@
 
 mod health;
 mod mail;
+mod metrics;
 mod vitals;
 
 use actix_web::web;
@@ -26,5 +27,6 @@ pub fn configure(config: &mut web::ServiceConfig) {
     for route in routes() {
         route.register(config);
     }
+    config.route("/metrics", web::get().to(metrics::metrics));
     config.route("/mail", web::get().to(mail::mail)).route("/mail.json", web::get().to(mail::mail_json));
 }

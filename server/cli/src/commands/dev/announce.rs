@@ -43,8 +43,8 @@ impl Announcement {
             redis_url: services.redis.url().reveal().to_owned(),
             user: User { email: seeded.email, password: seeded.password },
             tenant: seeded.tenant,
-            agent_id: seeded.agent_id,
-            api_key: seeded.api_key,
+            agent_id: seeded.agent_id.to_string(),
+            api_key: seeded.api_key.reveal().to_owned(),
             pid: std::process::id(),
             base_url,
             ops_url,
@@ -53,7 +53,7 @@ impl Announcement {
 
     /// For a person.
     pub(super) fn print(&self, dir: &StateDir) {
-        let Self { base_url, mcp_url, mail_url, ops_url, .. } = self;
+        let Self { base_url, mcp_url, mail_url, ops_url, api_key: key, .. } = self;
         terminal::say(format!(
             "\nTrunkline is ready. Ctrl-C stops everything.\n\n  \
              Dashboard     {base_url}\n  \
@@ -66,7 +66,6 @@ impl Announcement {
             self.user.password,
             dir.path().display(),
         ));
-        let key = &self.api_key;
         terminal::say(format!(
             "Claude Code:\n  claude mcp add --transport http trunkline {mcp_url} --header \"Authorization: Bearer {key}\"\n\n\
              A first call:\n  \

@@ -39,11 +39,11 @@ pub(super) struct DevArguments {
 }
 
 pub(super) async fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
     let dir = StateDir::take(&arguments.state_dir)?;
     if arguments.fresh {
         dir.forget()?;
     }
-    let mut signals = Signals::listen()?;
     // A port that is taken is the most likely mistake; it is found before anything else happens.
     let drafted = dir.draft(arguments.port)?;
     let ports = Ports::open(&drafted)?;
@@ -75,12 +75,12 @@ async fn serve(dir: &StateDir, ports: Ports, services: &Services) -> anyhow::Res
         Config::load(&Sources { file: Some(file), environment: Environment::default(), options: log.into_iter().collect() })?;
     telemetry::init(&config.log)?;
     migrate::apply(&config).await?;
-    let (platform, writer) = wiring::platform(&config, ports.public(), Arc::new(SystemClock))?;
+    let product = wiring::product(&config, ports.public(), Arc::new(SystemClock))?;
     let upstream = upstream::start(dir)?;
-    let seeded = seed::plant(&platform, dir, upstream.addr).await?;
+    let seeded = seed::plant(&product.platform, dir, upstream.addr).await?;
     let ops = ports.ops();
-    let public_url = platform.settings.public_url.clone();
-    let installation = Installation::start(&config, platform, writer, ports)?;
+    let public_url = product.platform.settings.public_url.clone();
+    let installation = Installation::start(&config, product, ports)?;
     let announcement = Announcement::new(&public_url, ops, services, seeded);
     dir.announce(&announcement)?;
     announcement.print(dir);
