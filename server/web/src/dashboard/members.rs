@@ -181,8 +181,8 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
             layout: member.layout("Members", "members"),
             problem: said.problem,
             errors: said.errors,
-            members: members.into_iter().map(|row| member_view(actor.user, actor.role, slug, row)).collect(),
-            invitations: invitations.into_iter().map(|row| invitation_view(slug, row)).collect(),
+            members: members.iter().map(|row| member_view(actor.user, actor.role, slug, row)).collect(),
+            invitations: invitations.iter().map(|row| invitation_view(slug, row)).collect(),
             can_manage,
             invite_url: urls::invitations(slug),
             email: said.email,
@@ -193,7 +193,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
     )
 }
 
-fn member_view(visitor: UserId, own_role: Role, slug: &str, row: MemberRow) -> MemberView {
+fn member_view(visitor: UserId, own_role: Role, slug: &str, row: &MemberRow) -> MemberView {
     let may_change =
         own_role.may(Permission::ManageMembers) && (row.role != Role::Owner || own_role.may(Permission::ManageOwners));
     MemberView {
@@ -208,7 +208,7 @@ fn member_view(visitor: UserId, own_role: Role, slug: &str, row: MemberRow) -> M
     }
 }
 
-fn invitation_view(slug: &str, row: OpenInvitation) -> InvitationView {
+fn invitation_view(slug: &str, row: &OpenInvitation) -> InvitationView {
     InvitationView {
         email: row.email.as_str().to_owned(),
         role: row.role.as_str(),
