@@ -45,7 +45,7 @@ struct MembersPage {
     invite_url: String,
     email: String,
     invite_roles: Vec<Choice>,
-    roles: [&'static str; 5],
+    roles: [String; 5],
     permissions: Vec<PermissionView>,
 }
 
@@ -56,7 +56,8 @@ struct MemberView {
     is_self: bool,
     /// The roles the visitor may give; empty if they may not change this member.
     roles: Vec<Choice>,
-    role_id: String,
+    /// Makes the ids of this member's fields their own.
+    id_prefix: String,
     role_url: String,
     remove_url: String,
 }
@@ -187,7 +188,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
             invite_url: urls::invitations(slug),
             email: said.email,
             invite_roles: choices(actor.role, said.role.unwrap_or(Role::Developer)),
-            roles: Role::ALL.map(Role::as_str),
+            roles: Role::ALL.map(|role| capitalised(role.as_str())),
             permissions: Permission::ALL.map(permission_view).into(),
         },
     )
@@ -202,7 +203,7 @@ fn member_view(visitor: UserId, own_role: Role, slug: &str, row: &MemberRow) -> 
         since: Moment::day(row.since),
         is_self: row.user == visitor,
         roles: if may_change { choices(own_role, row.role) } else { Vec::new() },
-        role_id: format!("role-{}", row.user),
+        id_prefix: format!("{}-", row.user),
         role_url: urls::member_role(slug, row.user),
         remove_url: urls::member_remove(slug, row.user),
     }
