@@ -22,7 +22,8 @@ pub async fn request_reset(platform: &Platform, email: &str, from: IpAddr) -> Re
     let mut tx = platform.db.system().await?;
     let expires_at = now + link_lifetime(&platform.settings.accounts);
     let job = if store::insert_reset(&mut tx, token.digest(), &email, now, expires_at).await? {
-        Job::SendLetter { to: email, letter: Letter::ResetPassword { token: token.reveal().to_owned() } }
+        let minutes = platform.settings.accounts.link_minutes;
+        Job::SendLetter { to: email, letter: Letter::ResetPassword { token: token.reveal().to_owned(), minutes } }
     } else {
         Job::Decoy
     };

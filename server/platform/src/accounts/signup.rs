@@ -69,7 +69,8 @@ pub async fn sign_up(platform: &Platform, email: &str, password: Plaintext, inte
         Letter::AlreadyRegistered
     } else {
         let invitation = invitation.map(|token| token.reveal().to_owned());
-        Letter::ConfirmEmail { token: token.reveal().to_owned(), organisation, invitation }
+        let minutes = platform.settings.accounts.link_minutes;
+        Letter::ConfirmEmail { token: token.reveal().to_owned(), organisation, invitation, minutes }
     };
     jobs::enqueue(platform, &mut tx, &Job::SendLetter { to: email, letter }).await?;
     tx.commit().await
