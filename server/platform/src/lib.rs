@@ -1,25 +1,38 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
-//! `ids clock random secret error settings` → `db redis egress mail jobs` → `audit usage quota record` → `accounts` → `agents`
-//! → `catalog` → `execution` → `gateway`; `platform` holds the handles that every verb takes first.
+//! `ids clock random secret error actor` → `db redis epoch egress mail jobs` → `call metrics audit usage quota` → `accounts vault`
+//! → `agents` → `catalog` → `record execution` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
 //! `tests/architecture.rs` checks the order and that SQL stays in `store.rs`.
 
 pub mod accounts;
 pub mod actor;
+pub mod agents;
 pub mod audit;
+pub mod call;
+pub mod catalog;
 pub mod clock;
 pub mod db;
+pub mod egress;
+pub mod epoch;
 pub mod error;
+pub mod execution;
+pub mod gateway;
+pub mod health;
 pub mod ids;
 pub mod jobs;
 pub mod mail;
+pub mod metrics;
+pub mod network;
 mod platform;
 pub mod quota;
 pub mod random;
+pub mod record;
 pub mod redis;
 pub mod secret;
+pub mod usage;
+mod vault;
 
 pub use error::{Error, ErrorKind, Result};
-pub use platform::{Parts, Platform, Settings};
+pub use platform::{Inner, Parts, Platform, Settings};

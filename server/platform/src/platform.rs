@@ -4,7 +4,21 @@ use std::{ops::Deref, sync::Arc};
 
 use url::Url;
 
-use crate::{accounts, clock::Clock, db::Db, mail, quota, redis::Redis, secret::MasterKey};
+use crate::{
+    accounts,
+    catalog::snapshot::Snapshots,
+    clock::Clock,
+    db::Db,
+    egress::Egress,
+    epoch::Generations,
+    ids::ReplicaId,
+    mail,
+    metrics::Metrics,
+    quota::{self, LocalBuckets, replicas::Replicas},
+    record::{KeysSeen, Spool},
+    redis::Redis,
+    secret::MasterKey,
+};
 
 /// Settings of every module. Each owns its part; the binary composes them from defaults, file and environment.
 #[derive(Debug, Clone)]
@@ -21,12 +35,9 @@ pub struct Settings {
 
 /// Everything a verb may need; cheap to clone.
 #[derive(Clone)]
-pub struct Platform {
-    parts: Arc<Parts>,
-    passwords: accounts::Passwords,
-}
+pub struct Platform(Arc<Inner>);
 
-/// What `Platform` is made of. Built once, by the binary's wiring or by a test.
+/// What is built outside: by the binary's wiring or by a test.
 pub struct Parts {
     /// Postgres.
     pub db: Db,
@@ -40,21 +51,57 @@ pub struct Parts {
     pub settings: Settings,
     /// Where letters go.
     pub mailer: mail::Mailer,
+    /// The way out.
+    pub egress: Egress,
+    /// Where entries go.
+    pub spool: Arc<dyn Spool>,
+}
+
+/// The parts, and what this process keeps in memory beside them.
+pub struct Inner {
+    parts: Parts,
+    /// Hashing of passwords, bounded for the whole process.
+    pub(crate) passwords: accounts::Passwords,
+    /// Tenants in memory.
+    pub snapshots: Snapshots,
+    /// Changes heard of.
+    pub generations: Generations,
+    /// Limits while Redis is away.
+    pub local_buckets: LocalBuckets,
+    /// Who shares them.
+    pub replicas: Replicas,
+    /// Keys whose use was noted today.
+    pub keys_seen: KeysSeen,
+    /// Numbers for Prometheus.
+    pub metrics: Metrics,
 }
 
 impl Platform {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        Self { passwords: accounts::Passwords::new(&parts.settings.accounts), parts: Arc::new(parts) }
-    }
-
-    /// Hashing of passwords, bounded for the whole process.
-    pub(crate) fn passwords(&self) -> &accounts::Passwords {
-        &self.passwords
+        let id = ReplicaId::new(parts.clock.now());
+        Self(Arc::new(Inner {
+            passwords: accounts::Passwords::new(&parts.settings.accounts),
+            parts,
+            snapshots: Snapshots::default(),
+            generations: Generations::default(),
+            local_buckets: LocalBuckets::default(),
+            replicas: Replicas::new(id),
+            keys_seen: KeysSeen::default(),
+            metrics: Metrics::default(),
+        }))
     }
 }
 
 impl Deref for Platform {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Deref for Inner {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, Payload},
@@ -103,6 +104,9 @@ impl DataKey {
     }
 
     /// Seals `plaintext` for the place named by `place`; it opens there and nowhere else.
+    ///
+    /// # Panics
+    /// Above 256 GiB, which the callers' bounds exclude.
     pub fn seal(&self, place: &str, plaintext: &[u8]) -> Vec<u8> {
         let nonce = XNonce::from(crate::random::bytes::<NONCE>());
         let cipher = XChaCha20Poly1305::new((&*self.0).into());
@@ -142,8 +146,8 @@ pub struct MasterKey {
 impl MasterKey {
     /// A key from its 32 bytes. Its id is derived from it, so that a wrong key is noticed and not guessed at.
     pub fn new(key: [u8; 32]) -> Self {
-        let id = sha2::Sha256::digest([&b"trunkline key id"[..], &key].concat());
-        let id = id.iter().take(6).map(|b| format!("{b:02x}")).collect();
+        let digest = sha2::Sha256::digest([&b"trunkline key id"[..], &key].concat());
+        let id = BASE64_URL_SAFE_NO_PAD.encode(&digest[..9]);
         Self { id, key: DataKey(Zeroizing::new(key)) }
     }
 

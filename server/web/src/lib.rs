@@ -6,9 +6,11 @@ pub mod error;
 pub mod extract;
 mod fallback;
 pub mod letters;
+pub mod mcp;
 mod middleware;
-pub mod network;
+pub mod ops;
 pub mod routes;
+pub mod server;
 mod state;
 pub mod urls;
 

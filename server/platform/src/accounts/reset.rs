@@ -45,7 +45,7 @@ pub async fn reset(platform: &Platform, token: &Plaintext, new_password: Plainte
     // Looked at before the expensive hash, used up only with it: a refused password leaves the link as it was.
     let email = find_reset(platform, token).await?.ok_or_else(link_is_gone)?;
     password::check_rules(&new_password, Some(&email))?;
-    let hash = platform.passwords().hash(new_password).await?;
+    let hash = platform.passwords.hash(new_password).await?;
     let mut tx = platform.db.system().await?;
     let user = store::take_reset(&mut tx, token.digest(), platform.clock.now()).await?.ok_or_else(link_is_gone)?;
     store::update_password(&mut tx, user, &hash).await?;

@@ -22,7 +22,7 @@ pub async fn create_verified_user(
     let email = EmailAddress::parse(email)?;
     password::check_rules(password, Some(&email))?;
     let name = tenant::parse_name("tenant_name", tenant_name)?;
-    let hash = platform.passwords().hash(password.clone()).await?;
+    let hash = platform.passwords.hash(password.clone()).await?;
     let now = platform.clock.now();
     let (user, id) = (UserId::new(now), TenantId::new(now));
     let mut tx = platform.db.system().await?;

@@ -57,7 +57,7 @@ pub async fn log_in(platform: &Platform, log_in: LogIn) -> Result<Option<Plainte
     let user = store::find_user(&mut tx, &email).await?;
     tx.commit().await?;
     let (user, hash) = user.map_or((None, None), |row| (Some(row.id), Some(row.password_hash)));
-    let right = platform.passwords().verify(log_in.password, hash.clone()).await?;
+    let right = platform.passwords.verify(log_in.password, hash.clone()).await?;
     let (Some(user), Some(hash), true) = (user, hash, right) else { return Ok(None) };
 
     let now = platform.clock.now();

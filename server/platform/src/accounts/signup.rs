@@ -57,7 +57,7 @@ pub async fn sign_up(platform: &Platform, email: &str, password: Plaintext, inte
     attempts::check(platform, Attempt::SignupFromIp, &from.to_string()).await?;
     attempts::check(platform, Attempt::MailToAccount, email.as_str()).await?;
 
-    let hash = platform.passwords().hash(password).await?;
+    let hash = platform.passwords.hash(password).await?;
     let now = platform.clock.now();
     let token = Plaintext::generate("");
     let mut tx = platform.db.system().await?;

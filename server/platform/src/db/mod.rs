@@ -6,6 +6,7 @@
 
 mod bootstrap;
 pub mod catalog_checks;
+mod facts;
 mod tx;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use sqlx::{
 use crate::error::{Error, Result};
 
 pub use bootstrap::{MIGRATOR, migrate, pending_migrations};
+pub use facts::{Facts, facts};
 pub use tx::{RecordTx, SystemTx, TenantTx};
 
 /// How to reach the database.

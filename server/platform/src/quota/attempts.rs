@@ -1,20 +1,20 @@
 //! Attempts on public pages, by address and by account: in Redis for all replicas together; while it is away, each replica counts alone.
 
-use crate::{Platform, Result};
+use std::sync::LazyLock;
 
-/// How many attempts a minute, and at once.
-#[derive(Debug, Clone, Copy, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rate {
-    /// Attempts per minute in the long run.
-    pub per_minute: u32,
-    /// Attempts at once.
-    pub burst: u32,
-}
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use redis::Script;
+
+use super::{Decision, Rate, Scope, bucket::Bucket};
+use crate::{
+    Platform,
+    error::{Error, ErrorKind, Result},
+};
+
+static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("admit.lua")));
 
 /// Limits on attempts.
-#[derive(Debug, Clone, Copy, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Log-ins from one address.
     pub login_per_ip: Rate,
@@ -29,7 +29,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            login_per_ip: Rate { per_minute: 10, burst: 10 },
+            login_per_ip: Rate { per_minute: 10, burst: 20 },
             login_per_account: Rate { per_minute: 10, burst: 10 },
             signup_per_ip: Rate { per_minute: 2, burst: 10 },
             mail_per_account: Rate { per_minute: 1, burst: 5 },
@@ -52,6 +52,30 @@ pub enum Attempt {
 
 /// Counts one attempt of `who`. Fails with `Exhausted` when there were too many.
 pub async fn check(platform: &Platform, attempt: Attempt, who: &str) -> Result<()> {
-    let _ = (platform, attempt, who);
-    Ok(())
+    let settings = &platform.settings.quota.attempts;
+    let (word, rate) = match attempt {
+        Attempt::LoginFromIp => ("login:ip", settings.login_per_ip),
+        Attempt::LoginToAccount => ("login:account", settings.login_per_account),
+        Attempt::SignupFromIp => ("signup:ip", settings.signup_per_ip),
+        Attempt::MailToAccount => ("mail:account", settings.mail_per_account),
+    };
+    // Keyed, so that Redis holds no addresses.
+    let who = platform.master_key.mac("attempts", who.as_bytes());
+    let who = BASE64_URL_SAFE_NO_PAD.encode(&who[..12]);
+    let bucket = Bucket { scope: Scope::Agent, key: format!("attempts:{word}:{who}"), rate };
+    let key = platform.redis.global_key(&bucket.key);
+    let mut script = ADMIT.prepare_invoke();
+    script.key(&key).arg("").key(&key).arg(rate.interval_us()).arg(rate.burst);
+    let retry_after_ms = match platform.redis.run::<Vec<i64>>(&script).await.as_deref() {
+        Ok([2, _, wait_us, ..]) => Some(u64::try_from(*wait_us).unwrap_or(0).div_ceil(1000)),
+        Ok(_) => None,
+        Err(_) => match platform.local_buckets.admit(&[bucket], platform.replicas.share()) {
+            Decision::Limited { retry_after_ms, .. } => Some(retry_after_ms),
+            _ => None,
+        },
+    };
+    match retry_after_ms {
+        Some(retry_after_ms) => Err(Error::new(ErrorKind::Exhausted { retry_after_ms })),
+        None => Ok(()),
+    }
 }

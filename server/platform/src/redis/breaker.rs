@@ -2,11 +2,11 @@
 
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 const FAILURES_TO_OPEN: u32 = 3;
-const PROBE_EVERY: Duration = Duration::from_millis(500);
+const PROBE_EVERY_MS: u64 = 500;
 
 /// Counts failures in a row. Lock-free: it is asked on every call.
 #[derive(Debug)]
@@ -35,7 +35,8 @@ impl Breaker {
         }
         let now = self.now_ms();
         let next = self.next_probe_ms.load(Ordering::Relaxed);
-        now >= next && self.next_probe_ms.compare_exchange(next, now + step(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        now >= next
+            && self.next_probe_ms.compare_exchange(next, now + PROBE_EVERY_MS, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     pub(super) fn note(&self, answered: bool) {
@@ -44,7 +45,7 @@ impl Breaker {
                 tracing::info!("redis answers again");
             }
         } else if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILURES_TO_OPEN {
-            self.next_probe_ms.store(self.now_ms() + step(), Ordering::Relaxed);
+            self.next_probe_ms.store(self.now_ms() + PROBE_EVERY_MS, Ordering::Relaxed);
             tracing::warn!("redis does not answer; asking once per half second");
         }
     }
@@ -52,10 +53,6 @@ impl Breaker {
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-fn step() -> u64 {
-    PROBE_EVERY.as_millis() as u64
 }
 
 #[cfg(test)]

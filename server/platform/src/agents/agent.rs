@@ -1,0 +1,104 @@
+//! An agent.
+
+use chrono::{DateTime, Utc};
+use trunkline_protocol::oauth::scope::ScopeSet;
+
+use crate::{
+    error::{Error, Result},
+    ids::AgentId,
+};
+
+/// An identity that calls tools.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// Its id, which is the `sub` of its tokens.
+    pub id: AgentId,
+    /// Unique in the tenant.
+    pub name: AgentName,
+    /// For people.
+    pub description: String,
+    /// The most it may ever do.
+    pub scopes: ScopeSet,
+    /// May it call?
+    pub state: AgentState,
+    /// Since when it exists.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What a person says of an agent.
+#[derive(Debug, Clone)]
+pub struct NewAgent {
+    /// Unique in the tenant.
+    pub name: AgentName,
+    /// For people; at most 400 characters.
+    pub description: String,
+    /// The most it may ever do.
+    pub scopes: ScopeSet,
+}
+
+/// May it call?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentState {
+    /// Yes.
+    Active,
+    /// Not until somebody resumes it.
+    Suspended,
+}
+
+/// 1 to 64 characters without control characters, trimmed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AgentName(String);
+
+impl AgentName {
+    /// Reads a name.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.is_empty() || text.chars().count() > 64 || text.chars().any(char::is_control) {
+            return Err(Error::invalid("name", "expected 1 to 64 characters"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for AgentName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl AgentState {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+impl NewAgent {
+    /// Reads what a form or a command line says; names the field that does not fit.
+    pub fn parse(name: &str, description: &str, scopes: &str) -> Result<Self> {
+        let description = description.trim();
+        if description.chars().count() > 400 {
+            return Err(Error::invalid("description", "expected at most 400 characters"));
+        }
+        Ok(Self { name: AgentName::parse(name)?, description: description.to_owned(), scopes: super::parse_scopes(scopes)? })
+    }
+}
+
+impl Agent {
+    pub(super) fn new(id: AgentId, new: NewAgent, now: DateTime<Utc>) -> Self {
+        let NewAgent { name, description, scopes } = new;
+        Self { id, name, description, scopes, state: AgentState::Active, created_at: now }
+    }
+
+    pub(super) fn restore(name: String) -> AgentName {
+        AgentName(name)
+    }
+}

@@ -1,0 +1,173 @@
+//! Agents: identities that call tools, with a ceiling of scopes. Keys: their long-lived secrets, meant for CI.
+//!
+//! What an agent may do at a call is decided in `gateway`; here it is set down.
+
+mod agent;
+mod key;
+mod store;
+
+use chrono::TimeDelta;
+use trunkline_protocol::oauth::scope::ScopeSet;
+
+pub use agent::{Agent, AgentName, AgentState, NewAgent};
+pub use key::{BearerKey, CreatedKey, Key, KeyState, NewKey};
+
+use crate::{
+    Platform,
+    actor::{Member, Permission},
+    audit::{self, Event},
+    db::TenantTx,
+    epoch,
+    error::{Error, Result},
+    ids::{AgentId, KeyId},
+};
+
+/// Longest life of a key, in days.
+pub const MAX_KEY_DAYS: i64 = 366;
+/// Keys of an agent that work at the same time: one, and its successor while it is rolled, twice over.
+pub const MAX_ACTIVE_KEYS: usize = 4;
+
+/// Creates an agent.
+pub async fn create(platform: &Platform, actor: &Member, new: NewAgent) -> Result<Agent> {
+    actor.require(Permission::ManageAgents)?;
+    let now = platform.clock.now();
+    let agent = Agent::new(AgentId::new(now), new, now);
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::insert(&mut tx, &agent).await?;
+    audit::append(&mut tx, now, actor, &Event::AgentCreated(agent.id)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(agent)
+}
+
+/// Replaces name, description and ceiling. Keys above a lowered ceiling keep working within it.
+pub async fn update(platform: &Platform, actor: &Member, id: AgentId, new: NewAgent) -> Result<()> {
+    actor.require(Permission::ManageAgents)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::update(&mut tx, id, &new).await?;
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::AgentChanged(id)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// Stops an agent from calling, or lets it call again; from its next request on.
+pub async fn set_state(platform: &Platform, actor: &Member, id: AgentId, state: AgentState) -> Result<()> {
+    actor.require(Permission::ManageAgents)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::set_state(&mut tx, id, state).await?;
+    let event = match state {
+        AgentState::Active => Event::AgentResumed(id),
+        AgentState::Suspended => Event::AgentSuspended(id),
+    };
+    audit::append(&mut tx, platform.clock.now(), actor, &event).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// All agents by name.
+pub async fn list(platform: &Platform, actor: &Member) -> Result<Vec<Agent>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::list(&mut tx).await
+}
+
+/// One agent.
+pub async fn get(platform: &Platform, actor: &Member, id: AgentId) -> Result<Agent> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::find(&mut tx, id).await?.ok_or(Error::not_found("agent"))
+}
+
+/// Keys of one agent, or of all, newest first. Revoked and expired ones too, since records name them.
+pub async fn list_keys(platform: &Platform, actor: &Member, agent: Option<AgentId>) -> Result<Vec<Key>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::list_keys(&mut tx, agent).await
+}
+
+/// Creates a key. Its text is in the answer and nowhere else.
+pub async fn create_key(platform: &Platform, actor: &Member, agent: AgentId, new: NewKey) -> Result<CreatedKey> {
+    actor.require(Permission::ManageKeys)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let created = insert_key(platform, actor, &mut tx, agent, new).await?;
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::KeyCreated(created.key.id, agent)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(created)
+}
+
+/// Gives a key a successor with the same name, scopes and life. The old one goes on for `overlap`, so that nothing stops meanwhile.
+pub async fn roll_key(platform: &Platform, actor: &Member, id: KeyId, overlap: TimeDelta) -> Result<CreatedKey> {
+    actor.require(Permission::ManageKeys)?;
+    if overlap < TimeDelta::zero() || overlap > TimeDelta::days(30) {
+        return Err(Error::invalid("overlap", "expected 0 to 30 days"));
+    }
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let old = store::find_key(&mut tx, id).await?.ok_or(Error::not_found("key"))?;
+    if old.state(now) != KeyState::Active {
+        return Err(Error::conflict("Only a working key can be rolled. Create a new one instead."));
+    }
+    let days = (old.expires_at - old.created_at).num_days().clamp(1, MAX_KEY_DAYS);
+    let new = NewKey { name: old.name.clone(), scopes: old.scopes.clone(), days };
+    store::expire_key(&mut tx, id, old.expires_at.min(now + overlap)).await?;
+    let created = insert_key(platform, actor, &mut tx, old.agent_id, new).await?;
+    let event = Event::KeyRolled { old: id, new: created.key.id, agent: old.agent_id };
+    audit::append(&mut tx, now, actor, &event).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(created)
+}
+
+/// Ends a key at once.
+pub async fn revoke_key(platform: &Platform, actor: &Member, id: KeyId) -> Result<()> {
+    actor.require(Permission::ManageKeys)?;
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let key = store::find_key(&mut tx, id).await?.ok_or(Error::not_found("key"))?;
+    if key.revoked_at.is_some() {
+        return Ok(());
+    }
+    store::revoke_key(&mut tx, id, now).await?;
+    audit::append(&mut tx, now, actor, &Event::KeyRevoked(id, key.agent_id)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+async fn insert_key(platform: &Platform, actor: &Member, tx: &mut TenantTx, agent: AgentId, new: NewKey) -> Result<CreatedKey> {
+    let agent = store::lock(tx, agent).await?.ok_or(Error::not_found("agent"))?;
+    if !agent.scopes.covers(&new.scopes) {
+        return Err(Error::invalid("scopes", format!("a key cannot have more than its agent's ceiling ({})", agent.scopes)));
+    }
+    let now = platform.clock.now();
+    let active = store::list_keys(tx, Some(agent.id)).await?.iter().filter(|key| key.state(now) == KeyState::Active).count();
+    if active >= MAX_ACTIVE_KEYS {
+        return Err(Error::conflict(format!("An agent has at most {MAX_ACTIVE_KEYS} working keys. Revoke one first.")));
+    }
+    let bearer = BearerKey::generate();
+    let key = Key::new(KeyId::new(now), agent.id, new, &bearer, now);
+    store::insert_key(tx, &key, &bearer, actor.user).await?;
+    Ok(CreatedKey { key, text: bearer.into_text() })
+}
+
+/// Reads scopes from a form or a command line.
+pub fn parse_scopes(text: &str) -> Result<ScopeSet> {
+    let scopes = ScopeSet::parse(text).map_err(|error| Error::invalid("scopes", error.to_string()))?;
+    if scopes.is_empty() {
+        return Err(Error::invalid("scopes", "choose at least one, such as tools:read"));
+    }
+    Ok(scopes)
+}
+
+/// Loads every agent and every working key of the tenant, for the snapshot.
+pub(crate) async fn load(tx: &mut TenantTx) -> Result<(Vec<Agent>, Vec<store::StoredKey>)> {
+    Ok((store::list(tx).await?, store::load_keys(tx).await?))
+}
+
+/// Notes that keys were used on a day; called by the record writer's tick, never on the path of a call.
+pub(crate) async fn touch_keys(tx: &mut TenantTx, keys: &[KeyId], day: chrono::NaiveDate) -> Result<()> {
+    store::touch_keys(tx, keys, day).await
+}

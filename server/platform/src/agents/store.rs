@@ -1,0 +1,266 @@
+//! SQL of agents and keys.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use trunkline_protocol::oauth::scope::ScopeSet;
+
+use super::{
+    agent::{Agent, AgentState, NewAgent},
+    key::{BearerKey, Key},
+};
+use crate::{
+    db::TenantTx,
+    error::{Error, Result, is_unique_violation},
+    ids::{AgentId, KeyId, UserId},
+    secret::Digest,
+};
+
+#[derive(sqlx::FromRow)]
+struct AgentRow {
+    id: AgentId,
+    name: String,
+    description: String,
+    scopes: Vec<String>,
+    state: String,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(sqlx::FromRow)]
+struct KeyRow {
+    id: KeyId,
+    agent_id: AgentId,
+    name: String,
+    lookup: String,
+    scopes: Vec<String>,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    revoked_at: Option<DateTime<Utc>>,
+    last_used_on: Option<NaiveDate>,
+}
+
+/// A key as a bearer is held against it.
+#[derive(Debug)]
+pub(crate) struct StoredKey {
+    pub(crate) key: Key,
+    pub(crate) digest: Digest,
+}
+
+fn scopes_from(stored: &[String]) -> Result<ScopeSet> {
+    ScopeSet::parse(&stored.join(" ")).map_err(Error::internal)
+}
+
+fn scopes_to(scopes: &ScopeSet) -> Vec<String> {
+    scopes.iter().map(ToString::to_string).collect()
+}
+
+impl TryFrom<AgentRow> for Agent {
+    type Error = Error;
+
+    fn try_from(row: AgentRow) -> Result<Self> {
+        Ok(Self {
+            id: row.id,
+            name: Self::restore(row.name),
+            description: row.description,
+            scopes: scopes_from(&row.scopes)?,
+            state: if row.state == AgentState::Active.as_str() { AgentState::Active } else { AgentState::Suspended },
+            created_at: row.created_at,
+        })
+    }
+}
+
+impl TryFrom<KeyRow> for Key {
+    type Error = Error;
+
+    fn try_from(row: KeyRow) -> Result<Self> {
+        Ok(Self {
+            id: row.id,
+            agent_id: row.agent_id,
+            name: row.name,
+            lookup: row.lookup,
+            scopes: scopes_from(&row.scopes)?,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            revoked_at: row.revoked_at,
+            last_used_on: row.last_used_on,
+        })
+    }
+}
+
+fn name_taken(error: sqlx::Error) -> Error {
+    if is_unique_violation(&error) { Error::invalid("name", "another agent has this name") } else { error.into() }
+}
+
+pub(super) async fn insert(tx: &mut TenantTx, agent: &Agent) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO app.agents (id, tenant_id, name, description, scopes, state, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(agent.id)
+    .bind(tx.tenant())
+    .bind(agent.name.as_str())
+    .bind(&agent.description)
+    .bind(scopes_to(&agent.scopes))
+    .bind(agent.state.as_str())
+    .bind(agent.created_at)
+    .execute(tx.connection())
+    .await
+    .map_err(name_taken)?;
+    Ok(())
+}
+
+pub(super) async fn update(tx: &mut TenantTx, id: AgentId, new: &NewAgent) -> Result<()> {
+    let done = sqlx::query("UPDATE app.agents SET name = $3, description = $4, scopes = $5 WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .bind(new.name.as_str())
+        .bind(&new.description)
+        .bind(scopes_to(&new.scopes))
+        .execute(tx.connection())
+        .await
+        .map_err(name_taken)?;
+    if done.rows_affected() == 0 { Err(Error::not_found("agent")) } else { Ok(()) }
+}
+
+pub(super) async fn set_state(tx: &mut TenantTx, id: AgentId, state: AgentState) -> Result<()> {
+    let done = sqlx::query("UPDATE app.agents SET state = $3 WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .bind(state.as_str())
+        .execute(tx.connection())
+        .await?;
+    if done.rows_affected() == 0 { Err(Error::not_found("agent")) } else { Ok(()) }
+}
+
+pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Agent>> {
+    let rows: Vec<AgentRow> = sqlx::query_as(
+        "SELECT id, name, description, scopes, state, created_at FROM app.agents WHERE tenant_id = $1 ORDER BY name",
+    )
+    .bind(tx.tenant())
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter().map(Agent::try_from).collect()
+}
+
+pub(super) async fn find(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>> {
+    let row: Option<AgentRow> = sqlx::query_as(
+        "SELECT id, name, description, scopes, state, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2",
+    )
+    .bind(tx.tenant())
+    .bind(id)
+    .fetch_optional(tx.connection())
+    .await?;
+    row.map(Agent::try_from).transpose()
+}
+
+/// The agent, held so that two keys made at once count each other.
+pub(super) async fn lock(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>> {
+    let row: Option<AgentRow> = sqlx::query_as(
+        "SELECT id, name, description, scopes, state, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+    )
+    .bind(tx.tenant())
+    .bind(id)
+    .fetch_optional(tx.connection())
+    .await?;
+    row.map(Agent::try_from).transpose()
+}
+
+pub(super) async fn insert_key(tx: &mut TenantTx, key: &Key, bearer: &BearerKey, by: UserId) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO app.keys (id, tenant_id, agent_id, name, lookup, digest, scopes, created_by, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(key.id)
+    .bind(tx.tenant())
+    .bind(key.agent_id)
+    .bind(&key.name)
+    .bind(&key.lookup)
+    .bind(bearer.digest().as_bytes())
+    .bind(scopes_to(&key.scopes))
+    .bind(by)
+    .bind(key.created_at)
+    .bind(key.expires_at)
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn list_keys(tx: &mut TenantTx, agent: Option<AgentId>) -> Result<Vec<Key>> {
+    let rows: Vec<KeyRow> = sqlx::query_as(
+        "SELECT id, agent_id, name, lookup, scopes, created_at, expires_at, revoked_at, last_used_on
+         FROM app.keys WHERE tenant_id = $1 AND ($2::uuid IS NULL OR agent_id = $2)
+         ORDER BY created_at DESC, id DESC LIMIT 1000",
+    )
+    .bind(tx.tenant())
+    .bind(agent)
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter().map(Key::try_from).collect()
+}
+
+pub(super) async fn find_key(tx: &mut TenantTx, id: KeyId) -> Result<Option<Key>> {
+    let row: Option<KeyRow> = sqlx::query_as(
+        "SELECT id, agent_id, name, lookup, scopes, created_at, expires_at, revoked_at, last_used_on
+         FROM app.keys WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+    )
+    .bind(tx.tenant())
+    .bind(id)
+    .fetch_optional(tx.connection())
+    .await?;
+    row.map(Key::try_from).transpose()
+}
+
+pub(super) async fn expire_key(tx: &mut TenantTx, id: KeyId, at: DateTime<Utc>) -> Result<()> {
+    sqlx::query("UPDATE app.keys SET expires_at = $3 WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .bind(at)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn revoke_key(tx: &mut TenantTx, id: KeyId, at: DateTime<Utc>) -> Result<()> {
+    sqlx::query("UPDATE app.keys SET revoked_at = $3 WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .bind(at)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn touch_keys(tx: &mut TenantTx, keys: &[KeyId], day: NaiveDate) -> Result<()> {
+    sqlx::query(
+        "UPDATE app.keys SET last_used_on = $3
+         WHERE tenant_id = $1 AND id = ANY ($2) AND (last_used_on IS NULL OR last_used_on < $3)",
+    )
+    .bind(tx.tenant())
+    .bind(keys.iter().map(|key| key.uuid()).collect::<Vec<_>>())
+    .bind(day)
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+/// Keys that work or will stop working only by time; the caller compares the time.
+pub(super) async fn load_keys(tx: &mut TenantTx) -> Result<Vec<StoredKey>> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        key: KeyRow,
+        digest: Vec<u8>,
+    }
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, agent_id, name, lookup, scopes, created_at, expires_at, revoked_at, last_used_on, digest
+         FROM app.keys WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > now() - interval '1 day'",
+    )
+    .bind(tx.tenant())
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let digest =
+                Digest::from_stored(&row.digest).ok_or_else(|| Error::internal("a stored digest is not 32 bytes long"))?;
+            Ok(StoredKey { key: row.key.try_into()?, digest })
+        })
+        .collect()
+}

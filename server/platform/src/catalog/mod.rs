@@ -1,0 +1,173 @@
+//! The catalogue: tools and their immutable versions. Publishing is the only way in; what runs is what the tool points at.
+
+mod executor;
+pub mod listen;
+pub mod snapshot;
+mod store;
+mod template;
+mod tool;
+
+use sha2::Digest as _;
+
+pub use executor::{
+    Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, Parameter, ParameterType, Place, TIMEOUT_MS, check_header_name,
+};
+pub use template::{Part, UrlTemplate};
+pub use tool::{NewVersion, SecretChange, Tool, ToolName, ToolVersion};
+
+use crate::{
+    Platform,
+    actor::{Member, Permission},
+    audit::{self, Event},
+    db::TenantTx,
+    epoch,
+    error::{Error, Result},
+    ids::{CredentialId, ToolId, ToolVersionId, uuid_v7},
+    vault,
+};
+
+/// Tools of one tenant.
+pub const MAX_TOOLS: i64 = 5_000;
+
+/// Creates a tool with its first version.
+pub async fn create(platform: &Platform, actor: &Member, name: ToolName, new: NewVersion) -> Result<Tool> {
+    actor.require(Permission::ManageTools)?;
+    new.check()?;
+    let now = platform.clock.now();
+    let id = ToolId::new(now);
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    if store::count(&mut tx).await? >= MAX_TOOLS {
+        return Err(Error::conflict(format!("A tenant has at most {MAX_TOOLS} tools.")));
+    }
+    let version = version(platform, &mut tx, new, 1, None).await?;
+    let tool = Tool { id, name, enabled: true, created_at: now, version };
+    store::insert(&mut tx, &tool, actor.user).await?;
+    audit::append(&mut tx, now, actor, &Event::ToolPublished(id, 1)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(tool)
+}
+
+/// Publishes the next version of a tool. `edited` is the number of the version that was edited: if another one was published meanwhile,
+/// nothing happens.
+pub async fn publish(platform: &Platform, actor: &Member, id: ToolId, edited: i32, new: NewVersion) -> Result<i32> {
+    actor.require(Permission::ManageTools)?;
+    new.check()?;
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
+    if tool.version.number != edited {
+        return Err(Error::conflict(format!(
+            "Version {} was published while you edited version {edited}. Open the tool again and repeat your change.",
+            tool.version.number
+        )));
+    }
+    let version = version(platform, &mut tx, new, edited + 1, Some(&tool.version)).await?;
+    store::insert_version(&mut tx, id, &version, actor.user).await?;
+    store::point(&mut tx, id, version.id).await?;
+    audit::append(&mut tx, now, actor, &Event::ToolPublished(id, version.number)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(version.number)
+}
+
+/// Takes a tool out of every list and refuses its calls, or puts it back.
+pub async fn set_enabled(platform: &Platform, actor: &Member, id: ToolId, enabled: bool) -> Result<()> {
+    actor.require(Permission::ManageTools)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::set_enabled(&mut tx, id, enabled).await?;
+    let event = if enabled { Event::ToolEnabled(id) } else { Event::ToolDisabled(id) };
+    audit::append(&mut tx, platform.clock.now(), actor, &event).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// All tools by name, with the version they point at.
+pub async fn list(platform: &Platform, actor: &Member) -> Result<Vec<Tool>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::list(&mut tx).await
+}
+
+/// One tool.
+pub async fn get(platform: &Platform, actor: &Member, id: ToolId) -> Result<Tool> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::find(&mut tx, id).await?.ok_or(Error::not_found("tool"))
+}
+
+/// All versions of a tool, newest first.
+pub async fn versions(platform: &Platform, actor: &Member, id: ToolId) -> Result<Vec<ToolVersion>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::find(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
+    store::versions(&mut tx, id).await
+}
+
+/// Builds a version: schema, digest, and what becomes of the secret.
+async fn version(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    new: NewVersion,
+    number: i32,
+    before: Option<&ToolVersion>,
+) -> Result<ToolVersion> {
+    let now = platform.clock.now();
+    let credential = credential(platform, tx, &new, before).await?;
+    let schema = serde_json::value::to_raw_value(&new.executor.input_schema()).map_err(Error::internal)?;
+    let mut digest = sha2::Sha256::new();
+    for part in [new.title.as_str(), &new.description, new.effect.as_str(), schema.get()] {
+        digest.update(part.len().to_be_bytes());
+        digest.update(part);
+    }
+    digest.update(serde_json::to_vec(&new.executor).map_err(Error::internal)?);
+    Ok(ToolVersion {
+        id: ToolVersionId::new(now),
+        number,
+        title: new.title,
+        description: new.description,
+        effect: new.effect,
+        input_schema: schema,
+        executor: new.executor,
+        credential,
+        price_micro: new.price_micro,
+        digest: digest.finalize().into(),
+        created_at: now,
+    })
+}
+
+/// Which credential the version uses. A secret goes to the origin it was entered for and to no other: with a new origin it is asked again.
+async fn credential(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    new: &NewVersion,
+    before: Option<&ToolVersion>,
+) -> Result<Option<CredentialId>> {
+    let Executor::Http(http) = &new.executor else { return Ok(None) };
+    match (&new.secret, &http.secret_header) {
+        (SecretChange::Remove | SecretChange::Keep, None) => Ok(None),
+        (SecretChange::Set(_), None) => {
+            Err(Error::invalid("secret_header", "name the header that carries the secret, such as Authorization"))
+        }
+        (SecretChange::Remove, Some(_)) => Err(Error::invalid("secret", "enter the secret, or clear the name of its header")),
+        (SecretChange::Keep, Some(_)) => {
+            let kept = before.and_then(|version| version.credential);
+            let id = kept.ok_or_else(|| Error::invalid("secret", "enter the secret that the header carries"))?;
+            if store::credential_origin(tx, id).await?.as_deref() == Some(http.url.origin()) {
+                Ok(Some(id))
+            } else {
+                Err(Error::invalid("secret", "the URL now leads to another host: enter the secret for it again"))
+            }
+        }
+        (SecretChange::Set(secret), Some(_)) => {
+            let now = platform.clock.now();
+            let key = vault::get_or_create(tx, &platform.master_key, uuid_v7(now)).await?;
+            let id = CredentialId::new(now);
+            let place = tool::credential_place(tx.tenant(), id, http.url.origin());
+            let sealed = key.seal(&place, secret.reveal().as_bytes());
+            store::insert_credential(tx, id, http.url.origin(), &sealed, now).await?;
+            Ok(Some(id))
+        }
+    }
+}

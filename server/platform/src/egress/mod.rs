@@ -1,0 +1,168 @@
+//! The only outbound HTTP client for addresses that tenants name: public destinations only, decided after resolution on exactly the
+//! addresses that are dialled; no redirects, no proxies, no cookies; every answer bounded in time and size.
+
+mod guard;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use reqwest::{
+    Client, Method, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap},
+};
+use url::Url;
+
+pub use guard::is_public;
+
+use crate::{
+    error::{Error, Result},
+    network::Network,
+};
+
+/// Longest answer that is read, in bytes after decompression.
+pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// One request to somebody else's server.
+#[derive(Debug)]
+pub struct OutboundRequest {
+    /// Method.
+    pub method: Method,
+    /// Absolute URL, `https` or `http`.
+    pub url: Url,
+    /// Headers. Hop-by-hop ones and `Host` are set by the client.
+    pub headers: HeaderMap,
+    /// Body, if any.
+    pub body: Option<Bytes>,
+    /// Longest time for the whole exchange.
+    pub deadline: Duration,
+}
+
+/// What came back, whole.
+#[derive(Debug)]
+pub struct OutboundAnswer {
+    /// Status.
+    pub status: StatusCode,
+    /// `Content-Type`, lower case, without parameters.
+    pub content_type: String,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// Why nothing usable came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EgressError {
+    /// The address is private, or the URL is not one that tools may use.
+    #[error("the address is not allowed")]
+    Refused,
+    /// No connection, no name, no TLS.
+    #[error("the server could not be reached")]
+    Unreachable,
+    /// Not in time.
+    #[error("the server did not answer in time")]
+    Timeout,
+    /// More than `MAX_ANSWER_BYTES`.
+    #[error("the answer is larger than 4 MiB")]
+    TooLarge,
+    /// Not HTTP, or cut short.
+    #[error("the answer is broken")]
+    Broken,
+}
+
+/// The client.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    client: Client,
+    allow: Arc<[Network]>,
+}
+
+impl Egress {
+    /// A client that reaches public addresses, and the private networks that the operator allows.
+    pub fn new(allow: &[Network]) -> Result<Self> {
+        let allow: Arc<[Network]> = allow.into();
+        #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
+        let client = Client::builder()
+            .dns_resolver(Arc::new(guard::Resolver { allow: Arc::clone(&allow) }))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(3))
+            .read_timeout(Duration::from_secs(15))
+            .pool_idle_timeout(Duration::from_mins(1))
+            .pool_max_idle_per_host(256)
+            .tcp_nodelay(true)
+            .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(Error::internal)?;
+        Ok(Self { client, allow })
+    }
+
+    /// May this URL be used at all? Its host is checked again, with its addresses, when it is dialled.
+    pub fn check(&self, url: &Url) -> std::result::Result<(), EgressError> {
+        guard::check_url(url, &self.allow)
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub async fn send(&self, request: OutboundRequest) -> std::result::Result<OutboundAnswer, EgressError> {
+        self.check(&request.url)?;
+        let deadline = request.deadline;
+        tokio::time::timeout(deadline, self.exchange(request)).await.unwrap_or(Err(EgressError::Timeout))
+    }
+
+    async fn exchange(&self, request: OutboundRequest) -> std::result::Result<OutboundAnswer, EgressError> {
+        let mut builder = self.client.request(request.method, request.url).headers(request.headers);
+        if let Some(body) = request.body {
+            builder = builder.body(body);
+        }
+        let response = builder.send().await.map_err(|error| classify(&error))?;
+        let status = response.status();
+        let content_type = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .map(|value| value.trim().to_ascii_lowercase())
+            .unwrap_or_default();
+        Ok(OutboundAnswer { status, content_type, body: read(response).await? })
+    }
+}
+
+/// Reads the body up to the bound, without copying when it came in one piece.
+async fn read(response: reqwest::Response) -> std::result::Result<Bytes, EgressError> {
+    if response.content_length().is_some_and(|length| length > MAX_ANSWER_BYTES as u64) {
+        return Err(EgressError::TooLarge);
+    }
+    let mut stream = response.bytes_stream();
+    let Some(first) = stream.next().await else { return Ok(Bytes::new()) };
+    let first = first.map_err(|error| classify(&error))?;
+    let Some(second) = stream.next().await else { return bounded(first) };
+    let mut whole = Vec::from(bounded(first)?);
+    whole.extend_from_slice(&second.map_err(|error| classify(&error))?);
+    while let Some(chunk) = stream.next().await {
+        if whole.len() > MAX_ANSWER_BYTES {
+            return Err(EgressError::TooLarge);
+        }
+        whole.extend_from_slice(&chunk.map_err(|error| classify(&error))?);
+    }
+    bounded(whole.into())
+}
+
+fn bounded(body: Bytes) -> std::result::Result<Bytes, EgressError> {
+    if body.len() > MAX_ANSWER_BYTES { Err(EgressError::TooLarge) } else { Ok(body) }
+}
+
+fn classify(error: &reqwest::Error) -> EgressError {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(cause) = source {
+        if cause.is::<guard::AddressRefused>() {
+            return EgressError::Refused;
+        }
+        source = cause.source();
+    }
+    if error.is_timeout() {
+        EgressError::Timeout
+    } else if error.is_connect() {
+        EgressError::Unreachable
+    } else {
+        EgressError::Broken
+    }
+}

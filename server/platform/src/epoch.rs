@@ -1,0 +1,69 @@
+//! Epochs: how a change of agents, keys, tools or limits is noticed before the next call, on every replica.
+//!
+//! A tenant's epoch is an opaque word in Redis. Whoever changes the tenant replaces it; what a replica holds in memory remembers the word
+//! it was loaded under, and admission compares the two in the round trip it makes anyway. Postgres' NOTIFY says the same a little later,
+//! so that a change is also noticed without Redis. `generation` is the local half: it counts what this replica has heard.
+
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+};
+
+use crate::{Platform, ids::TenantId, redis::Redis};
+
+/// Longest life of an epoch in Redis, in seconds. When it lapses, replicas reload once.
+const TTL_S: u64 = 30 * 24 * 3600;
+
+/// What this replica has heard of changes.
+#[derive(Debug, Default)]
+pub struct Generations {
+    changed: RwLock<HashMap<TenantId, u64>>,
+}
+
+impl Generations {
+    /// Counts up with each change heard of.
+    pub fn of(&self, tenant: TenantId) -> u64 {
+        self.changed.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).copied().unwrap_or(0)
+    }
+
+    /// A change was heard of.
+    pub fn advance(&self, tenant: TenantId) {
+        *self.changed.write().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_default() += 1;
+    }
+
+    /// Changes may have been missed, of any tenant.
+    pub fn advance_all(&self, tenants: impl Iterator<Item = TenantId>) {
+        tenants.for_each(|tenant| self.advance(tenant));
+    }
+}
+
+/// Says that a committed change makes memory stale. Called by every verb after its commit; if Redis is away, NOTIFY has to do.
+pub async fn changed(platform: &Platform, tenant: TenantId) {
+    platform.generations.advance(tenant);
+    let epoch = fresh();
+    let mut command = redis::cmd("SET");
+    command.arg(key(&platform.redis, tenant)).arg(&epoch).arg("EX").arg(TTL_S);
+    if let Err(away) = platform.redis.command::<()>(&command).await {
+        tracing::warn!(tenant.id = %tenant, error = %away, "a change is announced through Postgres only");
+    }
+}
+
+/// The tenant's epoch, made if there is none. Empty while Redis is away: it matches nothing, so the first call after it reloads.
+pub(crate) async fn read(redis: &Redis, tenant: TenantId) -> String {
+    let key = key(redis, tenant);
+    let mut get_or_set = redis::cmd("SET");
+    get_or_set.arg(&key).arg(fresh()).arg("NX").arg("EX").arg(TTL_S);
+    if redis.command::<Option<String>>(&get_or_set).await.is_err() {
+        return String::new();
+    }
+    redis.command(redis::cmd("GET").arg(&key)).await.unwrap_or_default()
+}
+
+/// Where it is kept.
+pub(crate) fn key(redis: &Redis, tenant: TenantId) -> String {
+    redis.tenant_key(tenant, "epoch")
+}
+
+fn fresh() -> String {
+    crate::random::base62(16)
+}

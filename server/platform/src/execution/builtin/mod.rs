@@ -1,0 +1,16 @@
+//! The tools we bring along: small, safe, without any outside effect. One file each.
+
+mod echo;
+mod time;
+
+use serde_json::{Map, Value};
+
+use super::Run;
+use crate::{catalog::Builtin, clock::Clock};
+
+pub(super) fn run(name: Builtin, clock: &dyn Clock, arguments: &Map<String, Value>) -> Run {
+    match name {
+        Builtin::Echo => echo::run(arguments),
+        Builtin::Time => time::run(clock, arguments),
+    }
+}

@@ -1,0 +1,102 @@
+//! Numbers for Prometheus. Labels come from closed sets: outcomes and states, never a tenant, an agent or a name somebody typed.
+
+use std::sync::Mutex;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::call::Outcome;
+
+/// Label of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CallLabels {
+    /// How it ended.
+    pub status: OutcomeLabel,
+}
+
+/// An outcome as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OutcomeLabel(pub Outcome);
+
+impl EncodeLabelValue for OutcomeLabel {
+    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}
+
+/// Everything that is counted in this process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Tool calls by outcome.
+    pub calls: Family<CallLabels, Counter>,
+    /// Time from the request's arrival to its result, in seconds.
+    pub call_seconds: Histogram,
+    /// Refused credentials.
+    pub failed_authentications: Counter,
+    /// Decisions made without Redis.
+    pub degraded_decisions: Counter,
+    /// Entries that wait to be written.
+    pub record_queue: Gauge,
+    /// Entries written.
+    pub records_written: Counter,
+    /// Batches that had to be tried again.
+    pub record_retries: Counter,
+    /// Entries the database refuses; each is in the log.
+    pub records_refused: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        // The bounds of the OpenTelemetry conventions for MCP, with finer ones below.
+        let bounds = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+        let call_seconds = Histogram::new(bounds);
+        let calls = Family::<CallLabels, Counter>::default();
+        let (failed_authentications, degraded_decisions, records_written, record_retries, records_refused) = Default::default();
+        let record_queue = Gauge::default();
+        registry.register("mcp_tool_calls", "Tool calls by outcome", calls.clone());
+        registry.register("mcp_tool_call_duration_seconds", "Time from request to result", call_seconds.clone());
+        registry.register("trunkline_failed_authentications", "Refused credentials", Counter::clone(&failed_authentications));
+        registry.register(
+            "trunkline_degraded_decisions",
+            "Admissions decided without Redis",
+            Counter::clone(&degraded_decisions),
+        );
+        registry.register("trunkline_record_queue_entries", "Entries that wait to be written", record_queue.clone());
+        registry.register("trunkline_records_written", "Entries written", Counter::clone(&records_written));
+        registry.register("trunkline_record_retries", "Batches tried again", Counter::clone(&record_retries));
+        registry.register("trunkline_records_refused", "Entries the database refused", Counter::clone(&records_refused));
+        Self {
+            registry: Mutex::new(registry),
+            calls,
+            call_seconds,
+            failed_authentications,
+            degraded_decisions,
+            record_queue,
+            records_written,
+            record_retries,
+            records_refused,
+        }
+    }
+}
+
+impl Metrics {
+    /// All numbers in the Prometheus text format.
+    pub fn encode(&self) -> String {
+        let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut text = String::new();
+        // Writing into a `String` cannot fail.
+        let _ = text::encode(&mut text, &registry);
+        text
+    }
+
+    /// Counts a finished call.
+    pub fn count_call(&self, outcome: Outcome, seconds: f64) {
+        self.calls.get_or_create(&CallLabels { status: OutcomeLabel(outcome) }).inc();
+        self.call_seconds.observe(seconds);
+    }
+}

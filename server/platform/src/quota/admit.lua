@@ -1,0 +1,32 @@
+-- Admits a call by all of its buckets or by none.
+-- KEYS[1] the tenant's epoch, KEYS[2..] the buckets. ARGV[1] the caller's epoch ('' = do not compare), then per bucket: interval (µs), burst.
+-- Returns {0} stale | {1, now, full_at...} admitted | {2, index, wait, now, full_at...} refused; times in µs since 2025-10-09.
+if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0} end
+local t = redis.call('TIME')
+local now = (tonumber(t[1]) - 1760000000) * 1000000 + tonumber(t[2])
+local n = #KEYS - 1
+local after, refused, wait = {}, 0, 0
+local stored = redis.call('MGET', unpack(KEYS, 2))
+for i = 1, n do
+    local interval, burst = tonumber(ARGV[2 * i]), tonumber(ARGV[2 * i + 1])
+    local fill = interval * burst
+    -- Clamped: a clock that went back must not lock a bucket for longer than one fill.
+    local full_at = math.min(math.max(tonumber(stored[i]) or now, now), now + fill)
+    after[i] = full_at + interval
+    local short = after[i] - now - fill
+    if short > 0.001 then
+        if short > wait then refused, wait = i, short end
+        after[i] = full_at
+    end
+end
+if refused > 0 then
+    local answer = {2, refused, math.ceil(wait), now}
+    for i = 1, n do answer[4 + i] = math.floor(after[i]) end
+    return answer
+end
+local answer = {1, now}
+for i = 1, n do
+    redis.call('SET', KEYS[1 + i], string.format('%.3f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1000)
+    answer[2 + i] = math.floor(after[i])
+end
+return answer

@@ -1,0 +1,89 @@
+//! SQL of the record. One transaction per batch: calls, audit entries, sums.
+
+use crate::{
+    Platform,
+    call::Entry,
+    db::{RecordTx, SystemTx},
+    error::Result,
+    ids::{EntryId, KeyId},
+    usage,
+};
+
+/// Writes a batch. Entries that are there already are left alone, and not counted again.
+pub(super) async fn write(platform: &Platform, entries: &[Entry]) -> Result<()> {
+    let mut tx = platform.db.record().await?;
+    let new = insert_calls(&mut tx, entries).await?;
+    let new: std::collections::HashSet<EntryId> = new.into_iter().collect();
+    let fresh: Vec<&Entry> = entries.iter().filter(|entry| new.contains(&entry.id)).collect();
+    insert_audit(&mut tx, &fresh).await?;
+    usage::add(&mut tx, &fresh).await?;
+    tx.commit().await
+}
+
+/// One column of all entries.
+macro_rules! column {
+    ($entries:expr, $entry:ident => $value:expr) => {
+        $entries.iter().map(|$entry| $value).collect::<Vec<_>>()
+    };
+}
+
+async fn insert_calls(tx: &mut RecordTx, entries: &[Entry]) -> Result<Vec<EntryId>> {
+    Ok(sqlx::query_scalar(
+        "INSERT INTO app.calls
+           (id, tenant_id, at, agent_id, key_id, tool_id, tool_version_id, tool_name, outcome, error, latency_us, auth_us, admission_us,
+            upstream_us, bytes_in, bytes_out, cost_micro, revision, client_name, request_id, degraded)
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[],
+            $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
+            $17::bigint[], $18::text[], $19::text[], $20::text[], $21::boolean[])
+         ON CONFLICT DO NOTHING
+         RETURNING id",
+    )
+    .bind(column!(entries, e => e.id.uuid()))
+    .bind(column!(entries, e => e.tenant.uuid()))
+    .bind(column!(entries, e => e.at))
+    .bind(column!(entries, e => e.agent.uuid()))
+    .bind(column!(entries, e => e.key.map(KeyId::uuid)))
+    .bind(column!(entries, e => e.tool.map(|(tool, _)| tool.uuid())))
+    .bind(column!(entries, e => e.tool.map(|(_, version)| version.uuid())))
+    .bind(column!(entries, e => e.tool_name.as_str()))
+    .bind(column!(entries, e => e.outcome.as_str()))
+    .bind(column!(entries, e => e.error.as_deref()))
+    .bind(column!(entries, e => e.latency_us))
+    .bind(column!(entries, e => e.auth_us))
+    .bind(column!(entries, e => e.admission_us))
+    .bind(column!(entries, e => e.upstream_us))
+    .bind(column!(entries, e => e.bytes_in))
+    .bind(column!(entries, e => e.bytes_out))
+    .bind(column!(entries, e => e.cost_micro))
+    .bind(column!(entries, e => e.revision))
+    .bind(column!(entries, e => e.client_name.as_str()))
+    .bind(column!(entries, e => e.request_id.as_str()))
+    .bind(column!(entries, e => e.degraded))
+    .fetch_all(tx.connection())
+    .await?)
+}
+
+async fn insert_audit(tx: &mut RecordTx, entries: &[&Entry]) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO app.audit_entries (id, tenant_id, at, actor_kind, actor_id, action, subject, decision, reason, request_id)
+         SELECT id, tenant_id, at, 'agent', actor_id, 'tools/call', subject, decision, reason, request_id
+         FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[])
+           AS e (id, tenant_id, at, actor_id, subject, decision, reason, request_id)",
+    )
+    .bind(column!(entries, e => e.id.uuid()))
+    .bind(column!(entries, e => e.tenant.uuid()))
+    .bind(column!(entries, e => e.at))
+    .bind(column!(entries, e => e.agent.uuid()))
+    .bind(column!(entries, e => e.tool.map_or_else(|| e.tool_name.clone(), |(tool, _)| tool.to_string())))
+    .bind(column!(entries, e => e.outcome.decision()))
+    .bind(column!(entries, e => e.error.as_deref().unwrap_or_default()))
+    .bind(column!(entries, e => e.request_id.as_str()))
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn ensure_partitions(tx: &mut SystemTx) -> Result<()> {
+    sqlx::query("SELECT app.ensure_partitions(3)").execute(tx.connection()).await?;
+    Ok(())
+}

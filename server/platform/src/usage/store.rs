@@ -1,0 +1,266 @@
+//! SQL of sums and of the call log.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, FromRow};
+
+use super::{
+    rollup::{Sum, SumKey},
+    series::{Point, Range, Ranking, Totals},
+};
+use crate::{
+    call::Outcome,
+    db::{RecordTx, TenantTx},
+    error::{Error, Result},
+    ids::{AgentId, EntryId, KeyId, ToolId},
+};
+
+/// Adds sums to those that are there.
+pub(super) async fn add_sums(tx: &mut RecordTx, sums: &BTreeMap<SumKey, Sum>) -> Result<()> {
+    for (key, sum) in sums {
+        let [ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown] = sum.by_outcome;
+        sqlx::query(
+            "INSERT INTO app.usage_rollups AS u
+               (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
+                cost_micro, bytes_in, bytes_out, latency)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+             ON CONFLICT (tenant_id, step, start, agent_id, tool_id) DO UPDATE SET
+               ok = u.ok + EXCLUDED.ok, tool_error = u.tool_error + EXCLUDED.tool_error,
+               upstream_error = u.upstream_error + EXCLUDED.upstream_error, timeout = u.timeout + EXCLUDED.timeout,
+               denied = u.denied + EXCLUDED.denied, limited = u.limited + EXCLUDED.limited,
+               cancelled = u.cancelled + EXCLUDED.cancelled, unknown = u.unknown + EXCLUDED.unknown,
+               cost_micro = u.cost_micro + EXCLUDED.cost_micro, bytes_in = u.bytes_in + EXCLUDED.bytes_in,
+               bytes_out = u.bytes_out + EXCLUDED.bytes_out, latency = app.histogram_add(u.latency, EXCLUDED.latency)",
+        )
+        .bind(key.tenant)
+        .bind(key.step)
+        .bind(key.start)
+        .bind(key.agent)
+        .bind(key.tool)
+        .bind(ok)
+        .bind(tool_error)
+        .bind(upstream_error)
+        .bind(timeout)
+        .bind(denied)
+        .bind(limited)
+        .bind(cancelled)
+        .bind(unknown)
+        .bind(sum.cost_micro)
+        .bind(sum.bytes_in)
+        .bind(sum.bytes_out)
+        .bind(&sum.latency)
+        .execute(tx.connection())
+        .await?;
+    }
+    Ok(())
+}
+
+#[derive(FromRow)]
+struct TotalsRow {
+    calls: i64,
+    errors: i64,
+    denied: i64,
+    limited: i64,
+    cost_micro: i64,
+    latency: Vec<i64>,
+}
+
+impl From<TotalsRow> for Totals {
+    fn from(row: TotalsRow) -> Self {
+        let TotalsRow { calls, errors, denied, limited, cost_micro, latency } = row;
+        Self { calls, errors, denied, limited, cost_micro, ..Self::default() }.with_latency(&latency)
+    }
+}
+
+/// The columns of `TotalsRow`. `sum` of bigint is numeric; counts of calls fit a bigint.
+const TOTALS: &str = "
+    coalesce(sum(u.ok + u.tool_error + u.upstream_error + u.timeout + u.denied + u.limited + u.cancelled + u.unknown), 0)::bigint AS calls,
+    coalesce(sum(u.tool_error + u.upstream_error + u.timeout + u.unknown), 0)::bigint AS errors,
+    coalesce(sum(u.denied), 0)::bigint AS denied,
+    coalesce(sum(u.limited), 0)::bigint AS limited,
+    coalesce(sum(u.cost_micro), 0)::bigint AS cost_micro,
+    coalesce(app.histogram_sum(u.latency), '{}') AS latency";
+
+pub(super) async fn totals(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Totals> {
+    let sql = format!("SELECT {TOTALS} FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3");
+    let row: TotalsRow = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tx.tenant())
+        .bind(range.stored_step())
+        .bind(since)
+        .fetch_one(tx.connection())
+        .await?;
+    Ok(row.into())
+}
+
+pub(super) async fn points(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Vec<Point>> {
+    #[derive(FromRow)]
+    struct Row {
+        at: DateTime<Utc>,
+        #[sqlx(flatten)]
+        totals: TotalsRow,
+    }
+    let sql = format!(
+        "SELECT date_bin(make_interval(mins => $4), u.start, $3) AS at, {TOTALS}
+         FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3
+         GROUP BY 1 ORDER BY 1"
+    );
+    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tx.tenant())
+        .bind(range.stored_step())
+        .bind(since)
+        .bind(i32::try_from(range.step_minutes()).map_err(Error::internal)?)
+        .fetch_all(tx.connection())
+        .await?;
+    Ok(rows.into_iter().map(|row| Point { at: row.at, totals: row.totals.into() }).collect())
+}
+
+#[derive(FromRow)]
+struct RankingRow<I: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>> {
+    id: I,
+    name: Option<String>,
+    #[sqlx(flatten)]
+    totals: TotalsRow,
+}
+
+pub(super) async fn top_tools(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Vec<Ranking>> {
+    let sql = format!(
+        "SELECT u.tool_id AS id, max(t.name) AS name, {TOTALS}
+         FROM app.usage_rollups u LEFT JOIN app.tools t ON t.tenant_id = u.tenant_id AND t.id = u.tool_id
+         WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3
+         GROUP BY u.tool_id ORDER BY calls DESC, id LIMIT 10"
+    );
+    let rows: Vec<RankingRow<ToolId>> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tx.tenant())
+        .bind(range.stored_step())
+        .bind(since)
+        .fetch_all(tx.connection())
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let id = if row.id == ToolId::NIL { String::new() } else { row.id.to_string() };
+            Ranking { id, name: row.name.unwrap_or_default(), totals: row.totals.into() }
+        })
+        .collect())
+}
+
+pub(super) async fn top_agents(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Vec<Ranking>> {
+    let sql = format!(
+        "SELECT u.agent_id AS id, max(a.name) AS name, {TOTALS}
+         FROM app.usage_rollups u LEFT JOIN app.agents a ON a.tenant_id = u.tenant_id AND a.id = u.agent_id
+         WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3
+         GROUP BY u.agent_id ORDER BY calls DESC, id LIMIT 10"
+    );
+    let rows: Vec<RankingRow<AgentId>> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tx.tenant())
+        .bind(range.stored_step())
+        .bind(since)
+        .fetch_all(tx.connection())
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Ranking { id: row.id.to_string(), name: row.name.unwrap_or_default(), totals: row.totals.into() })
+        .collect())
+}
+
+/// A call as the log shows it.
+#[derive(Debug, Clone, FromRow)]
+pub struct Call {
+    /// Its id.
+    pub id: EntryId,
+    /// When it came.
+    pub at: DateTime<Utc>,
+    /// Who called.
+    pub agent_id: AgentId,
+    /// Its name now.
+    pub agent_name: Option<String>,
+    /// With which key.
+    pub key_id: Option<KeyId>,
+    /// The key's name.
+    pub key_name: Option<String>,
+    /// What was called, if it exists.
+    pub tool_id: Option<ToolId>,
+    /// Number of the version that ran.
+    pub tool_version: Option<i32>,
+    /// The name that was asked for.
+    pub tool_name: String,
+    /// How it ended.
+    pub outcome: String,
+    /// Class of the failure.
+    pub error: Option<String>,
+    /// Whole time, in microseconds.
+    pub latency_us: i64,
+    /// Of it: who is it?
+    pub auth_us: i64,
+    /// Of it: may it?
+    pub admission_us: i64,
+    /// Of it: the tool.
+    pub upstream_us: i64,
+    /// Size of the request's body.
+    pub bytes_in: i64,
+    /// Size of the result.
+    pub bytes_out: i64,
+    /// What it cost, in micro-units.
+    pub cost_micro: i64,
+    /// Revision of the protocol.
+    pub revision: String,
+    /// What the client says it is.
+    pub client_name: String,
+    /// Id of the HTTP request.
+    pub request_id: String,
+    /// Decided without Redis.
+    pub degraded: bool,
+}
+
+/// Which calls of the log.
+#[derive(Debug, Clone, Default)]
+pub struct CallFilter {
+    /// Only those that ended so.
+    pub outcome: Option<Outcome>,
+    /// Only those of that agent.
+    pub agent: Option<AgentId>,
+    /// Only those of that tool.
+    pub tool: Option<ToolId>,
+    /// Only those before that one.
+    pub before: Option<EntryId>,
+}
+
+/// The columns of `Call`.
+const CALL: &str = "
+    SELECT c.id, c.at, c.agent_id, a.name AS agent_name, c.key_id, k.name AS key_name, c.tool_id, v.number AS tool_version, c.tool_name,
+           c.outcome, c.error, c.latency_us, c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.cost_micro, c.revision,
+           c.client_name, c.request_id, c.degraded
+    FROM app.calls c
+    LEFT JOIN app.agents a ON a.tenant_id = c.tenant_id AND a.id = c.agent_id
+    LEFT JOIN app.keys k ON k.tenant_id = c.tenant_id AND k.id = c.key_id
+    LEFT JOIN app.tool_versions v ON v.tenant_id = c.tenant_id AND v.id = c.tool_version_id
+    WHERE c.tenant_id = $1";
+
+pub(super) async fn calls(tx: &mut TenantTx, filter: &CallFilter, limit: usize) -> Result<Vec<Call>> {
+    let sql = format!(
+        "{CALL} AND ($2::text IS NULL OR c.outcome = $2) AND ($3::uuid IS NULL OR c.agent_id = $3) AND ($4::uuid IS NULL OR c.tool_id = $4)
+         AND ($5::uuid IS NULL OR c.id < $5) ORDER BY c.id DESC LIMIT $6"
+    );
+    Ok(sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tx.tenant())
+        .bind(filter.outcome.map(Outcome::as_str))
+        .bind(filter.agent)
+        .bind(filter.tool)
+        .bind(filter.before)
+        .bind(i64::try_from(limit).map_err(Error::internal)?)
+        .fetch_all(tx.connection())
+        .await?)
+}
+
+pub(super) async fn call(tx: &mut TenantTx, id: EntryId) -> Result<Option<Call>> {
+    let sql = format!("{CALL} AND c.id = $2");
+    Ok(sqlx::query_as(AssertSqlSafe(sql)).bind(tx.tenant()).bind(id).fetch_optional(tx.connection()).await?)
+}
+
+pub(super) async fn has_calls(tx: &mut TenantTx) -> Result<bool> {
+    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT FROM app.calls WHERE tenant_id = $1)")
+        .bind(tx.tenant())
+        .fetch_one(tx.connection())
+        .await?)
+}

@@ -1,0 +1,53 @@
+//! Revisions of the protocol answer questions; nobody compares their dates.
+
+/// A revision that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Revision {
+    /// Structured output, no batches, handshake.
+    V2025_06_18,
+    /// The last one with a handshake.
+    V2025_11_25,
+    /// Stateless: no handshake, metadata in each request.
+    V2026_07_28,
+}
+
+impl Revision {
+    /// All of them, newest first, as they are offered.
+    pub const ALL: [Self; 3] = [Self::V2026_07_28, Self::V2025_11_25, Self::V2025_06_18];
+    /// What a handshake settles on when it asks for something unknown.
+    pub const LATEST_WITH_HANDSHAKE: Self = Self::V2025_11_25;
+
+    /// Its date, as on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2025_06_18 => "2025-06-18",
+            Self::V2025_11_25 => "2025-11-25",
+            Self::V2026_07_28 => "2026-07-28",
+        }
+    }
+
+    /// The revision of that date, if it is served.
+    pub fn find(date: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|revision| revision.as_str() == date)
+    }
+
+    /// Does it begin with `initialize`? If not, every request carries its own metadata.
+    pub fn has_handshake(self) -> bool {
+        self != Self::V2026_07_28
+    }
+
+    /// HTTP status of a JSON-RPC error for an unknown method.
+    pub fn unknown_method_status(self) -> u16 {
+        if self.has_handshake() { 200 } else { 404 }
+    }
+
+    /// Do results say `resultType`, `ttlMs`, `cacheScope`?
+    pub fn has_result_metadata(self) -> bool {
+        !self.has_handshake()
+    }
+
+    /// Does a client that closes the stream of a call cancel it?
+    pub fn disconnect_cancels(self) -> bool {
+        !self.has_handshake()
+    }
+}

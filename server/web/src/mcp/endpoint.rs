@@ -1,0 +1,154 @@
+//! The endpoint: origin → bearer → body → era → method.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderMap},
+    web::{Bytes, BytesMut, Data, Path, Payload},
+};
+use futures_util::StreamExt as _;
+use trunkline_platform::gateway::{self, Caller, Measure, Unauthenticated};
+use trunkline_protocol::mcp::{
+    classify,
+    headers::{METHOD, McpHeaders, NAME, PROTOCOL_VERSION},
+};
+
+use super::{
+    MAX_BODY,
+    accept::{Accept, sends_json},
+    methods::{self, Exchange},
+    origin, respond,
+};
+use crate::{WebState, middleware::request_id};
+
+/// Longest time for a body to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// Longest `Authorization` that is read.
+const MAX_AUTHORIZATION: usize = 8 * 1024;
+
+/// One message.
+pub(super) async fn post(state: Data<WebState>, tenant: Path<String>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let measure = Measure::start();
+    if !origin::is_allowed(&state, &request) {
+        return respond::transport(403, "this origin may not use the endpoint");
+    }
+    let caller = match identify(&state, &tenant, request.headers()).await {
+        Ok(caller) => caller,
+        Err(response) => return response,
+    };
+    let measure = measure.authenticated();
+    if !sends_json(request.headers()) {
+        return respond::transport(415, "the body must be application/json");
+    }
+    let Some(accept) = Accept::from_headers(request.headers()) else {
+        return respond::transport(406, "answers are application/json or text/event-stream");
+    };
+    let body = match read(payload).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    match classify(&body, &mcp_headers(request.headers())) {
+        Err(rejection) => respond::rejection(&rejection),
+        Ok(None) => HttpResponse::Accepted().finish(),
+        Ok(Some(message)) => {
+            let request_id = request_id(&request);
+            let exchange =
+                Exchange { state: &state, tenant: &tenant, accept, measure, request_id: &request_id, bytes_in: body.len() };
+            methods::dispatch(&exchange, caller, &message).await
+        }
+    }
+}
+
+/// GET, DELETE, OPTIONS. The bearer is asked for first, as everywhere on this URL.
+pub(super) async fn not_allowed(state: Data<WebState>, tenant: Path<String>, request: HttpRequest) -> HttpResponse {
+    if !origin::is_allowed(&state, &request) {
+        return respond::transport(403, "this origin may not use the endpoint");
+    }
+    if let Err(response) = identify(&state, &tenant, request.headers()).await {
+        return response;
+    }
+    let mut response = respond::transport(405, "send messages by POST");
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+    response
+}
+
+/// Whose request this is; else the answer to it.
+async fn identify(state: &WebState, tenant: &str, headers: &HeaderMap) -> Result<Caller, HttpResponse> {
+    let Some(bearer) = bearer(headers) else {
+        return Err(respond::unauthorized(state, tenant, headers.contains_key(header::AUTHORIZATION)));
+    };
+    match gateway::authenticate(&state.platform, tenant, bearer).await {
+        Ok(caller) => Ok(caller),
+        Err(Unauthenticated::Invalid) => Err(respond::unauthorized(state, tenant, true)),
+        Err(Unauthenticated::Unavailable) => Err(respond::unavailable(None, 1_000)),
+    }
+}
+
+/// The bearer: one header, the scheme in any case, exactly one space, visible characters. Anything else is none.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION);
+    let value = values.next().filter(|value| value.len() <= MAX_AUTHORIZATION)?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let (scheme, token) = value.split_once(' ')?;
+    let is_token = !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b));
+    (scheme.eq_ignore_ascii_case("bearer") && is_token).then_some(token)
+}
+
+fn mcp_headers(headers: &HeaderMap) -> McpHeaders<'_> {
+    let value = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    McpHeaders { protocol_version: value(PROTOCOL_VERSION), method: value(METHOD), name: value(NAME) }
+}
+
+/// The body, up to its bound, in its time. Nothing is read beyond.
+async fn read(mut payload: Payload) -> Result<Bytes, HttpResponse> {
+    let too_large = || respond::transport(413, "the body is larger than 1 MiB");
+    let whole = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| respond::transport(400, "the body was cut short"))?;
+            if body.len() + chunk.len() > MAX_BODY {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    tokio::time::timeout(BODY_WITHIN, whole)
+        .await
+        .unwrap_or_else(|_| Err(respond::transport(408, "the body did not arrive in time")))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+
+    use super::*;
+
+    fn read_bearer(values: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_str(value).expect("header"));
+        }
+        bearer(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn bearer_is_read_strictly() {
+        assert_eq!(read_bearer(&["bEARER abc"]).as_deref(), Some("abc"));
+        for values in [
+            &["Bearer  abc"][..],
+            &["Bearer\tabc"],
+            &["Bearer"],
+            &["Bearer "],
+            &["Basic abc"],
+            &["Bearer a b"],
+            &["Bearer a", "Bearer b"],
+            &[],
+        ] {
+            assert_eq!(read_bearer(values), None, "{values:?}");
+        }
+    }
+}
