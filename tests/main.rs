@@ -8,4 +8,10 @@
 mod support;
 
 #[cfg(test)]
+mod db;
+#[cfg(test)]
 mod mcp;
+#[cfg(test)]
+mod tenancy;
+#[cfg(test)]
+mod upstream;

@@ -113,6 +113,13 @@ impl TestApp {
         Self::start_with(self.settings.clone(), Arc::clone(&self.database), Arc::clone(&self.clock)).await
     }
 
+    /// A second server on the same database with other settings.
+    pub(crate) async fn with_settings(&self, changed: &[(&str, &str)]) -> Self {
+        let mut settings = self.settings.clone();
+        settings.extend(changed.iter().map(|(name, value)| (format!("TRUNKLINE_{name}"), (*value).to_owned())));
+        Self::start_with(settings, Arc::clone(&self.database), Arc::clone(&self.clock)).await
+    }
+
     async fn start_with(settings: BTreeMap<String, String>, database: Arc<Database>, clock: Arc<ManualClock>) -> Self {
         let logs = logs::watch();
         let environment = settings.clone().into_iter().collect::<Environment>();
