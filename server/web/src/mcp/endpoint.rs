@@ -74,6 +74,7 @@ pub(super) async fn not_allowed(state: Data<WebState>, tenant: Path<String>, req
 }
 
 /// Whose request this is; else the answer to it.
+#[expect(clippy::result_large_err, reason = "the answer is built once and sent; a box would only cost")]
 async fn identify(state: &WebState, tenant: &str, headers: &HeaderMap) -> Result<Caller, HttpResponse> {
     let Some(bearer) = bearer(headers) else {
         return Err(respond::unauthorized(state, tenant, headers.contains_key(header::AUTHORIZATION)));
