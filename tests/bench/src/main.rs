@@ -71,7 +71,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let length = Duration::from_secs(arguments.seconds.clamp(1, 60));
     say(format!("ready {} ms after start; {:.0} MB resident when idle", installation.ready_ms, installation.idle_mb));
     say(format!("{} repetitions of {} s, medians\n", arguments.repetitions, length.as_secs()));
-    say("connections | upstream calls/s  p50 ms  p99 ms | platform calls/s  p50 ms  p99 ms | ratio".to_owned());
+    say("connections | upstream calls/s  p50 ms  p99 ms | platform calls/s  p50 ms  p99 ms | ratio");
     for &connections in &arguments.connections {
         let (mut bare, mut through) = (Vec::new(), Vec::new());
         for _ in 0..arguments.repetitions.max(1) {
@@ -95,6 +95,6 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "a table for a person")]
-fn say(line: String) {
+fn say(line: impl std::fmt::Display) {
     println!("{line}");
 }
