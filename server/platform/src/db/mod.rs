@@ -6,6 +6,7 @@
 
 mod bootstrap;
 pub mod catalog_checks;
+pub mod page;
 mod tx;
 
 use std::time::Duration;
