@@ -38,8 +38,18 @@ const format = (value, unit) => {
 
 const tick = (value, unit) => {
   if (unit === "ms") return value >= 1000 ? `${value / 1000} s` : `${value} ms`;
+  // There is no half a call.
+  if (!Number.isInteger(value)) return "";
   return new Intl.NumberFormat("en", { notation: "compact" }).format(value);
 };
+
+// Days on a long axis, times of day on a short one; a label that repeats the one before it is left out.
+function moments(splits, times) {
+  const long = times.at(-1) - times[0] > 2 * 86_400;
+  const text = new Intl.DateTimeFormat("en-GB", long ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" });
+  const labels = splits.map((split) => text.format(split * 1000));
+  return labels.map((label, i) => (label === labels[i - 1] ? "" : label));
+}
 
 function tooltip(source, unit) {
   const box = document.createElement("div");
@@ -76,13 +86,14 @@ function tooltip(source, unit) {
 function options(figure, source, size) {
   const stacked = figure.dataset.chart === "stacked";
   const unit = figure.dataset.unit;
+  const halfStep = (source.times[1] - source.times[0]) / 2;
   const grid = { stroke: colour("--line"), width: 1 };
   const axis = { stroke: colour("--text-3"), font: AXIS, ticks: { show: false } };
   const drawn = source.series.map((series) => {
     const ink = colour(`--series-${series.name}`);
     return stacked
-      ? { label: series.label, fill: ink, stroke: ink, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.72, 26], radius: 0 }) }
-      : { label: series.label, stroke: ink, width: 1.75, points: { show: source.times.length < 3, size: 5 }, spanGaps: false, paths: uPlot.paths.linear() };
+      ? { fill: ink, stroke: ink, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.72, 26] }) }
+      : { stroke: ink, width: 1.75, points: { show: source.times.length < 3, size: 5 }, paths: uPlot.paths.linear() };
   });
   return {
     ...size,
@@ -92,19 +103,13 @@ function options(figure, source, size) {
     plugins: [tooltip(source, unit)],
     scales: {
       x: stacked && source.times.length > 1
-        ? { range: (_, min, max) => { const half = (source.times[1] - source.times[0]) / 2; return [min - half, max + half]; } }
+        ? { range: (_, min, max) => [min - halfStep, max + halfStep] }
         : {},
       y: { range: (_, __, max) => [0, max > 0 ? max * 1.08 : 1] },
     },
     axes: [
-      { ...axis, grid: { show: false }, size: 28, gap: 6, space: 72,
-        values: (plot, splits) => {
-          const wide = source.times.at(-1) - source.times[0] > 2 * 86_400;
-          const text = new Intl.DateTimeFormat("en-GB", wide ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" });
-          let last = "";
-          return splits.map((split) => { const label = text.format(split * 1000); const shown = label === last ? "" : label; last = label; return shown; });
-        } },
-      { ...axis, grid, size: 52, gap: 6, space: 44, values: (_, splits) => splits.map((split) => (unit === "calls" && !Number.isInteger(split) ? "" : tick(split, unit))) },
+      { ...axis, grid: { show: false }, size: 28, gap: 6, space: 72, values: (_, splits) => moments(splits, source.times) },
+      { ...axis, grid, size: 52, gap: 6, space: 44, values: (_, splits) => splits.map((split) => tick(split, unit)) },
     ],
     series: stacked ? [{}, ...drawn.reverse()] : [{}, ...drawn],
   };

@@ -1,11 +1,11 @@
 // A confirmation is a <details> with a form inside, which works as it is. This shows the same form as a modal dialog.
-for (const details of document.querySelectorAll("details[data-confirm]")) {
+for (const [i, details] of document.querySelectorAll("details[data-confirm]").entries()) {
   const summary = details.querySelector("summary");
   const form = details.querySelector("form");
   const dialog = document.createElement("dialog");
   dialog.className = "modal";
   const title = form.querySelector("h3");
-  title.id ||= `confirm-${crypto.randomUUID()}`;
+  title.id = `confirm-${i}`;
   dialog.setAttribute("aria-labelledby", title.id);
   dialog.append(form);
   details.after(dialog);

@@ -69,7 +69,7 @@ async fn serve(request: HttpRequest, path: web::Path<String>) -> Result<HttpResp
     if known {
         return Ok(response.finish());
     }
-    let kind = content_type(&path, &file);
+    let kind = content_type(&file);
     if let Ok(value) = kind.try_into_value() {
         response.insert_header((header::CONTENT_TYPE, value));
     }
@@ -79,11 +79,9 @@ async fn serve(request: HttpRequest, path: web::Path<String>) -> Result<HttpResp
     })
 }
 
-fn content_type(path: &str, file: &EmbeddedFile) -> String {
+fn content_type(file: &EmbeddedFile) -> String {
     match file.metadata.mimetype() {
         kind if kind.starts_with("text/") => format!("{kind}; charset=utf-8"),
-        // As the standard for scripts has it; guesses differ between versions.
-        _ if path.ends_with(".js") => "text/javascript; charset=utf-8".to_owned(),
         kind => kind.to_owned(),
     }
 }

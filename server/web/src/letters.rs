@@ -13,7 +13,7 @@ use crate::urls;
 pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
     let link = |path: &str| format!("{}{path}", public_url.origin().ascii_serialization());
     let words = match letter {
-        Letter::ConfirmEmail { token, organisation, invitation } => Words {
+        Letter::ConfirmEmail { token, organisation, invitation, minutes } => Words {
             subject: "Confirm your address".to_owned(),
             text: match organisation {
                 Some(name) => format!("Confirm this address to finish signing up and to create {name}."),
@@ -21,7 +21,9 @@ pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
             },
             action: "Confirm address",
             url: link(&urls::confirm_link(token, invitation.as_deref())),
-            note: "The link works once, for one hour. If you have not signed up, do nothing: no account is created.".to_owned(),
+            note: format!(
+                "The link works once, for {minutes} minutes. If you have not signed up, do nothing: no account is created."
+            ),
         },
         Letter::AlreadyRegistered => Words {
             subject: "You have an account already".to_owned(),
@@ -33,20 +35,21 @@ pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
             url: link(urls::login()),
             note: format!("Forgotten your password? {}", link(urls::reset())),
         },
-        Letter::ResetPassword { token } => Words {
+        Letter::ResetPassword { token, minutes } => Words {
             subject: "Choose a new password".to_owned(),
             text: "Somebody, probably you, asked for a new password for the account with this address.".to_owned(),
             action: "Choose a new password",
             url: link(&urls::reset_link(token)),
-            note: "The link works once, for one hour. If you have not asked for it, do nothing: your password stays as it is."
-                .to_owned(),
+            note: format!(
+                "The link works once, for {minutes} minutes. If you have not asked for it, do nothing: your password stays as it is."
+            ),
         },
-        Letter::Invitation { token, organisation, invited_by, role } => Words {
+        Letter::Invitation { token, organisation, invited_by, role, days } => Words {
             subject: format!("Join {organisation} on Trunkline"),
             text: format!("{invited_by} invites you to {organisation} as {role}."),
             action: "See the invitation",
             url: link(&urls::invitation(token)),
-            note: "The link works once, for this address, for a few days. If you do not know the sender, do nothing.".to_owned(),
+            note: format!("The link works once, for this address, for {days} days. If you do not know the sender, do nothing."),
         },
     };
     let origin = public_url.origin().ascii_serialization();
@@ -89,7 +92,8 @@ mod tests {
 
     #[test]
     fn links_start_with_the_public_url() {
-        let confirm = Letter::ConfirmEmail { token: "t0ken".into(), organisation: None, invitation: Some("ten_x_y".into()) };
+        let confirm =
+            Letter::ConfirmEmail { token: "t0ken".into(), organisation: None, invitation: Some("ten_x_y".into()), minutes: 60 };
         let content = letter(&confirm);
         assert!(content.text.contains("https://trunkline.example/confirm/t0ken?invitation=ten_x_y"), "{}", content.text);
         assert!(content.html.contains("https://trunkline.example/confirm/t0ken?invitation=ten_x_y"), "{}", content.html);
@@ -102,6 +106,7 @@ mod tests {
             organisation: "<b>R&D</b>".into(),
             invited_by: "ada@example.com".into(),
             role: Role::Viewer,
+            days: 7,
         });
         assert!(content.text.contains("ada@example.com invites you to <b>R&D</b> as viewer."), "{}", content.text);
         assert!(!content.html.contains("<b>R&D"), "{}", content.html);

@@ -8,8 +8,9 @@ mod fallback;
 pub mod letters;
 pub mod mcp;
 mod middleware;
-pub mod network;
+pub mod ops;
 pub mod routes;
+pub mod server;
 mod state;
 pub mod urls;
 

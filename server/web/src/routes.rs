@@ -3,7 +3,7 @@
 use actix_web::{FromRequest, Handler, Responder, http::Method, web};
 use trunkline_platform::actor::Permission;
 
-use crate::{assets, dashboard, fallback, mcp};
+use crate::{assets, dashboard, fallback, mcp, ops};
 
 /// Who may use a route. The handler's extractors enforce it; the tests hold both against each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Route {
 
 /// Every route of the public listener. Each surface adds its own.
 pub fn routes() -> Vec<Route> {
-    [assets::routes(), dashboard::routes(), mcp::routes()].into_iter().flatten().collect()
+    [ops::routes(), assets::routes(), dashboard::routes(), mcp::routes()].into_iter().flatten().collect()
 }
 
 /// Adds all routes, and the answer to what none of them takes, to an application.

@@ -1,9 +1,7 @@
 //! What every handler can reach.
 
-use trunkline_platform::Platform;
+use trunkline_platform::{Platform, network::Network};
 use url::Url;
-
-use crate::network::Network;
 
 /// Shared by all workers; cheap to clone.
 #[derive(Clone)]

@@ -1,1 +1,100 @@
-fn main() {}
+//! `make bench`: calls per second and latency of a bare upstream and of the same upstream behind the platform, interleaved in one run, with
+//! idle memory and time from start to ready. Compare ratios within a run; figures of different runs differ with the machine.
+
+mod installation;
+mod load;
+mod upstream;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+use installation::{Ground, Installation};
+use load::{Load, Report};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Program to measure
+    #[arg(long, default_value = "target/release/trunkline")]
+    program: PathBuf,
+    /// Concurrent connections, one table row each
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    connections: Vec<usize>,
+    /// Repetitions of each measurement; medians are printed
+    #[arg(long, default_value_t = 3)]
+    repetitions: usize,
+    /// Length of one measurement in seconds
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The bare upstream, alone
+    #[command(hide = true)]
+    Upstream,
+    /// Services, settings and a tenant for `trunkline serve`, for other harnesses, until standard input ends
+    Ground {
+        /// Upstream that the tool calls
+        #[arg(long)]
+        upstream: String,
+        /// Where the server will listen; 0 chooses a free port
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    // The platform's library opens the database with it, to plant a tenant.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    match &arguments.command {
+        Some(Command::Upstream) => runtime.block_on(upstream::run()),
+        Some(Command::Ground { upstream, port }) => runtime.block_on(ground(&arguments, upstream, *port)),
+        None => runtime.block_on(measure(&arguments)),
+    }
+}
+
+async fn ground(arguments: &Arguments, upstream: &str, port: u16) -> anyhow::Result<()> {
+    let ground = Ground::prepare(&arguments.program, upstream, port).await?;
+    say(format!("CONFIG={} URL={} KEY={}", ground.settings().display(), ground.url(), ground.key()));
+    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+    ground.clear().await
+}
+
+async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let upstream = upstream::Child::start().await?;
+    let installation = Installation::start(&arguments.program, &upstream.url()).await?;
+    let length = Duration::from_secs(arguments.seconds.clamp(1, 60));
+    say(format!("ready {} ms after start; {:.0} MB resident when idle", installation.ready_ms, installation.idle_mb));
+    say(format!("{} repetitions of {} s, medians\n", arguments.repetitions, length.as_secs()));
+    say("connections | upstream calls/s  p50 ms  p99 ms | platform calls/s  p50 ms  p99 ms | ratio");
+    for &connections in &arguments.connections {
+        let (mut bare, mut through) = (Vec::new(), Vec::new());
+        for _ in 0..arguments.repetitions.max(1) {
+            bare.push(load::run(&Load::bare(&upstream.url(), connections, length)).await?);
+            through.push(load::run(&Load::call(installation.url(), installation.key(), connections, length)).await?);
+        }
+        let (bare, through) = (Report::median(bare), Report::median(through));
+        say(format!(
+            "{connections:>11} | {:>16.0} {:>7.2} {:>7.2} | {:>16.0} {:>7.2} {:>7.2} | {:.2}",
+            bare.per_second,
+            bare.p50_ms,
+            bare.p99_ms,
+            through.per_second,
+            through.p50_ms,
+            through.p99_ms,
+            through.per_second / bare.per_second
+        ));
+    }
+    say(format!("\n{:.0} MB resident after load; every answer was checked", installation.resident_mb()?));
+    installation.stop().await
+}
+
+#[expect(clippy::print_stdout, reason = "a table for a person")]
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}

@@ -59,6 +59,7 @@ pub async fn invite(platform: &Platform, actor: &Member, email: &str, role: Role
     attempts::check(platform, Attempt::MailToAccount, email.as_str()).await?;
     let now = platform.clock.now();
     let id = InvitationId::new(now);
+    let days = platform.settings.accounts.invitation_days;
     let token = Plaintext::generate(&format!("{}_", actor.tenant));
     let mut tx = platform.db.tenant(actor.tenant).await?;
     if store::is_member(&mut tx, &email).await? {
@@ -70,11 +71,11 @@ pub async fn invite(platform: &Platform, actor: &Member, email: &str, role: Role
         role,
         digest: token.digest(),
         invited_by: actor.user,
-        expires_at: now + TimeDelta::days(i64::from(platform.settings.accounts.invitation_days)),
+        expires_at: now + TimeDelta::days(i64::from(days)),
     };
     store::upsert_invitation(&mut tx, &invitation, now).await?;
     let (organisation, invited_by) = store::get_names(&mut tx, actor.user).await?;
-    let letter = Letter::Invitation { token: token.reveal().to_owned(), organisation, invited_by, role };
+    let letter = Letter::Invitation { token: token.reveal().to_owned(), organisation, invited_by, role, days };
     jobs::enqueue(platform, &mut tx, &Job::SendLetter { to: email, letter }).await?;
     audit::append(&mut tx, now, actor, &Event::MemberInvited(id, role)).await?;
     tx.commit().await?;

@@ -22,7 +22,8 @@ pub async fn request_reset(platform: &Platform, email: &str, from: IpAddr) -> Re
     let mut tx = platform.db.system().await?;
     let expires_at = now + link_lifetime(&platform.settings.accounts);
     let job = if store::insert_reset(&mut tx, token.digest(), &email, now, expires_at).await? {
-        Job::SendLetter { to: email, letter: Letter::ResetPassword { token: token.reveal().to_owned() } }
+        let minutes = platform.settings.accounts.link_minutes;
+        Job::SendLetter { to: email, letter: Letter::ResetPassword { token: token.reveal().to_owned(), minutes } }
     } else {
         Job::Decoy
     };
@@ -43,7 +44,7 @@ pub async fn reset(platform: &Platform, token: &Plaintext, new_password: Plainte
     let link_is_gone = || Error::not_found("link");
     // Looked at before the expensive hash, used up only with it: a refused password leaves the link as it was.
     let email = find_reset(platform, token).await?.ok_or_else(link_is_gone)?;
-    password::check_rules(&new_password, &email)?;
+    password::check_rules(&new_password, Some(&email))?;
     let hash = platform.passwords.hash(new_password).await?;
     let mut tx = platform.db.system().await?;
     let user = store::take_reset(&mut tx, token.digest(), platform.clock.now()).await?.ok_or_else(link_is_gone)?;

@@ -20,7 +20,7 @@ pub async fn create_verified_user(
     slug: &TenantSlug,
 ) -> Result<(UserId, TenantId)> {
     let email = EmailAddress::parse(email)?;
-    password::check_rules(password, &email)?;
+    password::check_rules(password, Some(&email))?;
     let name = tenant::parse_name("tenant_name", tenant_name)?;
     let hash = platform.passwords.hash(password.clone()).await?;
     let now = platform.clock.now();

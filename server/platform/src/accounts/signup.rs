@@ -44,13 +44,13 @@ pub async fn sign_up(platform: &Platform, email: &str, password: Plaintext, inte
     let (email, organisation, invitation) = match intent {
         Intent::Organisation(name) => {
             let (email, name) = (EmailAddress::parse(email), tenant::parse_name("organisation", &name));
-            let rules = email.as_ref().map_or(Ok(()), |email| password::check_rules(&password, email));
+            let rules = password::check_rules(&password, email.as_ref().ok());
             let (email, name) = all_fields(email, name, rules)?;
             (email, Some(name), None)
         }
         Intent::Invitation(token) => {
             let invitation = find_invitation(platform, &token).await?.ok_or_else(|| Error::not_found("invitation"))?;
-            password::check_rules(&password, &invitation.email)?;
+            password::check_rules(&password, Some(&invitation.email))?;
             (invitation.email, None, Some(token))
         }
     };
@@ -69,7 +69,8 @@ pub async fn sign_up(platform: &Platform, email: &str, password: Plaintext, inte
         Letter::AlreadyRegistered
     } else {
         let invitation = invitation.map(|token| token.reveal().to_owned());
-        Letter::ConfirmEmail { token: token.reveal().to_owned(), organisation, invitation }
+        let minutes = platform.settings.accounts.link_minutes;
+        Letter::ConfirmEmail { token: token.reveal().to_owned(), organisation, invitation, minutes }
     };
     jobs::enqueue(platform, &mut tx, &Job::SendLetter { to: email, letter }).await?;
     tx.commit().await

@@ -112,7 +112,7 @@ pub(super) async fn insert_version(tx: &mut TenantTx, tool: ToolId, version: &To
     sqlx::query(
         "INSERT INTO app.tool_versions
            (id, tenant_id, tool_id, number, title, description, effect, input_schema, executor, credential_id, price_micro, digest, created_by, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::json, $9, $10, $11, $12, $13, $14)",
     )
     .bind(version.id)
     .bind(tx.tenant())
@@ -121,7 +121,8 @@ pub(super) async fn insert_version(tx: &mut TenantTx, tool: ToolId, version: &To
     .bind(&version.title)
     .bind(&version.description)
     .bind(version.effect.as_str())
-    .bind(Json(&version.input_schema))
+    // As text: a jsonb on the way would reorder the members, and the order is the author's.
+    .bind(version.input_schema.get())
     .bind(Json(&version.executor))
     .bind(version.credential)
     .bind(version.price_micro)

@@ -24,6 +24,8 @@ pub async fn migrate(admin_url: &Plaintext, app_url: &Plaintext) -> Result<()> {
     connection.execute("SET ROLE trunkline_owner").await?;
     connection.execute("SET search_path = app").await?;
     MIGRATOR.run_direct(None, &mut connection, false).await.map_err(Error::internal)?;
+    // `doctor` runs as the application and tells which migrations are missing.
+    connection.execute("GRANT SELECT ON app._sqlx_migrations TO trunkline_app").await?;
     connection.close().await?;
     Ok(())
 }

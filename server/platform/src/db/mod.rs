@@ -6,6 +6,7 @@
 
 mod bootstrap;
 pub mod catalog_checks;
+mod facts;
 pub mod page;
 mod tx;
 
@@ -19,6 +20,7 @@ use sqlx::{
 use crate::error::{Error, Result};
 
 pub use bootstrap::{MIGRATOR, migrate, pending_migrations};
+pub use facts::{Facts, facts};
 pub use tx::{RecordTx, SystemTx, TenantTx};
 
 /// How to reach the database.

@@ -3,7 +3,6 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -12,6 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use super::EgressError;
+use crate::network::Network;
 
 /// Longest wait for a name.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
@@ -20,52 +20,6 @@ const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 #[error("the address is not allowed")]
 pub(super) struct AddressRefused;
-
-/// A network in CIDR notation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a network: expected an address and a prefix length, such as 10.1.0.0/16");
-        let (address, bits) = text.split_once('/').ok_or_else(wrong)?;
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let bits: u8 = bits.parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        if bits > most { Err(wrong()) } else { Ok(Self { address, bits }) }
-    }
-}
-
-impl TryFrom<String> for Network {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl Network {
-    /// Is the address in it?
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            _ => false,
-        }
-    }
-}
 
 /// Is the address one of the public internet?
 pub fn is_public(address: IpAddr) -> bool {
@@ -106,7 +60,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 fn is_allowed(address: IpAddr, allow: &[Network]) -> bool {
-    is_public(address) || allow.iter().any(|network| network.contains(address.to_canonical()))
+    is_public(address) || allow.iter().any(|network| network.contains(address))
 }
 
 /// What can be judged without asking for a name. Hosts that are addresses never reach the resolver.
@@ -223,9 +177,5 @@ mod tests {
         assert!(is_allowed("127.3.2.1".parse().expect("address"), &allow));
         assert!(is_allowed("::ffff:127.0.0.1".parse().expect("address"), &allow));
         assert!(!is_allowed("10.0.0.1".parse().expect("address"), &allow));
-        assert!("0.0.0.0/0".parse::<Network>().expect("network").contains("9.9.9.9".parse().expect("address")));
-        for text in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129", ""] {
-            assert!(text.parse::<Network>().is_err(), "{text}");
-        }
     }
 }

@@ -13,9 +13,12 @@ use reqwest::{
 };
 use url::Url;
 
-pub use guard::{Network, is_public};
+pub use guard::is_public;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    network::Network,
+};
 
 /// How far calls may reach.
 #[derive(Debug, Clone, Default, serde::Deserialize)]

@@ -62,18 +62,12 @@ impl From<EgressError> for Run {
 }
 
 /// What a run may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Means<'a> {
     /// The time.
     pub clock: &'a dyn Clock,
     /// The way out.
     pub egress: &'a Egress,
-}
-
-impl std::fmt::Debug for dyn Clock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Clock")
-    }
 }
 
 /// Checks the arguments against the schema and reads them. The failure is a result for the caller.

@@ -35,6 +35,7 @@ pub async fn admit_list(platform: &Platform, mut caller: Caller) -> Result<Calle
         let bucket = quota::Bucket { scope: Scope::Lists, key, rate: platform.settings.quota.lists };
         let snapshot = &caller.snapshot;
         match quota::admit(platform, snapshot.tenant, &snapshot.epoch, &[bucket], WithoutRedis::LocalShare).await {
+            Decision::Admitted { .. } if caller.is_suspended() => return Err(Refusal::Suspended),
             Decision::Admitted { .. } => return Ok(caller),
             Decision::Limited { by, retry_after_ms, .. } => return Err(Refusal::Limited { by, retry_after_ms }),
             Decision::Unavailable => break,

@@ -63,8 +63,10 @@ pub enum Refusal {
         /// When to try again, in milliseconds.
         retry_after_ms: u64,
     },
-    /// The key, the agent or the tenant was ended while the call was on its way.
+    /// The key was ended while the call was on its way.
     Revoked,
+    /// The agent or its tenant is suspended until somebody acts.
+    Suspended,
 }
 
 /// A call that was admitted, charged and has a place in the record.
@@ -105,6 +107,10 @@ pub async fn admit_call(
     };
     // At most once more: a change was noticed, what is in memory is loaded again.
     for _ in 0..3 {
+        if caller.is_suspended() {
+            Draft::new(platform, &caller, request, measure).refuse(platform, place, Outcome::Denied, "suspended");
+            return Err(Refusal::Suspended);
+        }
         let Some(tool) = caller.tool(request.name).cloned() else {
             Draft::new(platform, &caller, request, measure).refuse(platform, place, Outcome::Denied, "unknown_tool");
             return Err(Refusal::UnknownTool);

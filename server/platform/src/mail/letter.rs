@@ -14,6 +14,8 @@ pub enum Letter {
         organisation: Option<String>,
         /// Secret of the invitation to go on with.
         invitation: Option<String>,
+        /// For how long the link works.
+        minutes: u32,
     },
     /// Answers a sign-up with an address that has an account.
     AlreadyRegistered,
@@ -21,6 +23,8 @@ pub enum Letter {
     ResetPassword {
         /// Secret of the link.
         token: String,
+        /// For how long it works.
+        minutes: u32,
     },
     /// Asks somebody to join.
     Invitation {
@@ -32,6 +36,8 @@ pub enum Letter {
         invited_by: String,
         /// As what.
         role: Role,
+        /// For how long the link works.
+        days: u32,
     },
 }
 

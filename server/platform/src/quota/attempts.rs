@@ -14,8 +14,7 @@ use crate::{
 static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("admit.lua")));
 
 /// Limits on attempts.
-#[derive(Debug, Clone, Copy, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Log-ins from one address.
     pub login_per_ip: Rate,

@@ -20,8 +20,7 @@ pub use local::LocalBuckets;
 use crate::{Platform, ids::TenantId, redis::Away};
 
 /// Settings of the limits.
-#[derive(Debug, Clone, Copy, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// An agent's calls to one read tool.
     pub read: Rate,

@@ -15,7 +15,7 @@ const LINGER: Duration = Duration::from_millis(100);
 /// First and longest wait before a failed batch is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How long entries may take to leave when the process stops.
-const FLUSH_WITHIN: Duration = Duration::from_secs(20);
+const FLUSH_WITHIN: Duration = Duration::from_secs(15);
 
 /// The end of the queue that entries come out of.
 #[derive(Debug)]

@@ -61,8 +61,7 @@ impl Layout {
         Self { title: title.into(), nonce, csrf: String::new(), flash: None, nav: None, user_email: None }
     }
 
-    /// URL of a static file, such as `css/app.css`, with the hash of its content.
-    #[expect(clippy::unused_self, reason = "templates can call methods of what they are given only")]
+    /// URL of a static file, such as `css/app.css`, with the hash of its content. A method: templates can call what they are given only.
     pub fn asset(&self, path: &str) -> String {
         assets::url(path)
     }

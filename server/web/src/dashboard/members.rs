@@ -45,7 +45,7 @@ struct MembersPage {
     invite_url: String,
     email: String,
     invite_roles: Vec<Choice>,
-    roles: [&'static str; 5],
+    roles: [String; 5],
     permissions: Vec<PermissionView>,
 }
 
@@ -56,7 +56,8 @@ struct MemberView {
     is_self: bool,
     /// The roles the visitor may give; empty if they may not change this member.
     roles: Vec<Choice>,
-    role_id: String,
+    /// Makes the ids of this member's fields their own.
+    id_prefix: String,
     role_url: String,
     remove_url: String,
 }
@@ -181,19 +182,19 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
             layout: member.layout("Members", "members"),
             problem: said.problem,
             errors: said.errors,
-            members: members.into_iter().map(|row| member_view(actor.user, actor.role, slug, row)).collect(),
-            invitations: invitations.into_iter().map(|row| invitation_view(slug, row)).collect(),
+            members: members.iter().map(|row| member_view(actor.user, actor.role, slug, row)).collect(),
+            invitations: invitations.iter().map(|row| invitation_view(slug, row)).collect(),
             can_manage,
             invite_url: urls::invitations(slug),
             email: said.email,
             invite_roles: choices(actor.role, said.role.unwrap_or(Role::Developer)),
-            roles: Role::ALL.map(Role::as_str),
+            roles: Role::ALL.map(|role| capitalised(role.as_str())),
             permissions: Permission::ALL.map(permission_view).into(),
         },
     )
 }
 
-fn member_view(visitor: UserId, own_role: Role, slug: &str, row: MemberRow) -> MemberView {
+fn member_view(visitor: UserId, own_role: Role, slug: &str, row: &MemberRow) -> MemberView {
     let may_change =
         own_role.may(Permission::ManageMembers) && (row.role != Role::Owner || own_role.may(Permission::ManageOwners));
     MemberView {
@@ -202,13 +203,13 @@ fn member_view(visitor: UserId, own_role: Role, slug: &str, row: MemberRow) -> M
         since: Moment::day(row.since),
         is_self: row.user == visitor,
         roles: if may_change { choices(own_role, row.role) } else { Vec::new() },
-        role_id: format!("role-{}", row.user),
+        id_prefix: format!("{}-", row.user),
         role_url: urls::member_role(slug, row.user),
         remove_url: urls::member_remove(slug, row.user),
     }
 }
 
-fn invitation_view(slug: &str, row: OpenInvitation) -> InvitationView {
+fn invitation_view(slug: &str, row: &OpenInvitation) -> InvitationView {
     InvitationView {
         email: row.email.as_str().to_owned(),
         role: row.role.as_str(),

@@ -36,6 +36,7 @@ struct ResetRequestPage {
 #[template(path = "dashboard/reset_sent.html")]
 struct ResetSentPage {
     layout: Layout,
+    minutes: u32,
     login_url: &'static str,
 }
 
@@ -74,8 +75,9 @@ async fn request(state: web::Data<WebState>, visitor: Visitor, ip: ClientIp, for
     }
 }
 
-async fn show_sent(visitor: Visitor) -> Page {
-    page(&ResetSentPage { layout: visitor.layout("Check your mail"), login_url: urls::login() })
+async fn show_sent(state: web::Data<WebState>, visitor: Visitor) -> Page {
+    let minutes = state.platform.settings.accounts.link_minutes;
+    page(&ResetSentPage { layout: visitor.layout("Check your mail"), minutes, login_url: urls::login() })
 }
 
 async fn reset_page(state: &WebState, visitor: &Visitor, token: &Plaintext, errors: FieldErrors) -> Result<ResetPage, HtmlError> {

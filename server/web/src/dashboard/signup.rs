@@ -48,6 +48,7 @@ struct Invited {
 #[template(path = "dashboard/signup_sent.html")]
 struct SignupSentPage {
     layout: Layout,
+    minutes: u32,
 }
 
 #[derive(Template)]
@@ -127,8 +128,9 @@ async fn sign_up(state: web::Data<WebState>, visitor: Visitor, ip: ClientIp, for
     }
 }
 
-async fn show_sent(visitor: Visitor) -> Page {
-    page(&SignupSentPage { layout: visitor.layout("Check your mail") })
+async fn show_sent(state: web::Data<WebState>, visitor: Visitor) -> Page {
+    let minutes = state.platform.settings.accounts.link_minutes;
+    page(&SignupSentPage { layout: visitor.layout("Check your mail"), minutes })
 }
 
 /// Looks only: programs that check mails open links too.

@@ -12,14 +12,12 @@ use tracing::Instrument as _;
 
 pub(super) async fn run<B: MessageBody + 'static>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
     let task = actix_web::rt::spawn(async move { next.call(request).await }.in_current_span());
-    match task.await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            // The panic itself is on standard error; this line has the request's id.
-            tracing::error!("a handler panicked");
-            Err(Panicked.into())
-        }
-    }
+    let Ok(outcome) = task.await else {
+        // The panic itself is on standard error; this line has the request's id.
+        tracing::error!("a handler panicked");
+        return Err(Panicked.into());
+    };
+    outcome
 }
 
 /// The request went down with its handler, so the answer is made here, headers included.

@@ -1,0 +1,87 @@
+//! The list of all background work, with who does it and how often.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use trunkline_platform::{Platform, Result, accounts, catalog, jobs, quota, record};
+
+use crate::lifecycle::Tasks;
+
+/// A replica that is not heard of for a few of these no longer shares the limits.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// Sessions and links that have run out are refused at once; their rows may wait for this.
+const FORGET_EVERY: Duration = Duration::from_mins(15);
+/// Tenants that nobody calls leave memory.
+const DROP_IDLE_EVERY: Duration = Duration::from_mins(1);
+/// Partitions exist months ahead; this only has to happen now and then.
+const PARTITIONS_EVERY: Duration = Duration::from_hours(6);
+
+/// Starts all of it.
+pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
+    let of = || platform.clone();
+    let (to_write, to_hear, to_work, to_share) = (of(), of(), of(), of());
+    tasks.spawn("record writer", |stop| async move {
+        record::run(to_write, writer, stop).await;
+        Ok(())
+    });
+    tasks.spawn("catalogue listener", |stop| async move {
+        catalog::listen::run(to_hear, stop).await;
+        Ok(())
+    });
+    tasks.spawn("jobs", |stop| async move {
+        jobs::run(to_work, stop).await;
+        Ok(())
+    });
+    tasks.spawn("replica heartbeat", |stop| async move {
+        let beat = |platform: Platform| async move { quota::replicas::beat(&platform).await };
+        every(&to_share, BEAT_EVERY, stop, "the other replicas are not counted", beat).await;
+        // The others find out by themselves if this fails.
+        let _ = quota::replicas::leave(&to_share).await;
+        Ok(())
+    });
+    let (to_forget, to_partition, to_drop) = (of(), of(), of());
+    tasks.spawn("idle tenants", |stop| async move {
+        let drop_idle = |platform: Platform| async move {
+            platform.snapshots.drop_idle(platform.clock.now().timestamp());
+            Ok(())
+        };
+        every(&to_drop, DROP_IDLE_EVERY, stop, "idle tenants stay in memory", drop_idle).await;
+        Ok(())
+    });
+    tasks.spawn("expired sessions", |stop| async move {
+        let forget = |platform: Platform| async move { accounts::forget_expired(&platform).await.map(drop) };
+        every(&to_forget, FORGET_EVERY, stop, "expired sessions stay until the next round", forget).await;
+        Ok(())
+    });
+    tasks.spawn("partitions", |stop| async move {
+        let ensure = |platform: Platform| async move { record::ensure_partitions(&platform).await };
+        every(&to_partition, PARTITIONS_EVERY, stop, "partitions are not made", ensure).await;
+        Ok(())
+    });
+}
+
+/// Does it now and again after each pause, until told to stop. A failure is told once, until it works again.
+async fn every<F>(
+    platform: &Platform,
+    pause: Duration,
+    stop: CancellationToken,
+    failure: &'static str,
+    step: impl Fn(Platform) -> F,
+) where
+    F: Future<Output = Result<()>>,
+{
+    let mut failing = false;
+    loop {
+        match step(platform.clone()).await {
+            Ok(()) => failing = false,
+            Err(error) if failing => tracing::debug!(error = &error as &dyn std::error::Error, "{failure}"),
+            Err(error) => {
+                failing = true;
+                tracing::warn!(error = &error as &dyn std::error::Error, "{failure}");
+            }
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One file per command.
+
+mod config;
+mod dev;
+mod doctor;
+mod healthcheck;
+mod migrate;
+mod serve;
+mod services;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{Config, Environment, Sources},
+    terminal,
+};
+
+/// Hosted MCP platform: your HTTP APIs as tools for agents, with limits, records and costs.
+#[derive(Debug, Parser)]
+#[command(name = "trunkline", version, max_term_width = 100)]
+pub struct Arguments {
+    /// Settings file (TOML); also TRUNKLINE_CONFIG
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on this computer: private Postgres and Redis, a demo tenant, captured mail
+    Dev(dev::DevArguments),
+    /// Run the server
+    Serve(serve::ServeArguments),
+    /// Bring the database to this version's schema
+    Migrate,
+    /// Check or explain the settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Find what is wrong with an installation
+    Doctor(doctor::DoctorArguments),
+    /// Ask the operations listener of this machine whether the server is alive
+    #[command(hide = true)]
+    Healthcheck(healthcheck::HealthcheckArguments),
+    /// Run a command with a private Postgres and Redis for its tests
+    #[command(hide = true)]
+    Services(services::ServicesArguments),
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> ExitCode {
+    // One provider for every TLS connection of the process. A second installation of it is refused and changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("the runtime cannot be started")),
+    };
+    match runtime.block_on(dispatch(arguments)) {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    terminal::complain(format!("error: {error:#}"));
+    ExitCode::FAILURE
+}
+
+async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { config, command } = arguments;
+    match command {
+        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Serve(arguments) => serve::run(config, arguments).await,
+        Command::Migrate => migrate::run(config).await,
+        Command::Config(command) => config::run(config, command),
+        Command::Doctor(arguments) => doctor::run(config, arguments).await,
+        Command::Healthcheck(arguments) => healthcheck::run(arguments),
+        Command::Services(arguments) => services::run(arguments).await,
+    }
+}
+
+/// Where the settings are: named, or those of the `trunkline dev` in this folder.
+fn sources(named: Option<PathBuf>) -> Sources {
+    let environment = Environment::of_process();
+    let named = named.or_else(|| environment.get("TRUNKLINE_CONFIG").map(PathBuf::from));
+    Sources { file: named, environment, options: Vec::new() }
+}
+
+/// The settings, or those of the `trunkline dev` that runs in this folder when there are none.
+fn load_here(named: Option<PathBuf>) -> anyhow::Result<Config> {
+    let mut sources = sources(named);
+    if sources.file.is_none() && !sources.environment.iter().any(|(name, _)| name == "TRUNKLINE_DATABASE_URL") {
+        sources.file = dev::running_settings();
+    }
+    Ok(Config::load(&sources)?)
+}

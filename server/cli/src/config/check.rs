@@ -1,0 +1,359 @@
+//! From written values to meaning: types, ranges, and the rules across settings. Collects problems instead of stopping at the first.
+
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use trunkline_platform::{
+    accounts, db,
+    network::Network,
+    quota::{self, Rate, attempts},
+    redis,
+    secret::{MasterKey, Plaintext},
+};
+use url::{Host, Url};
+
+use super::{
+    Config, Http, Log, LogFormat, Mail, Problem, Problems, Shutdown, keys,
+    load::{Gathered, Setting},
+    show,
+    source::{Source, Written},
+};
+
+/// Gives the written values their meaning.
+pub(super) fn interpret(gathered: Gathered) -> Result<Config, Problems> {
+    let shown = show::rows(&gathered.settings);
+    let mut reader = Reader { settings: gathered.settings, problems: gathered.problems };
+    let config = read(&mut reader, shown);
+    match config {
+        Some(config) if reader.problems.is_empty() => Ok(config),
+        _ => Err(Problems(reader.problems)),
+    }
+}
+
+/// All sections are read before the first missing one ends it, so that every problem is found.
+fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
+    let http = http(reader);
+    let public_url = public_url(reader);
+    let ops_listen = reader.parsed::<SocketAddr>("ops.listen", "an address and a port, such as 127.0.0.1:9464");
+    let database = database(reader);
+    let database_admin_url = reader.optional("database.admin_url", database_url);
+    let redis = redis(reader);
+    let master_key = reader.required("secrets.key", master_key);
+    let mail = mail(reader);
+    let accounts = accounts(reader);
+    let quota = quota(reader);
+    let egress_allow = reader.list::<Network>("egress.allow");
+    let log = log(reader);
+    let shutdown = shutdown(reader);
+    listening(reader, http.as_ref(), public_url.as_ref());
+    Some(Config {
+        http: http?,
+        public_url: public_url?.value(),
+        ops_listen: ops_listen?,
+        database: database?,
+        database_admin_url: database_admin_url?.value(),
+        redis: redis?,
+        master_key: master_key?,
+        mail: mail?,
+        accounts: accounts?,
+        quota: quota?,
+        egress_allow: egress_allow?,
+        log: log?,
+        shutdown: shutdown?,
+        shown,
+    })
+}
+
+fn http(reader: &mut Reader) -> Option<Http> {
+    let listen = reader.parsed("http.listen", "an address and a port, such as 127.0.0.1:8080");
+    let behind_proxy = reader.parsed("http.behind_proxy", "true or false");
+    let trusted_proxies = reader.list("http.trusted_proxies");
+    let certificate = reader.optional("http.tls_cert", |path| Ok(PathBuf::from(path)));
+    let key = reader.optional("http.tls_key", |path| Ok(PathBuf::from(path)));
+    let workers = reader.number("http.workers", 0..=1024);
+    let tls = match (certificate?.value(), key?.value()) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => return reader.refuse("http.tls_key", "is missing, but http.tls_cert is set; TLS needs both"),
+        (None, Some(_)) => return reader.refuse("http.tls_cert", "is missing, but http.tls_key is set; TLS needs both"),
+    };
+    let workers = usize::try_from(workers?).ok();
+    Some(Http { listen: listen?, behind_proxy: behind_proxy?, trusted_proxies: trusted_proxies?, tls, workers: workers? })
+}
+
+fn public_url(reader: &mut Reader) -> Option<Given<Url>> {
+    reader.optional("public_url", |text| {
+        let url: Url =
+            text.parse().map_err(|error| format!("expected an address such as https://trunkline.example ({error})"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err("expected an address that begins with https://".to_owned());
+        }
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+            return Err("expected scheme, host and port only, without a path".to_owned());
+        }
+        if url.scheme() == "http" && !is_loopback(&url) {
+            return Err("expected https://, because browsers send the session cookie over TLS only".to_owned());
+        }
+        Ok(url)
+    })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn database(reader: &mut Reader) -> Option<db::Settings> {
+    let url = reader.required("database.url", database_url);
+    let max_connections = reader.small("database.max_connections", 2..=1000);
+    let acquire_timeout_ms = reader.number("database.acquire_timeout_ms", 1..=60_000);
+    let statement_timeout_ms = reader.number("database.statement_timeout_ms", 1..=600_000);
+    Some(db::Settings {
+        url: url?,
+        max_connections: max_connections?,
+        acquire_timeout_ms: acquire_timeout_ms?,
+        statement_timeout_ms: statement_timeout_ms?,
+    })
+}
+
+fn database_url(text: &str) -> Result<Plaintext, String> {
+    secret_url(text, &["postgres", "postgresql"], "postgres://trunkline_app:password@host/database")
+}
+
+fn redis(reader: &mut Reader) -> Option<redis::Settings> {
+    let url = reader.required("redis.url", |text| secret_url(text, &["redis", "rediss"], "redis://:password@host:6379/0"));
+    let prefix = reader.required("redis.prefix", |text| {
+        let plain = text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || ":_-.".contains(c));
+        plain.then(|| text.to_owned()).ok_or_else(|| "expected up to 64 letters, digits, `:`, `_`, `-` and `.`".to_owned())
+    });
+    let timeout_ms = reader.number("redis.timeout_ms", 1..=10_000);
+    Some(redis::Settings { url: url?, prefix: prefix?, timeout_ms: timeout_ms? })
+}
+
+fn secret_url(text: &str, schemes: &[&str], example: &str) -> Result<Plaintext, String> {
+    match text.parse::<Url>() {
+        Ok(url) if schemes.contains(&url.scheme()) => Ok(Plaintext::new(text.to_owned())),
+        _ => Err(format!("expected an address such as {example}")),
+    }
+}
+
+fn master_key(text: &str) -> Result<MasterKey, String> {
+    const RIGHT: &str = "expected 32 random bytes in base64; make some with: openssl rand -base64 32";
+    let bytes = BASE64_STANDARD.decode(text).map_err(|_| format!("is not base64; {RIGHT}"))?;
+    let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| format!("has {} bytes; {RIGHT}", bytes.len()))?;
+    // Sixteen different values among 32 random bytes fail less than once in 10^9 keys; what people type or count up does.
+    let mut values = key;
+    values.sort_unstable();
+    let different = 1 + values.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    let counted_up = key.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
+    let typed = key.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    if different < 16 || counted_up || typed {
+        return Err(format!("looks like a sample, not like random bytes; {RIGHT}"));
+    }
+    Ok(MasterKey::new(key))
+}
+
+fn mail(reader: &mut Reader) -> Option<Mail> {
+    let from = reader.required("mail.from", |text| {
+        if text.contains('@') && !text.contains(['\r', '\n']) {
+            Ok(text.to_owned())
+        } else {
+            Err("expected a sender such as Trunkline <trunkline@example.com>".to_owned())
+        }
+    });
+    let smtp_url =
+        reader.optional("mail.smtp_url", |text| secret_url(text, &["smtp", "smtps"], "smtps://user:password@smtp.example:465"));
+    Some(Mail { from: from?, smtp_url: smtp_url?.value() })
+}
+
+fn accounts(reader: &mut Reader) -> Option<accounts::Settings> {
+    let session_idle_days = reader.small("accounts.session_idle_days", 1..=365);
+    let session_days = reader.small("accounts.session_days", 1..=365);
+    let link_minutes = reader.small("accounts.link_minutes", 5..=60);
+    let invitation_days = reader.small("accounts.invitation_days", 1..=30);
+    let password_concurrency = reader.small("accounts.password_concurrency", 1..=64);
+    let password_queue = reader.small("accounts.password_queue", 1..=10_000);
+    Some(accounts::Settings {
+        session_idle_days: session_idle_days?,
+        session_days: session_days?,
+        link_minutes: link_minutes?,
+        invitation_days: invitation_days?,
+        password_concurrency: password_concurrency?,
+        password_queue: password_queue?,
+    })
+}
+
+fn quota(reader: &mut Reader) -> Option<quota::Settings> {
+    let read = rate(reader, "quota.read.per_minute", "quota.read.burst");
+    let write = rate(reader, "quota.write.per_minute", "quota.write.burst");
+    let destructive = rate(reader, "quota.destructive.per_minute", "quota.destructive.burst");
+    let agent = rate(reader, "quota.agent.per_minute", "quota.agent.burst");
+    let tenant = rate(reader, "quota.tenant.per_minute", "quota.tenant.burst");
+    let lists = rate(reader, "quota.lists.per_minute", "quota.lists.burst");
+    let attempts = attempts(reader);
+    Some(quota::Settings {
+        read: read?,
+        write: write?,
+        destructive: destructive?,
+        agent: agent?,
+        tenant: tenant?,
+        lists: lists?,
+        attempts: attempts?,
+    })
+}
+
+fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
+    let login_per_ip = rate(reader, "quota.attempts.login_per_ip.per_minute", "quota.attempts.login_per_ip.burst");
+    let login_per_account = rate(reader, "quota.attempts.login_per_account.per_minute", "quota.attempts.login_per_account.burst");
+    let signup_per_ip = rate(reader, "quota.attempts.signup_per_ip.per_minute", "quota.attempts.signup_per_ip.burst");
+    let mail_per_account = rate(reader, "quota.attempts.mail_per_account.per_minute", "quota.attempts.mail_per_account.burst");
+    Some(attempts::Settings {
+        login_per_ip: login_per_ip?,
+        login_per_account: login_per_account?,
+        signup_per_ip: signup_per_ip?,
+        mail_per_account: mail_per_account?,
+    })
+}
+
+fn rate(reader: &mut Reader, per_minute: &'static str, burst: &'static str) -> Option<Rate> {
+    let per_minute = reader.small(per_minute, 1..=1_000_000);
+    let burst = reader.small(burst, 1..=1_000_000);
+    Some(Rate { per_minute: per_minute?, burst: burst? })
+}
+
+fn log(reader: &mut Reader) -> Option<Log> {
+    let format = reader.required("log.format", |text| match text {
+        "json" => Ok(LogFormat::Json),
+        "human" => Ok(LogFormat::Human),
+        _ => Err("expected json or human".to_owned()),
+    });
+    let level = reader.required("log.level", |text| match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected error, warn, info, debug, trace or directives such as info,trunkline_web=debug".to_owned()),
+    });
+    Some(Log { format: format?, level: level? })
+}
+
+fn shutdown(reader: &mut Reader) -> Option<Shutdown> {
+    let delay_s = reader.number("shutdown.delay_s", 0..=300);
+    let grace_s = reader.number("shutdown.grace_s", 0..=3600);
+    Some(Shutdown { delay_s: delay_s?, grace_s: grace_s? })
+}
+
+/// Whoever can reach the port must come through TLS: from a proxy in front, or from a certificate of its own.
+fn listening(reader: &mut Reader, http: Option<&Http>, public_url: Option<&Given<Url>>) {
+    let Some(http) = http.filter(|http| !http.listen.ip().is_loopback()) else { return };
+    if !http.behind_proxy && http.tls.is_none() {
+        let message = format!(
+            "{} can be reached from other machines, and keys and passwords would travel in the clear; add --behind-proxy if a \
+             proxy in front terminates TLS, or set http.tls_cert and http.tls_key, or listen on 127.0.0.1",
+            http.listen
+        );
+        reader.note("http.listen", message);
+    }
+    if matches!(public_url, Some(Given::Nothing)) {
+        reader.note("public_url", "is missing; expected the address people and agents use, such as https://trunkline.example");
+    }
+}
+
+pub(super) fn serving(config: &Config) -> Result<(), Problems> {
+    if config.mail.smtp_url.is_some() {
+        return Ok(());
+    }
+    let message = "is missing; expected a mail server such as smtps://user:password@smtp.example:465 (`trunkline dev` captures mail instead)";
+    Err(Problems(vec![Problem { key: "mail.smtp_url".into(), message: message.into() }]))
+}
+
+/// A setting that can be left out.
+enum Given<T> {
+    Value(T),
+    Nothing,
+}
+
+impl<T> Given<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Nothing => None,
+        }
+    }
+}
+
+/// Takes written values one by one and notes what is wrong with them. `None` means: noted, go on with the next.
+struct Reader {
+    settings: std::collections::BTreeMap<&'static str, Setting>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn note(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push(Problem { key: key.to_owned(), message: message.into() });
+    }
+
+    fn refuse<T>(&mut self, key: &str, message: impl Into<String>) -> Option<T> {
+        self.note(key, message);
+        None
+    }
+
+    /// `key = value (source)`, with secrets left out.
+    fn refuse_value<T>(&mut self, key: &str, setting: &Setting, message: impl Display) -> Option<T> {
+        let secret = keys::find(key).is_some_and(keys::Key::is_secret);
+        let value = if secret { "[REDACTED]".to_owned() } else { setting.written.to_string() };
+        self.refuse(key, format!("{value} ({}): {message}", setting.source))
+    }
+
+    fn required<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        match self.optional(key, parse)? {
+            Given::Value(value) => Some(value),
+            Given::Nothing => {
+                let Some(known) = keys::find(key) else { return self.refuse(key, "is not in the table of settings") };
+                let file = if known.is_secret() {
+                    format!(", or {0}_file or {1}_FILE for a file that holds it", key, known.variable())
+                } else {
+                    String::new()
+                };
+                self.refuse(key, format!("is missing; set it in the file, or as {}{file}. {}", known.variable(), known.help))
+            }
+        }
+    }
+
+    fn optional<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Given<T>> {
+        let Some(setting) = self.settings.get(key).cloned() else { return Some(Given::Nothing) };
+        match &setting.written {
+            Written::One(text) if text.is_empty() && setting.source != Source::Default => Some(Given::Nothing),
+            Written::One(text) => match parse(text) {
+                Ok(value) => Some(Given::Value(value)),
+                Err(message) => self.refuse_value(key, &setting, message),
+            },
+            Written::Many(_) => self.refuse_value(key, &setting, "expected one value, not a list"),
+        }
+    }
+
+    fn parsed<T: FromStr>(&mut self, key: &'static str, right: &str) -> Option<T> {
+        self.required(key, |text| text.parse().map_err(|_| format!("expected {right}")))
+    }
+
+    fn number(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.required(key, |text| {
+            let number = text.parse().ok().filter(|number| range.contains(number));
+            number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+        })
+    }
+
+    fn small(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
+        let number = self.number(key, u64::from(*range.start())..=u64::from(*range.end()))?;
+        u32::try_from(number).ok()
+    }
+
+    fn list<T: FromStr<Err = String>>(&mut self, key: &'static str) -> Option<Vec<T>> {
+        let Some(setting) = self.settings.get(key).cloned() else { return Some(Vec::new()) };
+        match setting.written.items().iter().map(|item| item.parse()).collect() {
+            Ok(items) => Some(items),
+            Err(message) => self.refuse_value(key, &setting, format!("expected networks such as 10.0.0.0/8; {message}")),
+        }
+    }
+}

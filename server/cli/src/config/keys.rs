@@ -1,0 +1,160 @@
+//! Every setting there is: its name, default, kind and explanation. Loading, the example file and the printout follow this table.
+
+/// How a setting is written in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Quoted text.
+    Text,
+    /// Text nobody may see. Has a twin with `_file` at its end that names a file holding the value.
+    Secret,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Flag,
+    /// A list of texts.
+    List,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Key {
+    /// Dotted name, such as `http.listen`.
+    pub name: &'static str,
+    /// How it is written.
+    pub kind: Kind,
+    /// What holds when nobody says otherwise.
+    pub default: Option<&'static str>,
+    /// Shown in the example when there is no default.
+    pub sample: &'static str,
+    /// What it does, for the person who sets it.
+    pub help: &'static str,
+}
+
+impl Key {
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("TRUNKLINE_{}", self.name.replace('.', "_").to_uppercase())
+    }
+
+    /// May its value not be shown?
+    pub fn is_secret(&self) -> bool {
+        self.kind == Kind::Secret
+    }
+}
+
+const fn set(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Key {
+    Key { name, kind, default: Some(default), sample: default, help }
+}
+
+const fn open(name: &'static str, kind: Kind, sample: &'static str, help: &'static str) -> Key {
+    Key { name, kind, default: None, sample, help }
+}
+
+/// All settings, in the order of the example file: those without a section first.
+pub static KEYS: &[Key] = &[
+    open(
+        "public_url",
+        Kind::Text,
+        "https://trunkline.example",
+        "Where people and agents reach this installation. Needed unless it listens on loopback.",
+    ),
+    set(
+        "http.listen",
+        Kind::Text,
+        "127.0.0.1:8080",
+        "Address and port. Another address than loopback needs http.behind_proxy or a certificate.",
+    ),
+    set("http.behind_proxy", Kind::Flag, "false", "A proxy in front terminates TLS and is the only one who reaches this port."),
+    set("http.trusted_proxies", Kind::List, "", "Networks whose X-Forwarded-For is believed, such as 10.0.0.0/8."),
+    open("http.tls_cert", Kind::Text, "/etc/trunkline/tls.crt", "Certificate chain (PEM), for TLS without a proxy."),
+    open("http.tls_key", Kind::Text, "/etc/trunkline/tls.key", "Its private key (PEM)."),
+    set("http.workers", Kind::Number, "0", "Threads that serve requests; 0 is one per core."),
+    set(
+        "ops.listen",
+        Kind::Text,
+        "127.0.0.1:9464",
+        "Operations listener: health and metrics, without authentication. Keep it private.",
+    ),
+    open(
+        "database.url",
+        Kind::Secret,
+        "postgres://trunkline_app:…@localhost/trunkline",
+        "PostgreSQL 15 or newer, as the application role trunkline_app.",
+    ),
+    open(
+        "database.admin_url",
+        Kind::Secret,
+        "postgres://postgres:…@localhost/trunkline",
+        "For `trunkline migrate` only: a role that may create roles.",
+    ),
+    set("database.max_connections", Kind::Number, "20", "Most connections of one process."),
+    set("database.acquire_timeout_ms", Kind::Number, "3000", "Longest wait for a free connection."),
+    set("database.statement_timeout_ms", Kind::Number, "10000", "Longest run of one statement."),
+    open("redis.url", Kind::Secret, "redis://:…@localhost:6379/0", "Redis 7 or Valkey, with maxmemory-policy noeviction."),
+    set("redis.prefix", Kind::Text, "trunkline:", "Put before every key, so that installations can share a server."),
+    set("redis.timeout_ms", Kind::Number, "250", "Longest wait for an answer; what takes longer counts as away."),
+    open(
+        "secrets.key",
+        Kind::Secret,
+        "",
+        "The installation's key: 32 random bytes in base64 (openssl rand -base64 32). Keep a copy elsewhere.",
+    ),
+    set("mail.from", Kind::Text, "Trunkline <trunkline@localhost>", "Sender of all letters."),
+    open(
+        "mail.smtp_url",
+        Kind::Secret,
+        "smtps://user:…@smtp.example:465",
+        "Mail server. Needed by `serve`, because people sign up by mail.",
+    ),
+    set("accounts.session_idle_days", Kind::Number, "14", "Days without a visit after which a browser is signed out."),
+    set("accounts.session_days", Kind::Number, "90", "Days after which it is signed out in any case."),
+    set("accounts.link_minutes", Kind::Number, "60", "Minutes for which a mailed link works."),
+    set("accounts.invitation_days", Kind::Number, "7", "Days for which an invitation works."),
+    set("accounts.password_concurrency", Kind::Number, "2", "Passwords checked at once; each takes 19 MiB and a core."),
+    set("accounts.password_queue", Kind::Number, "32", "Passwords that may wait for it; more are refused."),
+    set("quota.read.per_minute", Kind::Number, "300", "An agent's calls to one read tool, per minute."),
+    set("quota.read.burst", Kind::Number, "300", "The same, at once."),
+    set("quota.write.per_minute", Kind::Number, "60", "An agent's calls to one write tool, per minute."),
+    set("quota.write.burst", Kind::Number, "60", "The same, at once."),
+    set("quota.destructive.per_minute", Kind::Number, "5", "An agent's calls to one destructive tool, per minute."),
+    set("quota.destructive.burst", Kind::Number, "5", "The same, at once."),
+    set("quota.agent.per_minute", Kind::Number, "1200", "An agent's calls to all tools together, per minute."),
+    set("quota.agent.burst", Kind::Number, "1200", "The same, at once."),
+    set("quota.tenant.per_minute", Kind::Number, "12000", "A tenant's calls, per minute."),
+    set("quota.tenant.burst", Kind::Number, "12000", "The same, at once."),
+    set("quota.lists.per_minute", Kind::Number, "1200", "An agent's lists, handshakes and pings, per minute."),
+    set("quota.lists.burst", Kind::Number, "1200", "The same, at once."),
+    set("quota.attempts.login_per_ip.per_minute", Kind::Number, "10", "Log-ins from one address."),
+    set("quota.attempts.login_per_ip.burst", Kind::Number, "20", "The same, at once."),
+    set("quota.attempts.login_per_account.per_minute", Kind::Number, "10", "Log-ins to one account."),
+    set("quota.attempts.login_per_account.burst", Kind::Number, "10", "The same, at once."),
+    set("quota.attempts.signup_per_ip.per_minute", Kind::Number, "2", "Sign-ups from one address."),
+    set("quota.attempts.signup_per_ip.burst", Kind::Number, "10", "The same, at once."),
+    set(
+        "quota.attempts.mail_per_account.per_minute",
+        Kind::Number,
+        "1",
+        "Letters to one account: confirmations, resets, invitations.",
+    ),
+    set("quota.attempts.mail_per_account.burst", Kind::Number, "5", "The same, at once."),
+    set("egress.allow", Kind::List, "", "Private networks that tools may call all the same, such as 10.1.2.0/24."),
+    set("log.format", Kind::Text, "json", "json or human."),
+    set(
+        "log.level",
+        Kind::Text,
+        "info",
+        "error, warn, info, debug, trace, or directives such as info,trunkline_web=debug. TRUNKLINE_LOG sets it too.",
+    ),
+    set(
+        "shutdown.delay_s",
+        Kind::Number,
+        "0",
+        "Seconds between \"not ready\" and closing the port, for load balancers that poll readiness.",
+    ),
+    set("shutdown.grace_s", Kind::Number, "60", "Longest wait for running requests when stopping."),
+];
+
+/// The setting of that name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}

@@ -1,0 +1,109 @@
+//! Is everything there that this needs? Asked without authentication, so a check is shared by all who ask within a second.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use crate::Platform;
+
+/// How long an answer is shared.
+const FRESH: Duration = Duration::from_secs(1);
+/// What takes longer counts as away.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How long traffic is welcome after the database went away: calls run from memory, and records wait.
+const READY_WITHOUT_DATABASE: Duration = Duration::from_secs(30);
+
+/// State of one dependency, or of all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Answers.
+    Healthy,
+    /// Some things do not work, the rest goes on.
+    Degraded,
+    /// Most things do not work.
+    Unhealthy,
+}
+
+/// One dependency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dependency {
+    /// What it is.
+    pub name: &'static str,
+    /// How it is.
+    pub status: Status,
+    /// How long it took to answer, or to be given up.
+    pub latency_ms: u64,
+}
+
+/// All dependencies at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The worst that the dependencies make of the installation.
+    pub status: Status,
+    /// Each of them.
+    pub dependencies: Vec<Dependency>,
+}
+
+#[derive(Debug, Clone)]
+struct Last {
+    at: Instant,
+    report: Report,
+}
+
+/// Asks the dependencies and remembers for a moment.
+#[derive(Debug, Default)]
+pub struct Health {
+    last: Mutex<Option<Last>>,
+    database_seen: std::sync::Mutex<Option<Instant>>,
+}
+
+impl Health {
+    /// How everything is, at most a second old.
+    pub async fn report(&self, platform: &Platform) -> Report {
+        // Held while asking: whoever comes meanwhile waits for the same answer instead of asking again.
+        let mut last = self.last.lock().await;
+        if let Some(last) = last.as_ref().filter(|last| last.at.elapsed() < FRESH) {
+            return last.report.clone();
+        }
+        let (database, redis) = tokio::join!(
+            timed("postgres", Status::Unhealthy, platform.db.ping()),
+            timed("redis", Status::Degraded, platform.redis.ping())
+        );
+        if database.status == Status::Healthy {
+            *self.database_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+        }
+        let status = database.status.max(redis.status);
+        let report = Report { status, dependencies: vec![database, redis] };
+        *last = Some(Last { at: Instant::now(), report: report.clone() });
+        report
+    }
+
+    /// May this replica take traffic? Yes while the database answers, and for a while after it stopped.
+    pub async fn is_ready(&self, platform: &Platform) -> bool {
+        self.report(platform).await;
+        let seen = *self.database_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.is_some_and(|at| at.elapsed() < READY_WITHOUT_DATABASE)
+    }
+}
+
+/// The eviction policy of Redis, if it tells. Anything but `noeviction` can forget limits and sessions.
+pub async fn redis_eviction_policy(platform: &Platform) -> crate::Result<Option<String>> {
+    let mut command = redis::cmd("CONFIG");
+    command.arg("GET").arg("maxmemory-policy");
+    let answer: Vec<String> = match platform.redis.command(&command).await {
+        Ok(answer) => answer,
+        // Hosted servers do not offer CONFIG; that is no fault of the installation.
+        Err(crate::redis::Away::Failed(error)) if error.code().is_some() => return Ok(None),
+        Err(away) => return Err(away.into()),
+    };
+    Ok(answer.into_iter().nth(1))
+}
+
+async fn timed<E>(name: &'static str, if_away: Status, question: impl Future<Output = Result<(), E>>) -> Dependency {
+    let asked = Instant::now();
+    let answered = matches!(tokio::time::timeout(DEADLINE, question).await, Ok(Ok(())));
+    let latency_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Dependency { name, status: if answered { Status::Healthy } else { if_away }, latency_ms }
+}

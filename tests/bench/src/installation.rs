@@ -1,0 +1,233 @@
+//! An installation to measure: private Postgres and Redis, one tenant with one HTTP tool and wide limits, and the release binary in front.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+};
+use trunkline::{
+    config::{Config, Environment, Sources},
+    services::{Keep, Services, free_port},
+    wiring,
+};
+use trunkline_platform::{
+    Platform, accounts,
+    actor::{Member, Role},
+    agents::{self, NewAgent, NewKey},
+    catalog::{
+        self, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, SecretChange, ToolName, UrlTemplate,
+    },
+    clock::SystemClock,
+    random,
+    secret::Plaintext,
+};
+use trunkline_protocol::oauth::scope::Effect;
+
+/// More calls than the machine can make: what is measured is the cost of limits, not their effect.
+const UNLIMITED: &str = "6000000";
+const SETTINGS: &str = "config.toml";
+
+/// Everything but the server: services, settings, a tenant.
+pub(crate) struct Ground {
+    services: Services,
+    dir: PathBuf,
+    port: u16,
+    key: Plaintext,
+}
+
+/// A running installation.
+pub(crate) struct Installation {
+    server: Child,
+    ground: Ground,
+    url: String,
+    /// From the start of the process to the first successful `/readyz`.
+    pub(crate) ready_ms: u128,
+    /// Resident memory some seconds after that, in MB.
+    pub(crate) idle_mb: f64,
+}
+
+impl Ground {
+    /// Starts the services and plants a tenant. `upstream` is where its tool sends its requests.
+    pub(crate) async fn prepare(program: &Path, upstream: &str, port: u16) -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("trunkline-bench-{}", std::process::id()));
+        let services_dir = dir.clone();
+        let services = tokio::task::spawn_blocking(move || Services::start(&services_dir, Keep::State)).await??;
+        let port = if port == 0 { free_port()? } else { port };
+        let file = dir.join(SETTINGS);
+        std::fs::write(&file, settings(&services, port, free_port()?))?;
+        let config =
+            Config::load(&Sources { file: Some(file.clone()), environment: Environment::default(), options: Vec::new() })?;
+        run(program, &file, "migrate").await?;
+        let platform = wiring::product(&config, config.http.listen, Arc::new(SystemClock))?.platform;
+        let key = plant(&platform, upstream).await?;
+        platform.db.close().await;
+        Ok(Self { services, dir, port, key })
+    }
+
+    /// The settings to serve with.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.dir.join(SETTINGS)
+    }
+
+    /// The MCP endpoint, once it is served.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/t/bench/mcp", self.port)
+    }
+
+    /// A key that may call the tool.
+    pub(crate) fn key(&self) -> &str {
+        self.key.reveal()
+    }
+
+    /// Stops the services and removes all state.
+    pub(crate) async fn clear(self) -> anyhow::Result<()> {
+        let services = self.services;
+        tokio::task::spawn_blocking(|| services.stop()).await?;
+        std::fs::remove_dir_all(&self.dir)?;
+        Ok(())
+    }
+}
+
+impl Installation {
+    /// Starts everything.
+    pub(crate) async fn start(program: &Path, upstream: &str) -> anyhow::Result<Self> {
+        let ground = Ground::prepare(program, upstream, 0).await?;
+        let started = Instant::now();
+        let server = command(program, &ground.settings(), "serve").spawn().context("the server cannot be started")?;
+        until_ready(ground.port).await?;
+        let ready_ms = started.elapsed().as_millis();
+        let mut installation = Self { server, url: ground.url(), ground, ready_ms, idle_mb: 0.0 };
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        installation.idle_mb = installation.resident_mb()?;
+        Ok(installation)
+    }
+
+    /// The MCP endpoint.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A key that may call the tool.
+    pub(crate) fn key(&self) -> &str {
+        self.ground.key()
+    }
+
+    fn pid(&self) -> u32 {
+        self.server.id().unwrap_or(0)
+    }
+
+    /// Resident memory of the server, in MB.
+    pub(crate) fn resident_mb(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+        Ok(kib * 1024.0 / 1e6)
+    }
+
+    /// Stops everything and removes its state.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let terminated = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await?;
+        ensure!(terminated.success(), "the server cannot be stopped");
+        tokio::time::timeout(Duration::from_secs(30), self.server.wait()).await.context("the server does not stop")??;
+        self.ground.clear().await
+    }
+}
+
+fn settings(services: &Services, port: u16, ops_port: u16) -> String {
+    let mut text = format!(
+        "public_url = \"http://127.0.0.1:{port}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[ops]\nlisten = \"127.0.0.1:{ops_port}\"\n\
+         [database]\nurl = \"{}\"\nadmin_url = \"{}\"\n[redis]\nurl = \"{}\"\n[secrets]\nkey = \"{}\"\n\
+         [egress]\nallow = [\"127.0.0.0/8\"]\n[log]\nlevel = \"warn\"\n[shutdown]\ngrace_s = 5\ndelay_s = 0\n",
+        services.postgres.app_url().reveal(),
+        services.postgres.admin_url().reveal(),
+        services.redis.url().reveal(),
+        BASE64_STANDARD.encode(random::bytes::<32>()),
+    );
+    for bucket in ["write", "agent", "tenant"] {
+        text.push_str("[quota.");
+        text.push_str(bucket);
+        text.push_str("]\nper_minute = ");
+        text.push_str(UNLIMITED);
+        text.push_str("\nburst = ");
+        text.push_str(UNLIMITED);
+        text.push('\n');
+    }
+    text
+}
+
+/// A tenant with one agent, its key, and one tool that sends its text upstream and back.
+async fn plant(platform: &Platform, upstream: &str) -> anyhow::Result<Plaintext> {
+    let password = Plaintext::new(random::base62(20));
+    let slug = "bench".parse()?;
+    let (user, tenant) = accounts::create_verified_user(platform, "bench@trunkline.example", &password, "Bench", &slug).await?;
+    let owner = Member { user, tenant, role: Role::Owner };
+    let text = Parameter {
+        name: "text".to_owned(),
+        place: Place::Body,
+        kind: ParameterType::String,
+        required: true,
+        description: "What comes back.".to_owned(),
+        default: None,
+    };
+    let http = HttpTool {
+        method: HttpMethod::Post,
+        url: UrlTemplate::parse(upstream)?,
+        parameters: vec![text],
+        secret_header: None,
+        timeout_ms: 10_000,
+    };
+    let version = NewVersion {
+        title: "Echo".to_owned(),
+        description: "Gives its text back, by way of an HTTP upstream.".to_owned(),
+        effect: Effect::Write,
+        executor: Executor::Http(http),
+        secret: SecretChange::Remove,
+        price_micro: 10,
+    };
+    catalog::create(platform, &owner, ToolName::parse("echo")?, version).await?;
+    let agent = agents::create(platform, &owner, NewAgent::parse("bench", "", "tools:write")?).await?;
+    Ok(agents::create_key(platform, &owner, agent.id, NewKey::parse("bench", "tools:write", 1)?).await?.text)
+}
+
+fn command(program: &Path, config: &Path, verb: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config).arg(verb).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn run(program: &Path, config: &Path, verb: &str) -> anyhow::Result<()> {
+    let status = command(program, config, verb).status().await.with_context(|| format!("{} is not there", program.display()))?;
+    ensure!(status.success(), "`{} {verb}` failed", program.display());
+    Ok(())
+}
+
+/// Asks every two milliseconds.
+async fn until_ready(port: u16) -> anyhow::Result<()> {
+    let asking = async {
+        loop {
+            if is_ready(port).await.unwrap_or(false) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.context("the server does not become ready")
+}
+
+async fn is_ready(port: u16) -> std::io::Result<bool> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+    let request = format!("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await?;
+    Ok(answer.starts_with("HTTP/1.1 200"))
+}
