@@ -137,6 +137,8 @@ pub static KEYS: &[Key] = &[
         "Letters to one account: confirmations, resets, invitations.",
     ),
     set("quota.attempts.mail_per_account.burst", Kind::Number, "5", "The same, at once."),
+    set("quota.attempts.trials_per_member.per_minute", Kind::Number, "20", "Tools that one member may run by hand, per minute."),
+    set("quota.attempts.trials_per_member.burst", Kind::Number, "20", "The same, at once."),
     set("egress.allow", Kind::List, "", "Private networks that tools may call all the same, such as 10.1.2.0/24."),
     set("log.format", Kind::Text, "json", "json or human."),
     set(

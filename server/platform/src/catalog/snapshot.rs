@@ -21,9 +21,10 @@ use super::{
 use crate::{
     Platform,
     agents::{self, Agent, Key},
+    db::TenantTx,
     epoch,
     error::{Error, Result},
-    ids::{AgentId, TenantId},
+    ids::{AgentId, TenantId, ToolId},
     quota::LimitTable,
     secret::{DataKey, Digest, Plaintext, SealError},
     vault,
@@ -66,8 +67,7 @@ pub struct LoadedTool {
 }
 
 impl LoadedTool {
-    /// A tool that is not in a snapshot yet, for trying it out.
-    pub fn new(tool: Tool) -> Result<Self> {
+    fn new(tool: Tool) -> Result<Self> {
         let version = &tool.version;
         let description = serde_json::to_string(&ToolDescription {
             name: tool.name.as_str(),
@@ -78,6 +78,15 @@ impl LoadedTool {
         })
         .map_err(Error::internal)?;
         Ok(Self { description, tool, sealed: None, validator: OnceLock::new() })
+    }
+
+    fn open(&self, key: Option<&DataKey>) -> Option<Result<Plaintext, SealError>> {
+        let (place, sealed) = self.sealed.as_ref()?;
+        let Some(key) = key else { return Some(Err(SealError::Integrity)) };
+        let opened = key.open(place, sealed).and_then(|bytes| {
+            std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
+        });
+        Some(opened)
     }
 
     /// The compiled schema of its arguments; compiled when first needed.
@@ -125,13 +134,26 @@ impl Snapshot {
 
     /// The tool's secret, opened for one request.
     pub fn secret(&self, tool: &LoadedTool) -> Option<Result<Plaintext, SealError>> {
-        let (place, sealed) = tool.sealed.as_ref()?;
-        let Some(key) = &self.data_key else { return Some(Err(SealError::Integrity)) };
-        let opened = key.open(place, sealed).and_then(|bytes| {
-            std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
-        });
-        Some(opened)
+        tool.open(self.data_key.as_ref())
     }
+}
+
+/// A tool as it stands in the database, switched on or not, with its secret: for trying it out.
+pub(crate) async fn load_one(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    id: ToolId,
+) -> Result<Option<(LoadedTool, Option<Result<Plaintext, SealError>>)>> {
+    let Some(tool) = store::find(tx, id).await? else { return Ok(None) };
+    let credential = match tool.version.credential {
+        Some(id) => store::find_credential(tx, id).await?,
+        None => None,
+    };
+    let sealed = credential.map(|c| (credential_place(tx.tenant(), c.id, &c.origin), c.sealed));
+    let loaded = LoadedTool { sealed, ..LoadedTool::new(tool)? };
+    let key = vault::find(tx, &platform.master_key).await?;
+    let secret = loaded.open(key.as_ref());
+    Ok(Some((loaded, secret)))
 }
 
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@
 mod bootstrap;
 pub mod catalog_checks;
 mod facts;
+pub mod page;
 mod tx;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@
 mod caller;
 mod list;
 mod measure;
+mod trial;
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
@@ -15,6 +16,7 @@ use trunkline_protocol::mcp::{Revision, tools::call_result};
 pub use caller::{Caller, Credential, Unauthenticated, authenticate};
 pub use list::{ListPage, Tools, admit_list, list_tools};
 pub use measure::Measure;
+pub use trial::{Trial, try_out};
 
 use crate::{
     Platform,
@@ -23,6 +25,7 @@ use crate::{
     execution::{self, Means, Run},
     quota::{self, Decision, Remaining, WithoutRedis},
     record::Reservation,
+    secret::{Plaintext, SealError},
 };
 use trunkline_protocol::oauth::scope::Effect;
 
@@ -162,7 +165,7 @@ impl AdmittedCall {
         let upstream = Instant::now();
         let (run, ran) = match ready {
             Ready::Known(run) => (run, false),
-            Ready::Run(arguments) => (run(platform, &tool, &caller, &arguments, cancelled).await, true),
+            Ready::Run(arguments) => (run(platform, &tool, caller.snapshot.secret(&tool), &arguments, cancelled).await, true),
         };
         if ran {
             draft.upstream_us = measure::micros(upstream);
@@ -177,11 +180,11 @@ impl AdmittedCall {
 async fn run(
     platform: &Platform,
     tool: &LoadedTool,
-    caller: &Caller,
+    secret: Option<Result<Plaintext, SealError>>,
     arguments: &Map<String, Value>,
     cancelled: CancellationToken,
 ) -> Run {
-    let secret = match caller.snapshot.secret(tool).transpose() {
+    let secret = match secret.transpose() {
         Ok(secret) => secret,
         Err(error) => {
             tracing::error!(tool.id = %tool.tool.id, error = %error, "a sealed secret cannot be opened");

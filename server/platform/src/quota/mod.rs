@@ -11,9 +11,10 @@ mod shared;
 mod store;
 
 use serde_json::{Value, json};
+use trunkline_protocol::oauth::scope::Effect;
 
 pub use bucket::{Bucket, Rate};
-pub use limits::{LimitScope, LimitTable};
+pub use limits::{AgentLimits, LimitScope, LimitTable, ToolLimits};
 pub use local::LocalBuckets;
 
 use crate::{Platform, ids::TenantId, redis::Away};
@@ -47,6 +48,17 @@ impl Default for Settings {
             tenant: Rate::per_minute(12_000),
             lists: Rate::per_minute(1_200),
             attempts: attempts::Settings::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// An agent's calls to one tool of that effect, if nothing else is set.
+    pub fn of_effect(&self, effect: Effect) -> Rate {
+        match effect {
+            Effect::Read => self.read,
+            Effect::Write => self.write,
+            Effect::Destructive => self.destructive,
         }
     }
 }

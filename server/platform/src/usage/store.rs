@@ -1,6 +1,6 @@
 //! SQL of sums and of the call log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow};
@@ -162,6 +162,63 @@ pub(super) async fn top_agents(tx: &mut TenantTx, range: Range, since: DateTime<
         .into_iter()
         .map(|row| Ranking { id: row.id.to_string(), name: row.name.unwrap_or_default(), totals: row.totals.into() })
         .collect())
+}
+
+pub(super) async fn of_tools(
+    tx: &mut TenantTx,
+    range: Range,
+    since: DateTime<Utc>,
+    tools: &[ToolId],
+) -> Result<HashMap<ToolId, Totals>> {
+    let sql = format!(
+        "SELECT u.tool_id AS id, NULL::text AS name, {TOTALS}
+         FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3 AND u.tool_id = ANY ($4)
+         GROUP BY u.tool_id"
+    );
+    let rows: Vec<RankingRow<ToolId>> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tx.tenant())
+        .bind(range.coarse_step())
+        .bind(since)
+        .bind(tools.iter().map(|tool| tool.uuid()).collect::<Vec<_>>())
+        .fetch_all(tx.connection())
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.totals.into())).collect())
+}
+
+pub(super) async fn of_agents(
+    tx: &mut TenantTx,
+    range: Range,
+    since: DateTime<Utc>,
+    agents: &[AgentId],
+) -> Result<HashMap<AgentId, Totals>> {
+    let sql = format!(
+        "SELECT u.agent_id AS id, NULL::text AS name, {TOTALS}
+         FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3 AND u.agent_id = ANY ($4)
+         GROUP BY u.agent_id"
+    );
+    let rows: Vec<RankingRow<AgentId>> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tx.tenant())
+        .bind(range.coarse_step())
+        .bind(since)
+        .bind(agents.iter().map(|agent| agent.uuid()).collect::<Vec<_>>())
+        .fetch_all(tx.connection())
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.totals.into())).collect())
+}
+
+/// One index look-up per agent, not a scan of its calls.
+pub(super) async fn last_calls(tx: &mut TenantTx, agents: &[AgentId]) -> Result<HashMap<AgentId, DateTime<Utc>>> {
+    let rows: Vec<(AgentId, DateTime<Utc>)> = sqlx::query_as(
+        "SELECT wanted.id, last.at
+         FROM unnest($2::uuid[]) AS wanted (id)
+         CROSS JOIN LATERAL (SELECT c.at FROM app.calls c WHERE c.tenant_id = $1 AND c.agent_id = wanted.id
+                             ORDER BY c.id DESC LIMIT 1) AS last",
+    )
+    .bind(tx.tenant())
+    .bind(agents.iter().map(|agent| agent.uuid()).collect::<Vec<_>>())
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// A call as the log shows it.

@@ -84,6 +84,22 @@ impl FieldErrors {
         }
     }
 
+    /// Adds what a verb or a parser says; any failure that is not about fields goes on. Gives the value, if there is one.
+    pub fn take<T>(&mut self, outcome: Result<T, Error>) -> Result<Option<T>, HtmlError> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                self.0.extend(Self::from_failure(error)?.0);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Adds a field that does not fit.
+    pub fn add(&mut self, field: &str, message: impl Into<String>) {
+        self.0.push(trunkline_platform::error::FieldError { field: field.to_owned(), message: message.into() });
+    }
+
     /// One field that does not fit.
     pub fn one(field: &str, message: &str) -> Self {
         Self(vec![trunkline_platform::error::FieldError { field: field.to_owned(), message: message.to_owned() }])

@@ -165,5 +165,6 @@ fn version(title: &str, description: &str, executor: Executor) -> NewVersion {
         executor,
         secret: SecretChange::Remove,
         price_micro: 0,
+        limits: None,
     }
 }
