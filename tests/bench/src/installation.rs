@@ -192,6 +192,7 @@ async fn plant(platform: &Platform, upstream: &str) -> anyhow::Result<Plaintext>
         executor: Executor::Http(http),
         secret: SecretChange::Remove,
         price_micro: 10,
+        limits: None,
     };
     catalog::create(platform, &owner, ToolName::parse("echo")?, version).await?;
     let agent = agents::create(platform, &owner, NewAgent::parse("bench", "", "tools:write")?).await?;
