@@ -69,8 +69,9 @@ impl StateDir {
 
     /// Starts over. Only what we made is removed: the folder may have been named by mistake.
     pub(super) fn forget(&self) -> anyhow::Result<()> {
-        services::forget(&self.path)?;
-        OURS.iter().try_for_each(|name| services::remove(&self.file(name)))
+        // What refers to the database goes before the database: cut short in between, nothing points at what is gone.
+        OURS.iter().try_for_each(|name| services::remove(&self.file(name)))?;
+        services::forget(&self.path)
     }
 
     /// The settings as far as they are known before the services run: enough to open the ports.
