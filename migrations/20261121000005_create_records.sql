@@ -67,7 +67,6 @@ CREATE FUNCTION app.histogram_add(a bigint[], b bigint[]) RETURNS bigint[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (SELECT pg_catalog.array_agg(COALESCE(x, 0) + COALESCE(y, 0) ORDER BY i)
             FROM ROWS FROM (pg_catalog.unnest(a), pg_catalog.unnest(b)) WITH ORDINALITY AS u (x, y, i));
-CREATE AGGREGATE app.histogram_sum(bigint[]) (SFUNC = app.histogram_add, STYPE = bigint[], INITCOND = '{}', PARALLEL = SAFE, COMBINEFUNC = app.histogram_add);
 
 CREATE TABLE app.usage_rollups (
     tenant_id      uuid NOT NULL,

@@ -174,7 +174,7 @@ pub fn check_header_name(field: &str, name: &str) -> Result<()> {
         || lower.starts_with("mcp-");
     match (is_token, reserved) {
         (false, _) => Err(Error::invalid(field, "expected a header name of letters, digits and hyphens, such as X-Api-Key")),
-        (true, true) => Err(Error::invalid(field, format!("{name} is set by Trunkline and cannot be a tool's"))),
+        (true, true) => Err(Error::invalid(field, format!("`{name}` is set by Trunkline and cannot be a tool's"))),
         (true, false) => Ok(()),
     }
 }
@@ -194,7 +194,7 @@ impl HttpTool {
         for (i, parameter) in self.parameters.iter().enumerate() {
             self.check_parameter(parameter)?;
             if self.parameters[..i].iter().any(|other| other.name == parameter.name) {
-                return Err(Error::invalid("parameters", format!("{} is there twice", parameter.name)));
+                return Err(Error::invalid("parameters", format!("`{}` is there twice", parameter.name)));
             }
         }
         for name in self.url.placeholders() {
@@ -222,10 +222,10 @@ impl HttpTool {
         let is_composite = matches!(parameter.kind, ParameterType::Array | ParameterType::Object);
         match parameter.place {
             Place::Path if !self.url.placeholders().any(|p| p == name) => {
-                Err(Error::invalid("parameters", format!("{name} goes into the path, but the URL has no {{{name}}}")))
+                Err(Error::invalid("parameters", format!("`{name}` goes into the path, but the URL has no {{{name}}}")))
             }
             Place::Path if !parameter.required && parameter.default.is_none() => {
-                Err(Error::invalid("parameters", format!("{name} goes into the path, so it is required or has a default")))
+                Err(Error::invalid("parameters", format!("`{name}` goes into the path, so it is required or has a default")))
             }
             // Who calls upstream is decided by the tool's owner, not by whoever calls the tool.
             Place::Header if CREDENTIAL_HEADERS.contains(&name.to_ascii_lowercase().as_str()) => {
@@ -233,20 +233,20 @@ impl HttpTool {
             }
             Place::Header => check_header_name("parameters", name).and_then(|()| {
                 if self.secret_header.as_deref().is_some_and(|secret| secret.eq_ignore_ascii_case(name)) {
-                    Err(Error::invalid("parameters", format!("{name} carries the secret already")))
+                    Err(Error::invalid("parameters", format!("`{name}` carries the secret already")))
                 } else {
                     Ok(())
                 }
             }),
             Place::Body if self.method == HttpMethod::Get => {
-                Err(Error::invalid("parameters", format!("{name} goes into the body, but GET has none")))
+                Err(Error::invalid("parameters", format!("`{name}` goes into the body, but GET has none")))
             }
             _ => Ok(()),
         }?;
         if is_composite && parameter.place != Place::Body {
             return Err(Error::invalid(
                 "parameters",
-                format!("{name} is an {}, which only a body can carry", parameter.kind.as_str()),
+                format!("`{name}` is an {}, which only a body can carry", parameter.kind.as_str()),
             ));
         }
         match &parameter.default {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::{
+    histogram,
     rollup::{Sum, SumKey},
     series::{Point, Range, Ranking, Totals},
 };
@@ -78,34 +79,68 @@ struct TotalsRow {
     denied: i64,
     limited: i64,
     cost_micro: i64,
-    latency: Vec<i64>,
+    /// Buckets of the histogram that are not empty, from 1, and what is in them.
+    buckets: Vec<i64>,
+    counts: Vec<i64>,
 }
 
 impl From<TotalsRow> for Totals {
     fn from(row: TotalsRow) -> Self {
-        let TotalsRow { calls, errors, denied, limited, cost_micro, latency } = row;
+        let TotalsRow { calls, errors, denied, limited, cost_micro, buckets, counts } = row;
+        let mut latency = [0; histogram::BUCKETS];
+        for (bucket, count) in buckets.into_iter().zip(counts) {
+            if let Some(slot) = usize::try_from(bucket - 1).ok().and_then(|bucket| latency.get_mut(bucket)) {
+                *slot = count;
+            }
+        }
         Self { calls, errors, denied, limited, cost_micro, ..Self::default() }.with_latency(&latency)
     }
 }
 
-/// The columns of `TotalsRow`. `sum` of bigint is numeric; counts of calls fit a bigint.
-const TOTALS: &str = "
-    coalesce(sum(u.ok + u.tool_error + u.upstream_error + u.timeout + u.denied + u.limited + u.cancelled + u.unknown), 0)::bigint AS calls,
-    coalesce(sum(u.tool_error + u.upstream_error + u.timeout + u.unknown), 0)::bigint AS errors,
-    coalesce(sum(u.denied), 0)::bigint AS denied,
-    coalesce(sum(u.limited), 0)::bigint AS limited,
-    coalesce(sum(u.cost_micro), 0)::bigint AS cost_micro,
-    coalesce(app.histogram_sum(u.latency), '{}') AS latency";
+/// Sums by some key of the rollups, as `key` and the columns of `TotalsRow`. `which` narrows the rows, `top` the keys. Histograms are added
+/// up bucket by bucket in one pass: an aggregate over arrays takes twenty times as long. `sum` of bigint is numeric; counts of calls fit
+/// a bigint.
+fn sums(key: &str, which: &str, top: &str) -> String {
+    format!(
+        "WITH picked AS NOT MATERIALIZED (
+           SELECT {key} AS key, u.ok, u.tool_error, u.upstream_error, u.timeout, u.denied, u.limited, u.cancelled, u.unknown,
+                  u.cost_micro, u.latency
+           FROM app.usage_rollups u
+           WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3 {which}
+         ), sums AS (
+           SELECT key,
+                  sum(ok + tool_error + upstream_error + timeout + denied + limited + cancelled + unknown)::bigint AS calls,
+                  sum(tool_error + upstream_error + timeout + unknown)::bigint AS errors,
+                  sum(denied)::bigint AS denied, sum(limited)::bigint AS limited, sum(cost_micro)::bigint AS cost_micro
+           FROM picked GROUP BY key {top}
+         ), buckets AS (
+           SELECT p.key, l.bucket, sum(l.count)::bigint AS count
+           FROM picked p, unnest(p.latency) WITH ORDINALITY AS l (count, bucket)
+           WHERE l.count > 0 GROUP BY p.key, l.bucket
+         ), histograms AS (
+           SELECT key, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(count ORDER BY bucket) AS counts
+           FROM buckets GROUP BY key
+         ), totals AS (
+           SELECT s.key, s.calls, s.errors, s.denied, s.limited, s.cost_micro,
+                  coalesce(h.buckets, '{{}}') AS buckets, coalesce(h.counts, '{{}}') AS counts
+           FROM sums s LEFT JOIN histograms h ON h.key = s.key
+         )"
+    )
+}
+
+/// The columns of `TotalsRow` after `sums`.
+const TOTALS: &str = "t.calls, t.errors, t.denied, t.limited, t.cost_micro, t.buckets, t.counts";
+const TOP: &str = "ORDER BY calls DESC, key LIMIT 10";
 
 pub(super) async fn totals(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Totals> {
-    let sql = format!("SELECT {TOTALS} FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3");
-    let row: TotalsRow = sqlx::query_as(AssertSqlSafe(sql))
+    let sql = format!("{} SELECT {TOTALS} FROM totals t", sums("true", "", ""));
+    let row: Option<TotalsRow> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.stored_step())
         .bind(since)
-        .fetch_one(tx.connection())
+        .fetch_optional(tx.connection())
         .await?;
-    Ok(row.into())
+    Ok(row.map(Totals::from).unwrap_or_default())
 }
 
 pub(super) async fn points(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Vec<Point>> {
@@ -115,11 +150,8 @@ pub(super) async fn points(tx: &mut TenantTx, range: Range, since: DateTime<Utc>
         #[sqlx(flatten)]
         totals: TotalsRow,
     }
-    let sql = format!(
-        "SELECT date_bin(make_interval(mins => $4), u.start, $3) AS at, {TOTALS}
-         FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3
-         GROUP BY 1 ORDER BY 1"
-    );
+    let sums = sums("date_bin(make_interval(mins => $4), u.start, $3)", "", "");
+    let sql = format!("{sums} SELECT t.key AS at, {TOTALS} FROM totals t ORDER BY t.key");
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.stored_step())
@@ -131,8 +163,16 @@ pub(super) async fn points(tx: &mut TenantTx, range: Range, since: DateTime<Utc>
 }
 
 #[derive(FromRow)]
-struct RankingRow<I: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>> {
-    id: I,
+struct ToolRow {
+    id: ToolId,
+    name: Option<String>,
+    #[sqlx(flatten)]
+    totals: TotalsRow,
+}
+
+#[derive(FromRow)]
+struct AgentRow {
+    id: AgentId,
     name: Option<String>,
     #[sqlx(flatten)]
     totals: TotalsRow,
@@ -140,12 +180,12 @@ struct RankingRow<I: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + s
 
 pub(super) async fn top_tools(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Vec<Ranking>> {
     let sql = format!(
-        "SELECT u.tool_id AS id, max(t.name) AS name, {TOTALS}
-         FROM app.usage_rollups u LEFT JOIN app.tools t ON t.tenant_id = u.tenant_id AND t.id = u.tool_id
-         WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3
-         GROUP BY u.tool_id ORDER BY calls DESC, id LIMIT 10"
+        "{} SELECT t.key AS id, n.name, {TOTALS}
+         FROM totals t LEFT JOIN app.tools n ON n.tenant_id = $1 AND n.id = t.key
+         ORDER BY t.calls DESC, t.key",
+        sums("u.tool_id", "", TOP)
     );
-    let rows: Vec<RankingRow<ToolId>> = sqlx::query_as(AssertSqlSafe(sql))
+    let rows: Vec<ToolRow> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.stored_step())
         .bind(since)
@@ -162,12 +202,12 @@ pub(super) async fn top_tools(tx: &mut TenantTx, range: Range, since: DateTime<U
 
 pub(super) async fn top_agents(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Vec<Ranking>> {
     let sql = format!(
-        "SELECT u.agent_id AS id, max(a.name) AS name, {TOTALS}
-         FROM app.usage_rollups u LEFT JOIN app.agents a ON a.tenant_id = u.tenant_id AND a.id = u.agent_id
-         WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3
-         GROUP BY u.agent_id ORDER BY calls DESC, id LIMIT 10"
+        "{} SELECT t.key AS id, n.name, {TOTALS}
+         FROM totals t LEFT JOIN app.agents n ON n.tenant_id = $1 AND n.id = t.key
+         ORDER BY t.calls DESC, t.key",
+        sums("u.agent_id", "", TOP)
     );
-    let rows: Vec<RankingRow<AgentId>> = sqlx::query_as(AssertSqlSafe(sql))
+    let rows: Vec<AgentRow> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.stored_step())
         .bind(since)
@@ -185,12 +225,9 @@ pub(super) async fn of_tools(
     since: DateTime<Utc>,
     tools: &[ToolId],
 ) -> Result<HashMap<ToolId, Totals>> {
-    let sql = format!(
-        "SELECT u.tool_id AS id, NULL::text AS name, {TOTALS}
-         FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3 AND u.tool_id = ANY ($4)
-         GROUP BY u.tool_id"
-    );
-    let rows: Vec<RankingRow<ToolId>> = sqlx::query_as(AssertSqlSafe(sql))
+    let sums = sums("u.tool_id", "AND u.tool_id = ANY ($4)", "");
+    let sql = format!("{sums} SELECT t.key AS id, NULL::text AS name, {TOTALS} FROM totals t");
+    let rows: Vec<ToolRow> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.coarse_step())
         .bind(since)
@@ -206,12 +243,9 @@ pub(super) async fn of_agents(
     since: DateTime<Utc>,
     agents: &[AgentId],
 ) -> Result<HashMap<AgentId, Totals>> {
-    let sql = format!(
-        "SELECT u.agent_id AS id, NULL::text AS name, {TOTALS}
-         FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3 AND u.agent_id = ANY ($4)
-         GROUP BY u.agent_id"
-    );
-    let rows: Vec<RankingRow<AgentId>> = sqlx::query_as(AssertSqlSafe(sql))
+    let sums = sums("u.agent_id", "AND u.agent_id = ANY ($4)", "");
+    let sql = format!("{sums} SELECT t.key AS id, NULL::text AS name, {TOTALS} FROM totals t");
+    let rows: Vec<AgentRow> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.coarse_step())
         .bind(since)

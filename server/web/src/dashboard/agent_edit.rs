@@ -4,7 +4,7 @@ use actix_web::{http::StatusCode, web};
 use askama::Template;
 use trunkline_platform::{
     actor::Permission,
-    agents::{self, Agent, NewAgent},
+    agents::{self, Agent, AgentName, NewAgent},
     ids::AgentId,
     quota::{AgentLimits, Rate, limits::parse_rate},
 };
@@ -107,8 +107,12 @@ fn parse(form: &Fields, errors: &mut FieldErrors) -> Result<Option<NewAgent>, Ht
     let scopes: Vec<String> = by_effect.into_iter().chain(by_name).collect();
     let total = errors.take(parse_rate("", form.get("per_minute"), form.get("burst")))?;
     let each_tool = errors.take(parse_rate("each_", form.get("each_per_minute"), form.get("each_burst")))?;
-    let new = errors.take(NewAgent::parse(form.get("name"), form.get("description"), &scopes.join(" ")))?;
-    let (Some(total), Some(each_tool), Some(new), true) = (total, each_tool, new, errors.is_empty()) else { return Ok(None) };
+    let scopes = scopes.join(" ");
+    // Each by itself first, so that all of them are told at once.
+    errors.take(AgentName::parse(form.get("name")))?;
+    errors.take(agents::parse_scopes(&scopes))?;
+    let (Some(total), Some(each_tool), true) = (total, each_tool, errors.is_empty()) else { return Ok(None) };
+    let Some(new) = errors.take(NewAgent::parse(form.get("name"), form.get("description"), &scopes))? else { return Ok(None) };
     Ok(Some(NewAgent { limits: AgentLimits { total, each_tool }, ..new }))
 }
 

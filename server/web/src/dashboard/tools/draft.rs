@@ -154,7 +154,7 @@ impl Draft {
             match row.parse() {
                 Ok(parameter) => parameters.push(parameter),
                 Err(message) => {
-                    errors.add("parameters", format!("{}: {message}", row.name));
+                    errors.add("parameters", format!("`{}`: {message}", row.name));
                     row.error = message;
                 }
             }

@@ -135,7 +135,7 @@ mod tests {
         }
         let mut errors = FieldErrors::default();
         collect(&[one("integer", true, "seven")], &mut errors).unwrap();
-        assert_eq!(errors.of("x"), "expected an integer as JSON");
+        assert_eq!(errors.of("x"), "Expected an integer as JSON");
     }
 
     #[test]
