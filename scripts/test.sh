@@ -19,5 +19,7 @@ if command -v cargo-deny >/dev/null 2>&1; then
 fi
 echo "test: build"
 cargo build --locked
+echo "test: independent clients"
+scripts/clients.sh
 echo "test: suite"
 "$target/debug/trunkline" services --dir "$state" -- cargo test --workspace --locked "$@"

@@ -65,6 +65,7 @@ impl Builder {
             ("REDIS_PREFIX", &format!("test:{}:", random::base62(8))),
             ("SECRETS_KEY", KEY),
             ("EGRESS_ALLOW", "127.0.0.0/8,::1/128"),
+            ("EGRESS_ALLOW_HTTP", "true"),
             ("SHUTDOWN_GRACE_S", "2"),
         ] {
             settings.insert(format!("TRUNKLINE_{name}"), value.to_owned());

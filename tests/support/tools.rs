@@ -24,6 +24,7 @@ fn builtin(name: Builtin) -> NewVersion {
         executor: Executor::Builtin { name },
         secret: SecretChange::Remove,
         price_micro: 0,
+        limits: None,
     }
 }
 

@@ -3,7 +3,10 @@
 //! Stopping: not ready any more → the port closes → running requests finish → background work flushes → pools close. A second signal
 //! ends the process at once.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -16,6 +19,8 @@ use crate::wiring::Installation;
 
 /// What background work gets for its last words.
 const FLUSH_WITHIN: Duration = Duration::from_secs(20);
+/// `timeout`, `make` and terminals signal a process and its group: what comes this soon is the same wish, not a second one.
+const BURST: Duration = Duration::from_millis(500);
 /// As a shell reports a process that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
@@ -79,6 +84,17 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+
+    /// Waits for the next one that comes after a while.
+    async fn next_after(&mut self, pause: Duration) -> &'static str {
+        let since = Instant::now();
+        loop {
+            let signal = self.next().await;
+            if since.elapsed() >= pause {
+                return signal;
+            }
+        }
+    }
 }
 
 /// Runs until a signal, or until something that must run has ended. `broken` resolves when something outside did.
@@ -101,7 +117,7 @@ pub async fn run(
     }
     tokio::select! {
         () = installation.stop(shutdown) => tracing::info!("stopped"),
-        signal = signals.next() => {
+        signal = signals.next_after(BURST) => {
             tracing::warn!(signal, "second signal: leaving at once");
             std::process::exit(INTERRUPTED);
         }

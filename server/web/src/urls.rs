@@ -1,6 +1,6 @@
 //! Every path we link to, as functions.
 
-use trunkline_platform::ids::{InvitationId, UserId};
+use trunkline_platform::ids::{AgentId, EntryId, InvitationId, KeyId, ToolId, UserId};
 
 /// The front page.
 pub fn start() -> &'static str {
@@ -103,6 +103,98 @@ pub fn settings(slug: &str) -> String {
 /// Leaves a tenant.
 pub fn leave(slug: &str) -> String {
     format!("/t/{slug}/leave")
+}
+
+/// A tenant's agents.
+pub fn agents(slug: &str) -> String {
+    format!("/t/{slug}/agents")
+}
+
+/// The form for a new agent.
+pub fn agent_new(slug: &str) -> String {
+    format!("/t/{slug}/agents/new")
+}
+
+/// An agent.
+pub fn agent(slug: &str, agent: AgentId) -> String {
+    format!("/t/{slug}/agents/{agent}")
+}
+
+/// The form that changes an agent.
+pub fn agent_edit(slug: &str, agent: AgentId) -> String {
+    format!("/t/{slug}/agents/{agent}/edit")
+}
+
+/// A tenant's keys.
+pub fn keys(slug: &str) -> String {
+    format!("/t/{slug}/keys")
+}
+
+/// Gives a key a successor.
+pub fn key_roll(slug: &str, key: KeyId) -> String {
+    format!("/t/{slug}/keys/{key}/roll")
+}
+
+/// Ends a key.
+pub fn key_revoke(slug: &str, key: KeyId) -> String {
+    format!("/t/{slug}/keys/{key}/revoke")
+}
+
+/// A tenant's tools.
+pub fn tools(slug: &str) -> String {
+    format!("/t/{slug}/tools")
+}
+
+/// The form for a new tool.
+pub fn tool_new(slug: &str) -> String {
+    format!("/t/{slug}/tools/new")
+}
+
+/// A tool.
+pub fn tool(slug: &str, tool: ToolId) -> String {
+    format!("/t/{slug}/tools/{tool}")
+}
+
+/// The form that changes a tool.
+pub fn tool_edit(slug: &str, tool: ToolId) -> String {
+    format!("/t/{slug}/tools/{tool}/edit")
+}
+
+/// Runs a tool by hand.
+pub fn tool_try(slug: &str, tool: ToolId) -> String {
+    format!("/t/{slug}/tools/{tool}/try")
+}
+
+/// A tenant's calls.
+pub fn logs(slug: &str) -> String {
+    format!("/t/{slug}/logs")
+}
+
+/// A call.
+pub fn call(slug: &str, call: EntryId) -> String {
+    format!("/t/{slug}/logs/{call}")
+}
+
+/// How to connect a client.
+pub fn connect(slug: &str) -> String {
+    format!("/t/{slug}/connect")
+}
+
+/// Has a call come?
+pub fn connect_status(slug: &str) -> String {
+    format!("/t/{slug}/connect/status")
+}
+
+/// A tenant's MCP endpoint.
+pub fn mcp(slug: &str) -> String {
+    format!("/t/{slug}/mcp")
+}
+
+/// A path with a query; fields without a value are left out.
+pub fn with_query(path: &str, fields: &[(&str, &str)]) -> String {
+    let query: Vec<String> =
+        fields.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }
 
 fn encode(text: &str) -> String {

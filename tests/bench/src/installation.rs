@@ -34,28 +34,35 @@ use trunkline_protocol::oauth::scope::Effect;
 
 /// More calls than the machine can make: what is measured is the cost of limits, not their effect.
 const UNLIMITED: &str = "6000000";
+const SETTINGS: &str = "config.toml";
+
+/// Everything but the server: services, settings, a tenant.
+pub(crate) struct Ground {
+    services: Services,
+    dir: PathBuf,
+    port: u16,
+    key: Plaintext,
+}
 
 /// A running installation.
 pub(crate) struct Installation {
     server: Child,
-    services: Services,
-    dir: PathBuf,
+    ground: Ground,
     url: String,
-    key: String,
     /// From the start of the process to the first successful `/readyz`.
     pub(crate) ready_ms: u128,
     /// Resident memory some seconds after that, in MB.
     pub(crate) idle_mb: f64,
 }
 
-impl Installation {
-    /// Starts everything. `upstream` is where the tool sends its requests.
-    pub(crate) async fn start(program: &Path, upstream: &str, port: u16) -> anyhow::Result<Self> {
+impl Ground {
+    /// Starts the services and plants a tenant. `upstream` is where its tool sends its requests.
+    pub(crate) async fn prepare(program: &Path, upstream: &str, port: u16) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("trunkline-bench-{}", std::process::id()));
         let services_dir = dir.clone();
         let services = tokio::task::spawn_blocking(move || Services::start(&services_dir, Keep::State)).await??;
         let port = if port == 0 { free_port()? } else { port };
-        let file = dir.join("config.toml");
+        let file = dir.join(SETTINGS);
         std::fs::write(&file, settings(&services, port, free_port()?))?;
         let config =
             Config::load(&Sources { file: Some(file.clone()), environment: Environment::default(), options: Vec::new() })?;
@@ -63,13 +70,42 @@ impl Installation {
         let platform = wiring::product(&config, config.http.listen, Arc::new(SystemClock))?.platform;
         let key = plant(&platform, upstream).await?;
         platform.db.close().await;
+        Ok(Self { services, dir, port, key })
+    }
 
+    /// The settings to serve with.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.dir.join(SETTINGS)
+    }
+
+    /// The MCP endpoint, once it is served.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/t/bench/mcp", self.port)
+    }
+
+    /// A key that may call the tool.
+    pub(crate) fn key(&self) -> &str {
+        self.key.reveal()
+    }
+
+    /// Stops the services and removes all state.
+    pub(crate) async fn clear(self) -> anyhow::Result<()> {
+        let services = self.services;
+        tokio::task::spawn_blocking(|| services.stop()).await?;
+        std::fs::remove_dir_all(&self.dir)?;
+        Ok(())
+    }
+}
+
+impl Installation {
+    /// Starts everything.
+    pub(crate) async fn start(program: &Path, upstream: &str) -> anyhow::Result<Self> {
+        let ground = Ground::prepare(program, upstream, 0).await?;
         let started = Instant::now();
-        let server = command(program, &file, "serve").spawn().context("the server cannot be started")?;
-        until_ready(port).await?;
+        let server = command(program, &ground.settings(), "serve").spawn().context("the server cannot be started")?;
+        until_ready(ground.port).await?;
         let ready_ms = started.elapsed().as_millis();
-        let url = format!("http://127.0.0.1:{port}/t/bench/mcp");
-        let mut installation = Self { server, services, dir, url, key: key.reveal().to_owned(), ready_ms, idle_mb: 0.0 };
+        let mut installation = Self { server, url: ground.url(), ground, ready_ms, idle_mb: 0.0 };
         tokio::time::sleep(Duration::from_secs(3)).await;
         installation.idle_mb = installation.resident_mb()?;
         Ok(installation)
@@ -82,11 +118,10 @@ impl Installation {
 
     /// A key that may call the tool.
     pub(crate) fn key(&self) -> &str {
-        &self.key
+        self.ground.key()
     }
 
-    /// The server's process.
-    pub(crate) fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.server.id().unwrap_or(0)
     }
 
@@ -103,10 +138,7 @@ impl Installation {
         let terminated = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await?;
         ensure!(terminated.success(), "the server cannot be stopped");
         tokio::time::timeout(Duration::from_secs(30), self.server.wait()).await.context("the server does not stop")??;
-        let services = self.services;
-        tokio::task::spawn_blocking(|| services.stop()).await?;
-        std::fs::remove_dir_all(&self.dir)?;
-        Ok(())
+        self.ground.clear().await
     }
 }
 
@@ -114,7 +146,7 @@ fn settings(services: &Services, port: u16, ops_port: u16) -> String {
     let mut text = format!(
         "public_url = \"http://127.0.0.1:{port}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[ops]\nlisten = \"127.0.0.1:{ops_port}\"\n\
          [database]\nurl = \"{}\"\nadmin_url = \"{}\"\n[redis]\nurl = \"{}\"\n[secrets]\nkey = \"{}\"\n\
-         [egress]\nallow = [\"127.0.0.0/8\"]\n[log]\nlevel = \"warn\"\n[shutdown]\ngrace_s = 5\ndelay_s = 0\n",
+         [egress]\nallow = [\"127.0.0.0/8\"]\nallow_http = true\n[log]\nlevel = \"warn\"\n[shutdown]\ngrace_s = 5\ndelay_s = 0\n",
         services.postgres.app_url().reveal(),
         services.postgres.admin_url().reveal(),
         services.redis.url().reveal(),
@@ -160,6 +192,7 @@ async fn plant(platform: &Platform, upstream: &str) -> anyhow::Result<Plaintext>
         executor: Executor::Http(http),
         secret: SecretChange::Remove,
         price_micro: 10,
+        limits: None,
     };
     catalog::create(platform, &owner, ToolName::parse("echo")?, version).await?;
     let agent = agents::create(platform, &owner, NewAgent::parse("bench", "", "tools:write")?).await?;

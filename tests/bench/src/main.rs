@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-use installation::Installation;
+use installation::{Ground, Installation};
 use load::{Load, Report};
 
 #[derive(Debug, Parser)]
@@ -35,12 +35,12 @@ enum Command {
     /// The bare upstream, alone
     #[command(hide = true)]
     Upstream,
-    /// An installation with one tool against URL, and where to find it, until standard input ends
-    Serve {
+    /// Services, settings and a tenant for `trunkline serve`, for other harnesses, until standard input ends
+    Ground {
         /// Upstream that the tool calls
         #[arg(long)]
         upstream: String,
-        /// Listen here instead of on a free port
+        /// Where the server will listen; 0 chooses a free port
         #[arg(long, default_value_t = 0)]
         port: u16,
     },
@@ -53,25 +53,25 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match &arguments.command {
         Some(Command::Upstream) => runtime.block_on(upstream::run()),
-        Some(Command::Serve { upstream, port }) => runtime.block_on(serve(&arguments, upstream, *port)),
+        Some(Command::Ground { upstream, port }) => runtime.block_on(ground(&arguments, upstream, *port)),
         None => runtime.block_on(measure(&arguments)),
     }
 }
 
-async fn serve(arguments: &Arguments, upstream: &str, port: u16) -> anyhow::Result<()> {
-    let installation = Installation::start(&arguments.program, upstream, port).await?;
-    say(format!("pid={} url={} key={}", installation.pid(), installation.url(), installation.key()));
+async fn ground(arguments: &Arguments, upstream: &str, port: u16) -> anyhow::Result<()> {
+    let ground = Ground::prepare(&arguments.program, upstream, port).await?;
+    say(format!("CONFIG={} URL={} KEY={}", ground.settings().display(), ground.url(), ground.key()));
     tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
-    installation.stop().await
+    ground.clear().await
 }
 
 async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let upstream = upstream::Child::start().await?;
-    let installation = Installation::start(&arguments.program, &upstream.url(), 0).await?;
+    let installation = Installation::start(&arguments.program, &upstream.url()).await?;
     let length = Duration::from_secs(arguments.seconds.clamp(1, 60));
     say(format!("ready {} ms after start; {:.0} MB resident when idle", installation.ready_ms, installation.idle_mb));
     say(format!("{} repetitions of {} s, medians\n", arguments.repetitions, length.as_secs()));
-    say("connections | upstream calls/s  p50 ms  p99 ms | platform calls/s  p50 ms  p99 ms | ratio".to_owned());
+    say("connections | upstream calls/s  p50 ms  p99 ms | platform calls/s  p50 ms  p99 ms | ratio");
     for &connections in &arguments.connections {
         let (mut bare, mut through) = (Vec::new(), Vec::new());
         for _ in 0..arguments.repetitions.max(1) {
@@ -95,6 +95,6 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "a table for a person")]
-fn say(line: String) {
+fn say(line: impl std::fmt::Display) {
     println!("{line}");
 }

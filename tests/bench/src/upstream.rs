@@ -16,7 +16,7 @@ use tokio::{
 /// Serves until the process ends; says on which port.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    crate::say(listener.local_addr()?.port().to_string());
+    crate::say(listener.local_addr()?.port());
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;

@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use trunkline_platform::{
-    accounts, db,
+    accounts, db, egress,
     network::Network,
     quota::{self, Rate, attempts},
     redis,
@@ -43,6 +43,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let accounts = accounts(reader);
     let quota = quota(reader);
     let egress_allow = reader.list::<Network>("egress.allow");
+    let egress_allow_http = reader.parsed("egress.allow_http", "true or false");
     let log = log(reader);
     let shutdown = shutdown(reader);
     listening(reader, http.as_ref(), public_url.as_ref());
@@ -57,7 +58,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         mail: mail?,
         accounts: accounts?,
         quota: quota?,
-        egress_allow: egress_allow?,
+        egress: egress::Settings { allow: egress_allow?, allow_http: egress_allow_http? },
         log: log?,
         shutdown: shutdown?,
         shown,
@@ -211,17 +212,19 @@ fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
     let login_per_account = rate(reader, "quota.attempts.login_per_account.per_minute", "quota.attempts.login_per_account.burst");
     let signup_per_ip = rate(reader, "quota.attempts.signup_per_ip.per_minute", "quota.attempts.signup_per_ip.burst");
     let mail_per_account = rate(reader, "quota.attempts.mail_per_account.per_minute", "quota.attempts.mail_per_account.burst");
+    let trials_per_member = rate(reader, "quota.attempts.trials_per_member.per_minute", "quota.attempts.trials_per_member.burst");
     Some(attempts::Settings {
         login_per_ip: login_per_ip?,
         login_per_account: login_per_account?,
         signup_per_ip: signup_per_ip?,
         mail_per_account: mail_per_account?,
+        trials_per_member: trials_per_member?,
     })
 }
 
 fn rate(reader: &mut Reader, per_minute: &'static str, burst: &'static str) -> Option<Rate> {
-    let per_minute = reader.small(per_minute, 1..=1_000_000);
-    let burst = reader.small(burst, 1..=1_000_000);
+    let per_minute = reader.small(per_minute, 1..=6_000_000);
+    let burst = reader.small(burst, 1..=6_000_000);
     Some(Rate { per_minute: per_minute?, burst: burst? })
 }
 

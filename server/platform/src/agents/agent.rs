@@ -6,6 +6,7 @@ use trunkline_protocol::oauth::scope::ScopeSet;
 use crate::{
     error::{Error, Result},
     ids::AgentId,
+    quota::AgentLimits,
 };
 
 /// An identity that calls tools.
@@ -34,6 +35,17 @@ pub struct NewAgent {
     pub description: String,
     /// The most it may ever do.
     pub scopes: ScopeSet,
+    /// Its limits.
+    pub limits: AgentLimits,
+}
+
+/// An agent as a list shows it.
+#[derive(Debug, Clone)]
+pub struct ListedAgent {
+    /// The agent.
+    pub agent: Agent,
+    /// Its keys that work.
+    pub live_keys: i64,
 }
 
 /// May it call?
@@ -82,19 +94,20 @@ impl AgentState {
 }
 
 impl NewAgent {
-    /// Reads what a form or a command line says; names the field that does not fit.
+    /// Reads what a form or a command line says; names the field that does not fit. The default limits apply.
     pub fn parse(name: &str, description: &str, scopes: &str) -> Result<Self> {
         let description = description.trim();
-        if description.chars().count() > 400 {
-            return Err(Error::invalid("description", "expected at most 400 characters"));
+        if description.chars().count() > 400 || description.chars().any(|c| c.is_control() && c != '\n' && c != '\r') {
+            return Err(Error::invalid("description", "expected at most 400 characters, none of them a control character"));
         }
-        Ok(Self { name: AgentName::parse(name)?, description: description.to_owned(), scopes: super::parse_scopes(scopes)? })
+        let (name, scopes) = (AgentName::parse(name)?, super::parse_scopes(scopes)?);
+        Ok(Self { name, description: description.to_owned(), scopes, limits: AgentLimits::default() })
     }
 }
 
 impl Agent {
     pub(super) fn new(id: AgentId, new: NewAgent, now: DateTime<Utc>) -> Self {
-        let NewAgent { name, description, scopes } = new;
+        let NewAgent { name, description, scopes, limits: _ } = new;
         Self { id, name, description, scopes, state: AgentState::Active, created_at: now }
     }
 

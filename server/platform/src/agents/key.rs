@@ -50,6 +50,35 @@ pub struct NewKey {
     pub days: i64,
 }
 
+/// A key as a list shows it.
+#[derive(Debug, Clone)]
+pub struct ListedKey {
+    /// The key.
+    pub key: Key,
+    /// Name of the agent whose it is.
+    pub agent_name: String,
+}
+
+/// Which keys of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyFilter {
+    /// Only those of that agent.
+    pub agent: Option<AgentId>,
+    /// Only those that work.
+    pub live: bool,
+}
+
+/// Keys of a tenant that work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, sqlx::FromRow)]
+pub struct KeyCounts {
+    /// All of them.
+    pub live: i64,
+    /// Of them: those that end within 14 days.
+    pub ending: i64,
+    /// Of them: those older than 90 days that were not used for 90 days.
+    pub unused: i64,
+}
+
 /// A key just made, with the only copy of its text.
 #[derive(Debug)]
 pub struct CreatedKey {

@@ -9,43 +9,53 @@ mod store;
 use chrono::TimeDelta;
 use trunkline_protocol::oauth::scope::ScopeSet;
 
-pub use agent::{Agent, AgentName, AgentState, NewAgent};
-pub use key::{BearerKey, CreatedKey, Key, KeyState, NewKey};
+pub use agent::{Agent, AgentName, AgentState, ListedAgent, NewAgent};
+pub use key::{BearerKey, CreatedKey, Key, KeyCounts, KeyFilter, KeyState, ListedKey, NewKey};
 
 use crate::{
     Platform,
     actor::{Member, Permission},
     audit::{self, Event},
-    db::TenantTx,
+    db::{
+        TenantTx,
+        page::{Found, Search},
+    },
     epoch,
     error::{Error, Result},
     ids::{AgentId, KeyId},
+    quota::AgentLimits,
 };
 
 /// Longest life of a key, in days.
 pub const MAX_KEY_DAYS: i64 = 366;
 /// Keys of an agent that work at the same time: one, and its successor while it is rolled, twice over.
 pub const MAX_ACTIVE_KEYS: usize = 4;
+/// Scopes of one agent or key.
+pub const MAX_SCOPES: usize = 200;
 
 /// Creates an agent.
 pub async fn create(platform: &Platform, actor: &Member, new: NewAgent) -> Result<Agent> {
     actor.require(Permission::ManageAgents)?;
     let now = platform.clock.now();
+    let limits = new.limits;
     let agent = Agent::new(AgentId::new(now), new, now);
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::insert(&mut tx, &agent).await?;
+    limits.store(&mut tx, now, agent.id).await?;
     audit::append(&mut tx, now, actor, &Event::AgentCreated(agent.id)).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(agent)
 }
 
-/// Replaces name, description and ceiling. Keys above a lowered ceiling keep working within it.
+/// Replaces name, description, ceiling and limits. Keys above a lowered ceiling keep working within it.
 pub async fn update(platform: &Platform, actor: &Member, id: AgentId, new: NewAgent) -> Result<()> {
     actor.require(Permission::ManageAgents)?;
+    let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::update(&mut tx, id, &new).await?;
-    audit::append(&mut tx, platform.clock.now(), actor, &Event::AgentChanged(id)).await?;
+    new.limits.store(&mut tx, now, id).await?;
+    audit::append(&mut tx, now, actor, &Event::AgentChanged(id)).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(())
@@ -73,6 +83,27 @@ pub async fn list(platform: &Platform, actor: &Member) -> Result<Vec<Agent>> {
     store::list(&mut tx).await
 }
 
+/// A page of the agents, by name.
+pub async fn search(platform: &Platform, actor: &Member, search: &Search) -> Result<Found<ListedAgent>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::search(&mut tx, search, platform.clock.now()).await
+}
+
+/// The agent of exactly that name.
+pub async fn find_by_name(platform: &Platform, actor: &Member, name: &str) -> Result<Option<AgentId>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::find_by_name(&mut tx, name).await
+}
+
+/// The limits that are set for one agent.
+pub async fn limits(platform: &Platform, actor: &Member, id: AgentId) -> Result<AgentLimits> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    AgentLimits::load(&mut tx, id).await
+}
+
 /// One agent.
 pub async fn get(platform: &Platform, actor: &Member, id: AgentId) -> Result<Agent> {
     actor.require(Permission::View)?;
@@ -85,6 +116,20 @@ pub async fn list_keys(platform: &Platform, actor: &Member, agent: Option<AgentI
     actor.require(Permission::View)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::list_keys(&mut tx, agent).await
+}
+
+/// A page of the keys whose name or agent is looked for: working ones first, then the newest.
+pub async fn search_keys(platform: &Platform, actor: &Member, filter: KeyFilter, search: &Search) -> Result<Found<ListedKey>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::search_keys(&mut tx, filter, search, platform.clock.now()).await
+}
+
+/// How many keys work, and how many of them deserve a look.
+pub async fn count_keys(platform: &Platform, actor: &Member) -> Result<KeyCounts> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::count_keys(&mut tx, platform.clock.now()).await
 }
 
 /// Creates a key. Its text is in the answer and nowhere else.
@@ -111,7 +156,13 @@ pub async fn roll_key(platform: &Platform, actor: &Member, id: KeyId, overlap: T
         return Err(Error::conflict("Only a working key can be rolled. Create a new one instead."));
     }
     let days = (old.expires_at - old.created_at).num_days().clamp(1, MAX_KEY_DAYS);
-    let new = NewKey { name: old.name.clone(), scopes: old.scopes.clone(), days };
+    // The ceiling may have been lowered since: the successor keeps what is left.
+    let agent = store::find(&mut tx, old.agent_id).await?.ok_or(Error::not_found("agent"))?;
+    let scopes = old.scopes.within(&agent.scopes);
+    if scopes.is_empty() {
+        return Err(Error::conflict("Nothing of this key is left under its agent's scopes. Create a new one instead."));
+    }
+    let new = NewKey { name: old.name.clone(), scopes, days };
     store::expire_key(&mut tx, id, old.expires_at.min(now + overlap)).await?;
     let created = insert_key(platform, actor, &mut tx, old.agent_id, new).await?;
     let event = Event::KeyRolled { old: id, new: created.key.id, agent: old.agent_id };
@@ -121,20 +172,20 @@ pub async fn roll_key(platform: &Platform, actor: &Member, id: KeyId, overlap: T
     Ok(created)
 }
 
-/// Ends a key at once.
-pub async fn revoke_key(platform: &Platform, actor: &Member, id: KeyId) -> Result<()> {
+/// Ends a key at once. Gives whose it was.
+pub async fn revoke_key(platform: &Platform, actor: &Member, id: KeyId) -> Result<AgentId> {
     actor.require(Permission::ManageKeys)?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let key = store::find_key(&mut tx, id).await?.ok_or(Error::not_found("key"))?;
     if key.revoked_at.is_some() {
-        return Ok(());
+        return Ok(key.agent_id);
     }
     store::revoke_key(&mut tx, id, now).await?;
     audit::append(&mut tx, now, actor, &Event::KeyRevoked(id, key.agent_id)).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
-    Ok(())
+    Ok(key.agent_id)
 }
 
 async fn insert_key(platform: &Platform, actor: &Member, tx: &mut TenantTx, agent: AgentId, new: NewKey) -> Result<CreatedKey> {
@@ -158,6 +209,9 @@ pub fn parse_scopes(text: &str) -> Result<ScopeSet> {
     let scopes = ScopeSet::parse(text).map_err(|error| Error::invalid("scopes", error.to_string()))?;
     if scopes.is_empty() {
         return Err(Error::invalid("scopes", "choose at least one, such as tools:read"));
+    }
+    if scopes.iter().count() > MAX_SCOPES {
+        return Err(Error::invalid("scopes", format!("expected at most {MAX_SCOPES}")));
     }
     Ok(scopes)
 }

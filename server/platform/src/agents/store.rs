@@ -4,11 +4,14 @@ use chrono::{DateTime, NaiveDate, Utc};
 use trunkline_protocol::oauth::scope::ScopeSet;
 
 use super::{
-    agent::{Agent, AgentState, NewAgent},
-    key::{BearerKey, Key},
+    agent::{Agent, AgentState, ListedAgent, NewAgent},
+    key::{BearerKey, Key, KeyCounts, KeyFilter, ListedKey},
 };
 use crate::{
-    db::TenantTx,
+    db::{
+        TenantTx,
+        page::{Found, PAGE, Search},
+    },
     error::{Error, Result, is_unique_violation},
     ids::{AgentId, KeyId, UserId},
     secret::Digest,
@@ -140,6 +143,45 @@ pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Agent>> {
     rows.into_iter().map(Agent::try_from).collect()
 }
 
+pub(super) async fn search(tx: &mut TenantTx, search: &Search, now: DateTime<Utc>) -> Result<Found<ListedAgent>> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        agent: AgentRow,
+        live_keys: i64,
+    }
+    let total = sqlx::query_scalar("SELECT count(*) FROM app.agents WHERE tenant_id = $1 AND strpos(lower(name), $2) > 0")
+        .bind(tx.tenant())
+        .bind(search.pattern())
+        .fetch_one(tx.connection())
+        .await?;
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT a.id, a.name, a.description, a.scopes, a.state, a.created_at,
+                (SELECT count(*) FROM app.keys k
+                 WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.id AND k.revoked_at IS NULL AND k.expires_at > $3) AS live_keys
+         FROM app.agents a
+         WHERE a.tenant_id = $1 AND strpos(lower(a.name), $2) > 0
+         ORDER BY lower(a.name), a.id LIMIT $4 OFFSET $5",
+    )
+    .bind(tx.tenant())
+    .bind(search.pattern())
+    .bind(now)
+    .bind(i64::from(PAGE))
+    .bind(search.offset())
+    .fetch_all(tx.connection())
+    .await?;
+    let listed = |row: Row| Ok(ListedAgent { agent: row.agent.try_into()?, live_keys: row.live_keys });
+    Ok(search.found(rows.into_iter().map(listed).collect::<Result<_>>()?, total))
+}
+
+pub(super) async fn find_by_name(tx: &mut TenantTx, name: &str) -> Result<Option<AgentId>> {
+    Ok(sqlx::query_scalar("SELECT id FROM app.agents WHERE tenant_id = $1 AND name = $2")
+        .bind(tx.tenant())
+        .bind(name)
+        .fetch_optional(tx.connection())
+        .await?)
+}
+
 pub(super) async fn find(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>> {
     let row: Option<AgentRow> = sqlx::query_as(
         "SELECT id, name, description, scopes, state, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2",
@@ -194,6 +236,67 @@ pub(super) async fn list_keys(tx: &mut TenantTx, agent: Option<AgentId>) -> Resu
     .fetch_all(tx.connection())
     .await?;
     rows.into_iter().map(Key::try_from).collect()
+}
+
+pub(super) async fn search_keys(
+    tx: &mut TenantTx,
+    filter: KeyFilter,
+    search: &Search,
+    now: DateTime<Utc>,
+) -> Result<Found<ListedKey>> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        key: KeyRow,
+        agent_name: String,
+    }
+    let total = sqlx::query_scalar(
+        "SELECT count(*)
+         FROM app.keys k JOIN app.agents a ON a.tenant_id = k.tenant_id AND a.id = k.agent_id
+         WHERE k.tenant_id = $1 AND ($2::uuid IS NULL OR k.agent_id = $2)
+           AND (NOT $3 OR k.revoked_at IS NULL AND k.expires_at > $4)
+           AND (strpos(lower(k.name), $5) > 0 OR strpos(lower(a.name), $5) > 0)",
+    )
+    .bind(tx.tenant())
+    .bind(filter.agent)
+    .bind(filter.live)
+    .bind(now)
+    .bind(search.pattern())
+    .fetch_one(tx.connection())
+    .await?;
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT k.id, k.agent_id, k.name, k.lookup, k.scopes, k.created_at, k.expires_at, k.revoked_at, k.last_used_on, a.name AS agent_name
+         FROM app.keys k JOIN app.agents a ON a.tenant_id = k.tenant_id AND a.id = k.agent_id
+         WHERE k.tenant_id = $1 AND ($2::uuid IS NULL OR k.agent_id = $2)
+           AND (NOT $3 OR k.revoked_at IS NULL AND k.expires_at > $4)
+           AND (strpos(lower(k.name), $5) > 0 OR strpos(lower(a.name), $5) > 0)
+         ORDER BY (k.revoked_at IS NULL AND k.expires_at > $4) DESC, k.created_at DESC, k.id DESC LIMIT $6 OFFSET $7",
+    )
+    .bind(tx.tenant())
+    .bind(filter.agent)
+    .bind(filter.live)
+    .bind(now)
+    .bind(search.pattern())
+    .bind(i64::from(PAGE))
+    .bind(search.offset())
+    .fetch_all(tx.connection())
+    .await?;
+    let listed = |row: Row| Ok(ListedKey { key: row.key.try_into()?, agent_name: row.agent_name });
+    Ok(search.found(rows.into_iter().map(listed).collect::<Result<_>>()?, total))
+}
+
+pub(super) async fn count_keys(tx: &mut TenantTx, now: DateTime<Utc>) -> Result<KeyCounts> {
+    Ok(sqlx::query_as(
+        "SELECT count(*) AS live,
+                count(*) FILTER (WHERE expires_at < $2 + interval '14 days') AS ending,
+                count(*) FILTER (WHERE created_at < $2 - interval '90 days'
+                                   AND (last_used_on IS NULL OR last_used_on < ($2 - interval '90 days')::date)) AS unused
+         FROM app.keys WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2",
+    )
+    .bind(tx.tenant())
+    .bind(now)
+    .fetch_one(tx.connection())
+    .await?)
 }
 
 pub(super) async fn find_key(tx: &mut TenantTx, id: KeyId) -> Result<Option<Key>> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     actor::Role,
+    call::Outcome,
     ids::{AgentId, InvitationId, KeyId, TenantId, ToolId, UserId},
 };
 
@@ -51,6 +52,12 @@ pub enum Event {
     ToolDisabled(ToolId),
     /// It may be called again.
     ToolEnabled(ToolId),
+    /// Its limits changed, its definition did not.
+    ToolLimitsChanged(ToolId),
+    /// A member is about to run it by hand.
+    ToolTrialBegun(ToolId),
+    /// A member ran it by hand, and so it ended.
+    ToolTried(ToolId, Outcome),
 }
 
 impl Event {
@@ -74,6 +81,9 @@ impl Event {
             Self::ToolPublished(..) => "tool.published",
             Self::ToolDisabled(_) => "tool.disabled",
             Self::ToolEnabled(_) => "tool.enabled",
+            Self::ToolLimitsChanged(_) => "tool.limits_changed",
+            Self::ToolTrialBegun(_) => "tool.trial_begun",
+            Self::ToolTried(..) => "tool.tried",
         }
     }
 
@@ -85,7 +95,12 @@ impl Event {
             Self::MemberJoined(id, _) | Self::MemberRoleChanged(id, _) | Self::MemberRemoved(id) => id.to_string(),
             Self::AgentCreated(id) | Self::AgentChanged(id) | Self::AgentSuspended(id) | Self::AgentResumed(id) => id.to_string(),
             Self::KeyCreated(id, _) | Self::KeyRevoked(id, _) | Self::KeyRolled { old: id, .. } => id.to_string(),
-            Self::ToolPublished(id, _) | Self::ToolDisabled(id) | Self::ToolEnabled(id) => id.to_string(),
+            Self::ToolPublished(id, _)
+            | Self::ToolDisabled(id)
+            | Self::ToolEnabled(id)
+            | Self::ToolLimitsChanged(id)
+            | Self::ToolTrialBegun(id)
+            | Self::ToolTried(id, _) => id.to_string(),
         }
     }
 
@@ -98,6 +113,7 @@ impl Event {
             Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
             Self::ToolPublished(_, number) => json!({ "version": number }),
+            Self::ToolTried(_, outcome) => json!({ "outcome": outcome.as_str() }),
             _ => json!({}),
         }
     }

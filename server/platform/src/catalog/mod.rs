@@ -13,16 +13,20 @@ pub use executor::{
     Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, Parameter, ParameterType, Place, TIMEOUT_MS, check_header_name,
 };
 pub use template::{Part, UrlTemplate};
-pub use tool::{NewVersion, SecretChange, Tool, ToolName, ToolVersion};
+pub use tool::{NewVersion, SecretChange, Tool, ToolName, ToolVersion, parse_price};
 
 use crate::{
     Platform,
     actor::{Member, Permission},
     audit::{self, Event},
-    db::TenantTx,
+    db::{
+        TenantTx,
+        page::{Found, Search},
+    },
     epoch,
     error::{Error, Result},
     ids::{CredentialId, ToolId, ToolVersionId, uuid_v7},
+    quota::ToolLimits,
     vault,
 };
 
@@ -33,15 +37,20 @@ pub const MAX_TOOLS: i64 = 5_000;
 pub async fn create(platform: &Platform, actor: &Member, name: ToolName, new: NewVersion) -> Result<Tool> {
     actor.require(Permission::ManageTools)?;
     new.check()?;
+    check_reach(platform, &new)?;
     let now = platform.clock.now();
     let id = ToolId::new(now);
     let mut tx = platform.db.tenant(actor.tenant).await?;
     if store::count(&mut tx).await? >= MAX_TOOLS {
         return Err(Error::conflict(format!("A tenant has at most {MAX_TOOLS} tools.")));
     }
+    let limits = new.limits;
     let version = version(platform, &mut tx, new, 1, None).await?;
     let tool = Tool { id, name, enabled: true, created_at: now, version };
     store::insert(&mut tx, &tool, actor.user).await?;
+    if let Some(limits) = limits {
+        limits.store(&mut tx, now, id).await?;
+    }
     audit::append(&mut tx, now, actor, &Event::ToolPublished(id, 1)).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
@@ -49,10 +58,11 @@ pub async fn create(platform: &Platform, actor: &Member, name: ToolName, new: Ne
 }
 
 /// Publishes the next version of a tool. `edited` is the number of the version that was edited: if another one was published meanwhile,
-/// nothing happens.
+/// nothing happens. What would be the same version again is not published. Gives the number of the version that stands afterwards.
 pub async fn publish(platform: &Platform, actor: &Member, id: ToolId, edited: i32, new: NewVersion) -> Result<i32> {
     actor.require(Permission::ManageTools)?;
     new.check()?;
+    check_reach(platform, &new)?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
@@ -62,13 +72,23 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ToolId, edited: i3
             tool.version.number
         )));
     }
+    let limits = new.limits;
     let version = version(platform, &mut tx, new, edited + 1, Some(&tool.version)).await?;
-    store::insert_version(&mut tx, id, &version, actor.user).await?;
-    store::point(&mut tx, id, version.id).await?;
-    audit::append(&mut tx, now, actor, &Event::ToolPublished(id, version.number)).await?;
+    let is_new = !version.runs_like(&tool.version);
+    if is_new {
+        store::insert_version(&mut tx, id, &version, actor.user).await?;
+        store::point(&mut tx, id, version.id).await?;
+        audit::append(&mut tx, now, actor, &Event::ToolPublished(id, version.number)).await?;
+    }
+    if let Some(limits) = limits
+        && limits != ToolLimits::load(&mut tx, id).await?
+    {
+        limits.store(&mut tx, now, id).await?;
+        audit::append(&mut tx, now, actor, &Event::ToolLimitsChanged(id)).await?;
+    }
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
-    Ok(version.number)
+    Ok(if is_new { version.number } else { edited })
 }
 
 /// Takes a tool out of every list and refuses its calls, or puts it back.
@@ -90,6 +110,27 @@ pub async fn list(platform: &Platform, actor: &Member) -> Result<Vec<Tool>> {
     store::list(&mut tx).await
 }
 
+/// A page of the tools, by name.
+pub async fn search(platform: &Platform, actor: &Member, search: &Search) -> Result<Found<Tool>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::search(&mut tx, search).await
+}
+
+/// The tool of exactly that name.
+pub async fn find_by_name(platform: &Platform, actor: &Member, name: &str) -> Result<Option<ToolId>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::find_by_name(&mut tx, name).await
+}
+
+/// The limits that are set for one tool.
+pub async fn limits(platform: &Platform, actor: &Member, id: ToolId) -> Result<ToolLimits> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    ToolLimits::load(&mut tx, id).await
+}
+
 /// One tool.
 pub async fn get(platform: &Platform, actor: &Member, id: ToolId) -> Result<Tool> {
     actor.require(Permission::View)?;
@@ -103,6 +144,18 @@ pub async fn versions(platform: &Platform, actor: &Member, id: ToolId) -> Result
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::find(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     store::versions(&mut tx, id).await
+}
+
+/// May the tool's requests leave at all? Said here, where it can be mended, as well as at each call.
+fn check_reach(platform: &Platform, new: &NewVersion) -> Result<()> {
+    let Executor::Http(http) = &new.executor else { return Ok(()) };
+    let origin = url::Url::parse(http.url.origin()).map_err(|error| Error::invalid("url", error.to_string()))?;
+    platform.egress.check(&origin).map_err(|_| {
+        Error::invalid(
+            "url",
+            "tools reach public hosts only, by https:// on port 443, 8443 or one from 1024; the operator can allow others",
+        )
+    })
 }
 
 /// Builds a version: schema, digest, and what becomes of the secret.

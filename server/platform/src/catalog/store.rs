@@ -9,9 +9,12 @@ use super::{
     tool::{Tool, ToolName, ToolVersion},
 };
 use crate::{
-    db::TenantTx,
+    db::{
+        TenantTx,
+        page::{Found, PAGE, Search},
+    },
     error::{Error, Result, is_unique_violation},
-    ids::{CredentialId, ToolId, ToolVersionId, UserId},
+    ids::{CredentialId, TenantId, ToolId, ToolVersionId, UserId},
 };
 
 #[derive(sqlx::FromRow)]
@@ -166,6 +169,41 @@ pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Tool>> {
     rows.into_iter().map(Tool::try_from).collect()
 }
 
+pub(super) async fn search(tx: &mut TenantTx, search: &Search) -> Result<Found<Tool>> {
+    let total = sqlx::query_scalar(
+        "SELECT count(*) FROM app.tools t
+         JOIN app.tool_versions v ON v.tenant_id = t.tenant_id AND v.id = t.version_id
+         WHERE t.tenant_id = $1 AND (strpos(lower(t.name), $2) > 0 OR strpos(lower(v.title), $2) > 0)",
+    )
+    .bind(tx.tenant())
+    .bind(search.pattern())
+    .fetch_one(tx.connection())
+    .await?;
+    let rows: Vec<ToolRow> = sqlx::query_as(
+        "SELECT t.id, t.name, t.state, t.created_at, v.id AS version_id, v.number, v.title, v.description, v.effect, v.input_schema,
+                v.executor, v.credential_id, v.price_micro, v.digest, v.created_at AS published_at
+         FROM app.tools t
+         JOIN app.tool_versions v ON v.tenant_id = t.tenant_id AND v.id = t.version_id
+         WHERE t.tenant_id = $1 AND (strpos(lower(t.name), $2) > 0 OR strpos(lower(v.title), $2) > 0)
+         ORDER BY lower(t.name), t.id LIMIT $3 OFFSET $4",
+    )
+    .bind(tx.tenant())
+    .bind(search.pattern())
+    .bind(i64::from(PAGE))
+    .bind(search.offset())
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(search.found(rows.into_iter().map(Tool::try_from).collect::<Result<_>>()?, total))
+}
+
+pub(super) async fn find_by_name(tx: &mut TenantTx, name: &str) -> Result<Option<ToolId>> {
+    Ok(sqlx::query_scalar("SELECT id FROM app.tools WHERE tenant_id = $1 AND name = $2")
+        .bind(tx.tenant())
+        .bind(name)
+        .fetch_optional(tx.connection())
+        .await?)
+}
+
 pub(super) async fn find(tx: &mut TenantTx, id: ToolId) -> Result<Option<Tool>> {
     let row: Option<ToolRow> = sqlx::query_as(
         "SELECT t.id, t.name, t.state, t.created_at, v.id AS version_id, v.number, v.title, v.description, v.effect, v.input_schema,
@@ -230,6 +268,15 @@ pub(super) async fn credential_origin(tx: &mut TenantTx, id: CredentialId) -> Re
         .await?)
 }
 
+/// One credential.
+pub(super) async fn find_credential(tx: &mut TenantTx, id: CredentialId) -> Result<Option<SealedCredential>> {
+    Ok(sqlx::query_as("SELECT id, origin, sealed FROM app.credentials WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .fetch_optional(tx.connection())
+        .await?)
+}
+
 /// Credentials that published versions use.
 pub(super) async fn load_credentials(tx: &mut TenantTx) -> Result<Vec<SealedCredential>> {
     Ok(sqlx::query_as(
@@ -243,13 +290,20 @@ pub(super) async fn load_credentials(tx: &mut TenantTx) -> Result<Vec<SealedCred
     .await?)
 }
 
-#[derive(sqlx::FromRow)]
-pub(super) struct TenantRow {
-    pub(super) id: crate::ids::TenantId,
-    pub(super) state: String,
+/// The tenant of that slug, if it exists.
+pub(super) async fn find_tenant(tx: &mut crate::db::SystemTx, slug: &str) -> Result<Option<TenantId>> {
+    Ok(sqlx::query_scalar("SELECT id FROM app.tenants WHERE slug = $1").bind(slug).fetch_optional(tx.connection()).await?)
 }
 
-/// The tenant of that slug, if it exists.
-pub(super) async fn find_tenant(tx: &mut crate::db::SystemTx, slug: &str) -> Result<Option<TenantRow>> {
-    Ok(sqlx::query_as("SELECT id, state FROM app.tenants WHERE slug = $1").bind(slug).fetch_optional(tx.connection()).await?)
+/// May its agents call?
+pub(super) async fn is_active(tx: &mut TenantTx) -> Result<bool> {
+    Ok(sqlx::query_scalar("SELECT state = 'active' FROM app.tenants WHERE id = $1")
+        .bind(tx.tenant())
+        .fetch_one(tx.connection())
+        .await?)
+}
+
+/// Does the listener's connection answer?
+pub(super) async fn ping(listener: &mut sqlx::postgres::PgListener) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT 1").execute(listener).await.map(drop)
 }

@@ -8,6 +8,7 @@ use super::executor::Executor;
 use crate::{
     error::{Error, Result},
     ids::{CredentialId, TenantId, ToolId, ToolVersionId},
+    quota::ToolLimits,
     secret::Plaintext,
 };
 
@@ -68,6 +69,8 @@ pub struct NewVersion {
     pub secret: SecretChange,
     /// Price of a call in micro-units of the tenant's currency.
     pub price_micro: i64,
+    /// Limits of the tool, whichever version it points at. `None`: they stay as they are.
+    pub limits: Option<ToolLimits>,
 }
 
 /// What becomes of a tool's secret in its next version.
@@ -110,6 +113,13 @@ impl std::fmt::Display for ToolName {
     }
 }
 
+impl ToolVersion {
+    /// Is it the same for callers, and for those who pay?
+    pub(super) fn runs_like(&self, other: &Self) -> bool {
+        (self.digest, self.credential, self.price_micro) == (other.digest, other.credential, other.price_micro)
+    }
+}
+
 impl NewVersion {
     pub(super) fn check(&self) -> Result<()> {
         if self.title.chars().count() > 80 || has_hidden_characters(&self.title) {
@@ -137,8 +147,23 @@ impl NewVersion {
     }
 }
 
+/// Reads a price per call in the tenant's currency, such as `0.002`, as micro-units. Empty: free.
+pub fn parse_price(text: &str) -> Result<i64> {
+    let wrong = || Error::invalid("price", "expected an amount such as 0.002, with at most 6 decimals");
+    let text = text.trim();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if text.is_empty() {
+        return Ok(0);
+    }
+    if !digits(whole) || !digits(fraction) || whole.len() > 9 || fraction.len() > 6 || whole.len() + fraction.len() == 0 {
+        return Err(wrong());
+    }
+    format!("{whole}{fraction:0<6}").parse().map_err(|_| wrong())
+}
+
 /// Characters that a person approving the text would not see: controls, direction overrides, zero-width characters and tags.
-fn has_hidden_characters(text: &str) -> bool {
+pub(super) fn has_hidden_characters(text: &str) -> bool {
     text.chars().any(|c| {
         (c.is_control() && c != '\n')
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
@@ -148,4 +173,21 @@ fn has_hidden_characters(text: &str) -> bool {
 /// Where a sealed secret belongs: moving it to another tenant, row or origin makes it unreadable.
 pub(crate) fn credential_place(tenant: TenantId, id: CredentialId, origin: &str) -> String {
     format!("{tenant}|credentials|{id}|{origin}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn price_is_exact() {
+        for (text, micro) in
+            [("", 0), ("0", 0), ("0.002", 2_000), (".5", 500_000), ("1.", 1_000_000), (" 12.345678 ", 12_345_678)]
+        {
+            assert_eq!(parse_price(text).ok(), Some(micro), "{text}");
+        }
+        for text in [".", "-1", "1e3", "0.0000001", "1,5", "ten", "1.2.3", "1234567890", "٣"] {
+            assert!(parse_price(text).is_err(), "{text}");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 mod bootstrap;
 pub mod catalog_checks;
 mod facts;
+pub mod page;
 mod tx;
 
 use std::time::Duration;
@@ -50,8 +51,6 @@ impl Db {
             ("statement_timeout", statement_timeout.as_str()),
             ("idle_in_transaction_session_timeout", "10000"),
             ("lock_timeout", "3000"),
-            // The guard below rolls back where nothing is open; the server would warn about each.
-            ("client_min_messages", "error"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
@@ -83,9 +82,11 @@ impl Db {
     }
 }
 
-/// The pool guard: whatever a cut future left open is rolled back before anybody else gets the connection.
+/// The pool guard: whatever a cut future left open is rolled back before anybody else gets the connection. A bare `ROLLBACK` would make
+/// the server warn at each release; this way it warns only when something was open. In a failed transaction `BEGIN` fails, and the
+/// connection is closed instead.
 async fn roll_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+    sqlx::raw_sql("BEGIN; ROLLBACK").execute(connection).await?;
     Ok(true)
 }
 

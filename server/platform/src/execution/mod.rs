@@ -48,6 +48,16 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Did anything leave for the tool? What did not is not billed.
+    pub fn was_dispatched(&self) -> bool {
+        !matches!(
+            self.error,
+            Some("invalid_arguments" | "tool_crashed" | "secret_integrity" | "egress_refused" | "upstream_unreachable")
+        )
+    }
+}
+
 impl From<EgressError> for Run {
     fn from(error: EgressError) -> Self {
         let (outcome, class) = match error {
@@ -62,18 +72,12 @@ impl From<EgressError> for Run {
 }
 
 /// What a run may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Means<'a> {
     /// The time.
     pub clock: &'a dyn Clock,
     /// The way out.
     pub egress: &'a Egress,
-}
-
-impl std::fmt::Debug for dyn Clock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Clock")
-    }
 }
 
 /// Checks the arguments against the schema and reads them. The failure is a result for the caller.

@@ -39,7 +39,7 @@ pub enum Unauthenticated {
 /// Finds out whose bearer this is, at the endpoint of that tenant.
 pub async fn authenticate(platform: &Platform, slug: &str, bearer: &str) -> Result<Caller, Unauthenticated> {
     let caller = identify(platform, slug, bearer).await;
-    if caller.is_err() {
+    if matches!(caller, Err(Unauthenticated::Invalid)) {
         platform.metrics.failed_authentications.inc();
     }
     caller
@@ -52,7 +52,7 @@ async fn identify(platform: &Platform, slug: &str, bearer: &str) -> Result<Calle
         tracing::warn!(error = %error, source = ?error, "a tenant cannot be loaded");
         Unauthenticated::Unavailable
     })?;
-    let snapshot = snapshot.filter(|snapshot| snapshot.active).ok_or(Unauthenticated::Invalid)?;
+    let snapshot = snapshot.ok_or(Unauthenticated::Invalid)?;
     let key = Arc::clone(snapshot.key(bearer.lookup(), &bearer.digest()).ok_or(Unauthenticated::Invalid)?);
     Caller::with_key(platform, snapshot, key, slug.into())
 }
@@ -62,8 +62,7 @@ impl Caller {
         if key.state(platform.clock.now()) != KeyState::Active {
             return Err(Unauthenticated::Invalid);
         }
-        let agent = snapshot.agent(key.agent_id).filter(|agent| agent.state == AgentState::Active).cloned();
-        let agent = agent.ok_or(Unauthenticated::Invalid)?;
+        let agent = Arc::clone(snapshot.agent(key.agent_id).ok_or(Unauthenticated::Invalid)?);
         Ok(Self { snapshot, agent, credential: Credential::Key(key), slug })
     }
 
@@ -74,13 +73,18 @@ impl Caller {
             tracing::warn!(error = %error, source = ?error, "a tenant cannot be loaded again");
             Unauthenticated::Unavailable
         })?;
-        let snapshot = snapshot.filter(|snapshot| snapshot.active).ok_or(Unauthenticated::Invalid)?;
+        let snapshot = snapshot.ok_or(Unauthenticated::Invalid)?;
         match &self.credential {
             Credential::Key(key) => {
                 let key = Arc::clone(snapshot.key_by_lookup(&key.lookup).ok_or(Unauthenticated::Invalid)?);
                 Self::with_key(platform, snapshot, key, Arc::clone(&self.slug))
             }
         }
+    }
+
+    /// Known, but stopped: the agent or its tenant is suspended until somebody acts.
+    pub fn is_suspended(&self) -> bool {
+        !self.snapshot.active || self.agent.state == AgentState::Suspended
     }
 
     /// May it use that tool? By its own scopes and by its agent's ceiling.

@@ -1,4 +1,4 @@
-//! Attempts on public pages, by address and by account: in Redis for all replicas together; while it is away, each replica counts alone.
+//! Attempts on public pages, by address and by account, and of members who run tools by hand: in Redis for all replicas together; while it is away, each replica counts alone.
 
 use std::sync::LazyLock;
 
@@ -24,15 +24,18 @@ pub struct Settings {
     pub signup_per_ip: Rate,
     /// Mails to one account: confirmations, resets, invitations.
     pub mail_per_account: Rate,
+    /// Runs of tools by hand, of one member.
+    pub trials_per_member: Rate,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             login_per_ip: Rate { per_minute: 10, burst: 20 },
-            login_per_account: Rate { per_minute: 10, burst: 10 },
+            login_per_account: Rate { per_minute: 30, burst: 100 },
             signup_per_ip: Rate { per_minute: 2, burst: 10 },
             mail_per_account: Rate { per_minute: 1, burst: 5 },
+            trials_per_member: Rate::per_minute(20),
         }
     }
 }
@@ -48,6 +51,8 @@ pub enum Attempt {
     SignupFromIp,
     /// A mail, by e-mail address.
     MailToAccount,
+    /// A tool run by hand, by member.
+    TrialByMember,
 }
 
 /// Counts one attempt of `who`. Fails with `Exhausted` when there were too many.
@@ -58,6 +63,7 @@ pub async fn check(platform: &Platform, attempt: Attempt, who: &str) -> Result<(
         Attempt::LoginToAccount => ("login:account", settings.login_per_account),
         Attempt::SignupFromIp => ("signup:ip", settings.signup_per_ip),
         Attempt::MailToAccount => ("mail:account", settings.mail_per_account),
+        Attempt::TrialByMember => ("trial:member", settings.trials_per_member),
     };
     // Keyed, so that Redis holds no addresses.
     let who = platform.master_key.mac("attempts", who.as_bytes());

@@ -11,11 +11,13 @@ static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("admi
 
 pub(super) async fn admit(platform: &Platform, tenant: TenantId, epoch: &str, buckets: &[Bucket]) -> Result<Decision, Away> {
     let mut script = ADMIT.prepare_invoke();
-    script.key(epoch::key(&platform.redis, tenant)).arg(epoch);
+    // A snapshot that was loaded without Redis has no epoch and is out of date by definition; `''` would mean "do not compare".
+    script.key(epoch::key(&platform.redis, tenant)).arg(if epoch.is_empty() { "none" } else { epoch });
     for bucket in buckets {
         script.key(platform.redis.tenant_key(tenant, &bucket.key)).arg(bucket.rate.interval_us()).arg(bucket.rate.burst);
     }
     let answer: Vec<i64> = platform.redis.run(&script).await?;
+    platform.generations.hear();
     Ok(read(&answer, buckets).unwrap_or(Decision::Stale))
 }
 

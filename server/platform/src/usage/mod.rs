@@ -10,11 +10,15 @@ pub(crate) use rollup::add;
 pub use series::{Point, Range, Ranking, Summary, Totals, series, summary};
 pub use store::{Call, CallFilter};
 
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
 use crate::{
     Platform,
     actor::{Member, Permission},
     error::{Error, Result},
-    ids::EntryId,
+    ids::{AgentId, EntryId, ToolId},
 };
 
 /// One page of the call log, newest first.
@@ -51,4 +55,32 @@ pub async fn has_calls(platform: &Platform, actor: &Member) -> Result<bool> {
     actor.require(Permission::View)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::has_calls(&mut tx).await
+}
+
+/// Sums of some tools over a range; those that were not called are missing.
+pub async fn of_tools(platform: &Platform, actor: &Member, range: Range, tools: &[ToolId]) -> Result<HashMap<ToolId, Totals>> {
+    actor.require(Permission::View)?;
+    let since = range.start(platform.clock.now());
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::of_tools(&mut tx, range, since, tools).await
+}
+
+/// Sums of some agents over a range; those that did not call are missing.
+pub async fn of_agents(
+    platform: &Platform,
+    actor: &Member,
+    range: Range,
+    agents: &[AgentId],
+) -> Result<HashMap<AgentId, Totals>> {
+    actor.require(Permission::View)?;
+    let since = range.start(platform.clock.now());
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::of_agents(&mut tx, range, since, agents).await
+}
+
+/// When some agents called last; those that never did are missing.
+pub async fn last_calls(platform: &Platform, actor: &Member, agents: &[AgentId]) -> Result<HashMap<AgentId, DateTime<Utc>>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::last_calls(&mut tx, agents).await
 }

@@ -1,11 +1,12 @@
 //! SQL of sums and of the call log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::{
+    histogram,
     rollup::{Sum, SumKey},
     series::{Point, Range, Ranking, Totals},
 };
@@ -16,44 +17,59 @@ use crate::{
     ids::{AgentId, EntryId, KeyId, ToolId},
 };
 
-/// Adds sums to those that are there.
+/// One column of all sums.
+macro_rules! column {
+    ($sums:expr, ($key:pat, $sum:pat) => $value:expr) => {
+        $sums.iter().map(|($key, $sum)| $value).collect::<Vec<_>>()
+    };
+}
+
+/// Adds sums to those that are there, in the order of their keys.
 pub(super) async fn add_sums(tx: &mut RecordTx, sums: &BTreeMap<SumKey, Sum>) -> Result<()> {
-    for (key, sum) in sums {
-        let [ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown] = sum.by_outcome;
-        sqlx::query(
-            "INSERT INTO app.usage_rollups AS u
-               (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
-                cost_micro, bytes_in, bytes_out, latency)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-             ON CONFLICT (tenant_id, step, start, agent_id, tool_id) DO UPDATE SET
-               ok = u.ok + EXCLUDED.ok, tool_error = u.tool_error + EXCLUDED.tool_error,
-               upstream_error = u.upstream_error + EXCLUDED.upstream_error, timeout = u.timeout + EXCLUDED.timeout,
-               denied = u.denied + EXCLUDED.denied, limited = u.limited + EXCLUDED.limited,
-               cancelled = u.cancelled + EXCLUDED.cancelled, unknown = u.unknown + EXCLUDED.unknown,
-               cost_micro = u.cost_micro + EXCLUDED.cost_micro, bytes_in = u.bytes_in + EXCLUDED.bytes_in,
-               bytes_out = u.bytes_out + EXCLUDED.bytes_out, latency = app.histogram_add(u.latency, EXCLUDED.latency)",
-        )
-        .bind(key.tenant)
-        .bind(key.step)
-        .bind(key.start)
-        .bind(key.agent)
-        .bind(key.tool)
-        .bind(ok)
-        .bind(tool_error)
-        .bind(upstream_error)
-        .bind(timeout)
-        .bind(denied)
-        .bind(limited)
-        .bind(cancelled)
-        .bind(unknown)
-        .bind(sum.cost_micro)
-        .bind(sum.bytes_in)
-        .bind(sum.bytes_out)
-        .bind(&sum.latency)
-        .execute(tx.connection())
-        .await?;
-    }
+    sqlx::query(
+        "INSERT INTO app.usage_rollups AS u
+           (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
+            cost_micro, bytes_in, bytes_out, latency)
+         SELECT tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
+            cost_micro, bytes_in, bytes_out, latency::bigint[]
+         FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], $8::bigint[],
+            $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[])
+           AS s (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
+            cost_micro, bytes_in, bytes_out, latency)
+         ON CONFLICT (tenant_id, step, start, agent_id, tool_id) DO UPDATE SET
+           ok = u.ok + EXCLUDED.ok, tool_error = u.tool_error + EXCLUDED.tool_error,
+           upstream_error = u.upstream_error + EXCLUDED.upstream_error, timeout = u.timeout + EXCLUDED.timeout,
+           denied = u.denied + EXCLUDED.denied, limited = u.limited + EXCLUDED.limited,
+           cancelled = u.cancelled + EXCLUDED.cancelled, unknown = u.unknown + EXCLUDED.unknown,
+           cost_micro = u.cost_micro + EXCLUDED.cost_micro, bytes_in = u.bytes_in + EXCLUDED.bytes_in,
+           bytes_out = u.bytes_out + EXCLUDED.bytes_out, latency = app.histogram_add(u.latency, EXCLUDED.latency)",
+    )
+    .bind(column!(sums, (key, _) => key.tenant.uuid()))
+    .bind(column!(sums, (key, _) => key.step))
+    .bind(column!(sums, (key, _) => key.start))
+    .bind(column!(sums, (key, _) => key.agent.uuid()))
+    .bind(column!(sums, (key, _) => key.tool.uuid()))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[0]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[1]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[2]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[3]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[4]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[5]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[6]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[7]))
+    .bind(column!(sums, (_, sum) => sum.cost_micro))
+    .bind(column!(sums, (_, sum) => sum.bytes_in))
+    .bind(column!(sums, (_, sum) => sum.bytes_out))
+    .bind(column!(sums, (_, sum) => array_text(&sum.latency)))
+    .execute(tx.connection())
+    .await?;
     Ok(())
+}
+
+/// An array as Postgres reads it: arrays of arrays would have to be flattened on the way.
+fn array_text(counts: &[i64]) -> String {
+    let counts: Vec<_> = counts.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", counts.join(","))
 }
 
 #[derive(FromRow)]
@@ -63,34 +79,68 @@ struct TotalsRow {
     denied: i64,
     limited: i64,
     cost_micro: i64,
-    latency: Vec<i64>,
+    /// Buckets of the histogram that are not empty, from 1, and what is in them.
+    buckets: Vec<i64>,
+    counts: Vec<i64>,
 }
 
 impl From<TotalsRow> for Totals {
     fn from(row: TotalsRow) -> Self {
-        let TotalsRow { calls, errors, denied, limited, cost_micro, latency } = row;
+        let TotalsRow { calls, errors, denied, limited, cost_micro, buckets, counts } = row;
+        let mut latency = [0; histogram::BUCKETS];
+        for (bucket, count) in buckets.into_iter().zip(counts) {
+            if let Some(slot) = usize::try_from(bucket - 1).ok().and_then(|bucket| latency.get_mut(bucket)) {
+                *slot = count;
+            }
+        }
         Self { calls, errors, denied, limited, cost_micro, ..Self::default() }.with_latency(&latency)
     }
 }
 
-/// The columns of `TotalsRow`. `sum` of bigint is numeric; counts of calls fit a bigint.
-const TOTALS: &str = "
-    coalesce(sum(u.ok + u.tool_error + u.upstream_error + u.timeout + u.denied + u.limited + u.cancelled + u.unknown), 0)::bigint AS calls,
-    coalesce(sum(u.tool_error + u.upstream_error + u.timeout + u.unknown), 0)::bigint AS errors,
-    coalesce(sum(u.denied), 0)::bigint AS denied,
-    coalesce(sum(u.limited), 0)::bigint AS limited,
-    coalesce(sum(u.cost_micro), 0)::bigint AS cost_micro,
-    coalesce(app.histogram_sum(u.latency), '{}') AS latency";
+/// Sums by some key of the rollups, as `key` and the columns of `TotalsRow`. `which` narrows the rows, `top` the keys. Histograms are added
+/// up bucket by bucket in one pass: an aggregate over arrays takes twenty times as long. `sum` of bigint is numeric; counts of calls fit
+/// a bigint.
+fn sums(key: &str, which: &str, top: &str) -> String {
+    format!(
+        "WITH picked AS NOT MATERIALIZED (
+           SELECT {key} AS key, u.ok, u.tool_error, u.upstream_error, u.timeout, u.denied, u.limited, u.cancelled, u.unknown,
+                  u.cost_micro, u.latency
+           FROM app.usage_rollups u
+           WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3 {which}
+         ), sums AS (
+           SELECT key,
+                  sum(ok + tool_error + upstream_error + timeout + denied + limited + cancelled + unknown)::bigint AS calls,
+                  sum(tool_error + upstream_error + timeout + unknown)::bigint AS errors,
+                  sum(denied)::bigint AS denied, sum(limited)::bigint AS limited, sum(cost_micro)::bigint AS cost_micro
+           FROM picked GROUP BY key {top}
+         ), buckets AS (
+           SELECT p.key, l.bucket, sum(l.count)::bigint AS count
+           FROM picked p, unnest(p.latency) WITH ORDINALITY AS l (count, bucket)
+           WHERE l.count > 0 GROUP BY p.key, l.bucket
+         ), histograms AS (
+           SELECT key, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(count ORDER BY bucket) AS counts
+           FROM buckets GROUP BY key
+         ), totals AS (
+           SELECT s.key, s.calls, s.errors, s.denied, s.limited, s.cost_micro,
+                  coalesce(h.buckets, '{{}}') AS buckets, coalesce(h.counts, '{{}}') AS counts
+           FROM sums s LEFT JOIN histograms h ON h.key = s.key
+         )"
+    )
+}
+
+/// The columns of `TotalsRow` after `sums`.
+const TOTALS: &str = "t.calls, t.errors, t.denied, t.limited, t.cost_micro, t.buckets, t.counts";
+const TOP: &str = "ORDER BY calls DESC, key LIMIT 10";
 
 pub(super) async fn totals(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Totals> {
-    let sql = format!("SELECT {TOTALS} FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3");
-    let row: TotalsRow = sqlx::query_as(AssertSqlSafe(sql))
+    let sql = format!("{} SELECT {TOTALS} FROM totals t", sums("true", "", ""));
+    let row: Option<TotalsRow> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.stored_step())
         .bind(since)
-        .fetch_one(tx.connection())
+        .fetch_optional(tx.connection())
         .await?;
-    Ok(row.into())
+    Ok(row.map(Totals::from).unwrap_or_default())
 }
 
 pub(super) async fn points(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Vec<Point>> {
@@ -100,11 +150,8 @@ pub(super) async fn points(tx: &mut TenantTx, range: Range, since: DateTime<Utc>
         #[sqlx(flatten)]
         totals: TotalsRow,
     }
-    let sql = format!(
-        "SELECT date_bin(make_interval(mins => $4), u.start, $3) AS at, {TOTALS}
-         FROM app.usage_rollups u WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3
-         GROUP BY 1 ORDER BY 1"
-    );
+    let sums = sums("date_bin(make_interval(mins => $4), u.start, $3)", "", "");
+    let sql = format!("{sums} SELECT t.key AS at, {TOTALS} FROM totals t ORDER BY t.key");
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.stored_step())
@@ -116,8 +163,16 @@ pub(super) async fn points(tx: &mut TenantTx, range: Range, since: DateTime<Utc>
 }
 
 #[derive(FromRow)]
-struct RankingRow<I: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>> {
-    id: I,
+struct ToolRow {
+    id: ToolId,
+    name: Option<String>,
+    #[sqlx(flatten)]
+    totals: TotalsRow,
+}
+
+#[derive(FromRow)]
+struct AgentRow {
+    id: AgentId,
     name: Option<String>,
     #[sqlx(flatten)]
     totals: TotalsRow,
@@ -125,12 +180,12 @@ struct RankingRow<I: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + s
 
 pub(super) async fn top_tools(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Vec<Ranking>> {
     let sql = format!(
-        "SELECT u.tool_id AS id, max(t.name) AS name, {TOTALS}
-         FROM app.usage_rollups u LEFT JOIN app.tools t ON t.tenant_id = u.tenant_id AND t.id = u.tool_id
-         WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3
-         GROUP BY u.tool_id ORDER BY calls DESC, id LIMIT 10"
+        "{} SELECT t.key AS id, n.name, {TOTALS}
+         FROM totals t LEFT JOIN app.tools n ON n.tenant_id = $1 AND n.id = t.key
+         ORDER BY t.calls DESC, t.key",
+        sums("u.tool_id", "", TOP)
     );
-    let rows: Vec<RankingRow<ToolId>> = sqlx::query_as(AssertSqlSafe(sql))
+    let rows: Vec<ToolRow> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.stored_step())
         .bind(since)
@@ -147,12 +202,12 @@ pub(super) async fn top_tools(tx: &mut TenantTx, range: Range, since: DateTime<U
 
 pub(super) async fn top_agents(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Vec<Ranking>> {
     let sql = format!(
-        "SELECT u.agent_id AS id, max(a.name) AS name, {TOTALS}
-         FROM app.usage_rollups u LEFT JOIN app.agents a ON a.tenant_id = u.tenant_id AND a.id = u.agent_id
-         WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3
-         GROUP BY u.agent_id ORDER BY calls DESC, id LIMIT 10"
+        "{} SELECT t.key AS id, n.name, {TOTALS}
+         FROM totals t LEFT JOIN app.agents n ON n.tenant_id = $1 AND n.id = t.key
+         ORDER BY t.calls DESC, t.key",
+        sums("u.agent_id", "", TOP)
     );
-    let rows: Vec<RankingRow<AgentId>> = sqlx::query_as(AssertSqlSafe(sql))
+    let rows: Vec<AgentRow> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(range.stored_step())
         .bind(since)
@@ -162,6 +217,57 @@ pub(super) async fn top_agents(tx: &mut TenantTx, range: Range, since: DateTime<
         .into_iter()
         .map(|row| Ranking { id: row.id.to_string(), name: row.name.unwrap_or_default(), totals: row.totals.into() })
         .collect())
+}
+
+pub(super) async fn of_tools(
+    tx: &mut TenantTx,
+    range: Range,
+    since: DateTime<Utc>,
+    tools: &[ToolId],
+) -> Result<HashMap<ToolId, Totals>> {
+    let sums = sums("u.tool_id", "AND u.tool_id = ANY ($4)", "");
+    let sql = format!("{sums} SELECT t.key AS id, NULL::text AS name, {TOTALS} FROM totals t");
+    let rows: Vec<ToolRow> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tx.tenant())
+        .bind(range.coarse_step())
+        .bind(since)
+        .bind(tools.iter().map(|tool| tool.uuid()).collect::<Vec<_>>())
+        .fetch_all(tx.connection())
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.totals.into())).collect())
+}
+
+pub(super) async fn of_agents(
+    tx: &mut TenantTx,
+    range: Range,
+    since: DateTime<Utc>,
+    agents: &[AgentId],
+) -> Result<HashMap<AgentId, Totals>> {
+    let sums = sums("u.agent_id", "AND u.agent_id = ANY ($4)", "");
+    let sql = format!("{sums} SELECT t.key AS id, NULL::text AS name, {TOTALS} FROM totals t");
+    let rows: Vec<AgentRow> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tx.tenant())
+        .bind(range.coarse_step())
+        .bind(since)
+        .bind(agents.iter().map(|agent| agent.uuid()).collect::<Vec<_>>())
+        .fetch_all(tx.connection())
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.totals.into())).collect())
+}
+
+/// One index look-up per agent, not a scan of its calls.
+pub(super) async fn last_calls(tx: &mut TenantTx, agents: &[AgentId]) -> Result<HashMap<AgentId, DateTime<Utc>>> {
+    let rows: Vec<(AgentId, DateTime<Utc>)> = sqlx::query_as(
+        "SELECT wanted.id, last.at
+         FROM unnest($2::uuid[]) AS wanted (id)
+         CROSS JOIN LATERAL (SELECT c.at FROM app.calls c WHERE c.tenant_id = $1 AND c.agent_id = wanted.id
+                             ORDER BY c.id DESC LIMIT 1) AS last",
+    )
+    .bind(tx.tenant())
+    .bind(agents.iter().map(|agent| agent.uuid()).collect::<Vec<_>>())
+    .fetch_all(tx.connection())
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// A call as the log shows it.

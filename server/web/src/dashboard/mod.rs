@@ -1,13 +1,21 @@
 //! Pages for people. A page's struct, its template and its handlers stand together; the template has the same name.
 
+mod agent_edit;
+mod agents;
 pub mod components;
+mod connect;
+pub mod format;
+mod home;
 mod invitation;
+mod keys;
 pub mod layout;
 mod login;
+mod logs;
 mod members;
 mod reset;
 mod settings;
 mod signup;
+mod tools;
 mod welcome;
 
 use actix_web::{
@@ -32,6 +40,14 @@ pub fn routes() -> Vec<Route> {
         login::routes(),
         reset::routes(),
         invitation::routes(),
+        home::routes(),
+        connect::routes(),
+        // `new` before `{agent}`: the first that fits is taken.
+        agent_edit::routes(),
+        agents::routes(),
+        keys::routes(),
+        tools::routes(),
+        logs::routes(),
         members::routes(),
         settings::routes(),
     ]

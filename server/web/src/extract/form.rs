@@ -10,7 +10,7 @@ use actix_web::{
 };
 use futures_util::FutureExt as _;
 use serde::de::DeserializeOwned;
-use trunkline_platform::{Error, ErrorKind};
+use trunkline_platform::{Error, ErrorKind, error::FieldError};
 
 use super::{csrf, state};
 use crate::error::HtmlError;
@@ -63,7 +63,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
 
 /// What is wrong with a form, for the page that shows it again.
 #[derive(Debug, Default, Clone)]
-pub struct FieldErrors(Vec<trunkline_platform::error::FieldError>);
+pub struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
     /// The message for that field; empty if it is fine.
@@ -79,13 +79,37 @@ impl FieldErrors {
     /// The fields that do not fit, if that is why the verb failed; any other failure goes on.
     pub fn from_failure(error: Error) -> Result<Self, HtmlError> {
         match error.kind() {
-            ErrorKind::Invalid(fields) => Ok(Self(fields.clone())),
+            ErrorKind::Invalid(fields) => {
+                let mut errors = Self::default();
+                fields.iter().for_each(|error| errors.add(&error.field, &error.message));
+                Ok(errors)
+            }
             _ => Err(error.into()),
         }
     }
 
+    /// Adds what a verb or a parser says; any failure that is not about fields goes on. Gives the value, if there is one.
+    pub fn take<T>(&mut self, outcome: Result<T, Error>) -> Result<Option<T>, HtmlError> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                self.0.extend(Self::from_failure(error)?.0);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Adds a field that does not fit. Beside a field, the message stands as a sentence.
+    pub fn add(&mut self, field: &str, message: impl AsRef<str>) {
+        let mut characters = message.as_ref().chars();
+        let message = characters.next().into_iter().flat_map(char::to_uppercase).chain(characters).collect();
+        self.0.push(FieldError { field: field.to_owned(), message });
+    }
+
     /// One field that does not fit.
     pub fn one(field: &str, message: &str) -> Self {
-        Self(vec![trunkline_platform::error::FieldError { field: field.to_owned(), message: message.to_owned() }])
+        let mut errors = Self::default();
+        errors.add(field, message);
+        errors
     }
 }

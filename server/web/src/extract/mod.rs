@@ -4,6 +4,7 @@ mod allowed;
 mod client_ip;
 pub(crate) mod cookies;
 mod csrf;
+mod fields;
 mod form;
 mod path;
 mod visitor;
@@ -12,6 +13,7 @@ pub use allowed::{
     Allowed, InTenant, ManageAgents, ManageKeys, ManageMembers, ManageOwners, ManageTenant, ManageTools, Needs, View, ViewAudit,
 };
 pub use client_ip::ClientIp;
+pub use fields::{Fields, Query};
 pub use form::{FieldErrors, Form};
 pub use path::{Path, PathPart, Token};
 pub use visitor::{SignedIn, Visitor};

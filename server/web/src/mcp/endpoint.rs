@@ -46,7 +46,7 @@ pub(super) async fn post(state: Data<WebState>, tenant: Path<String>, request: H
     };
     let body = match read(payload).await {
         Ok(body) => body,
-        Err(response) => return response,
+        Err((status, reason)) => return respond::transport(status, reason),
     };
     match classify(&body, &mcp_headers(request.headers())) {
         Err(rejection) => respond::rejection(&rejection),
@@ -102,23 +102,23 @@ fn mcp_headers(headers: &HeaderMap) -> McpHeaders<'_> {
     McpHeaders { protocol_version: value(PROTOCOL_VERSION), method: value(METHOD), name: value(NAME) }
 }
 
+/// Why there is no body: the status and the reason.
+type Unread = (u16, &'static str);
+
 /// The body, up to its bound, in its time. Nothing is read beyond.
-async fn read(mut payload: Payload) -> Result<Bytes, HttpResponse> {
-    let too_large = || respond::transport(413, "the body is larger than 1 MiB");
+async fn read(mut payload: Payload) -> Result<Bytes, Unread> {
     let whole = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_| respond::transport(400, "the body was cut short"))?;
+            let chunk = chunk.map_err(|_| (400, "the body was cut short"))?;
             if body.len() + chunk.len() > MAX_BODY {
-                return Err(too_large());
+                return Err((413, "the body is larger than 1 MiB"));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
     };
-    tokio::time::timeout(BODY_WITHIN, whole)
-        .await
-        .unwrap_or_else(|_| Err(respond::transport(408, "the body did not arrive in time")))
+    tokio::time::timeout(BODY_WITHIN, whole).await.unwrap_or(Err((408, "the body did not arrive in time")))
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use crate::WebState;
 
 /// Over a limit. Positive, since the specification keeps the negative range to itself.
 const LIMITED: i64 = 4290;
+/// The agent or its tenant is suspended.
+const SUSPENDED: i64 = 4031;
 /// Cannot be decided or recorded now.
 const UNAVAILABLE: i64 = 5030;
 
@@ -82,6 +84,10 @@ pub(super) fn refusal(state: &WebState, tenant: &str, id: &RawValue, refusal: &R
         Refusal::Limited { by, retry_after_ms } => limited(id, *by, *retry_after_ms),
         Refusal::Unavailable { retry_after_ms } => unavailable(Some(id), *retry_after_ms),
         Refusal::Revoked => unauthorized(state, tenant, true),
+        Refusal::Suspended => {
+            let suspended = ErrorObject::new(SUSPENDED, "this agent is suspended until a member of its tenant resumes it");
+            error(403, Some(id), &suspended.with_data(json!({ "retryable": false })))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The demo tenant: made at the first start, kept afterwards. What is shown once elsewhere is kept in a private file here, because the
 //! whole installation is for showing.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -63,14 +63,12 @@ impl Planted {
 pub(super) async fn plant(platform: &Platform, dir: &StateDir, upstream: SocketAddr) -> anyhow::Result<Seeded> {
     let file = dir.file(FILE);
     let password = kept_secret(&dir.file(PASSWORD), || Plaintext::new(random::base62(16)))?;
-    let planted = match fs::read_to_string(&file) {
-        Ok(text) => {
-            let mut planted: Planted = serde_json::from_str(&text)
-                .with_context(|| format!("{} is of another version; start over with --fresh", file.display()))?;
+    let planted = match earlier(platform, &file).await? {
+        Some(mut planted) => {
             follow(platform, &mut planted, upstream).await.context("the sample tool cannot follow its upstream")?;
             planted
         }
-        Err(_) => match first(platform, &password, upstream).await {
+        None => match first(platform, &password, upstream).await {
             Ok(planted) => planted,
             Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
                 anyhow::bail!("an earlier first start was cut short; start over with --fresh")
@@ -86,6 +84,18 @@ pub(super) async fn plant(platform: &Platform, dir: &StateDir, upstream: SocketA
         agent_id: planted.agent,
         api_key: Plaintext::new(planted.api_key),
     })
+}
+
+/// What an earlier start made, if the database still knows of it.
+async fn earlier(platform: &Platform, file: &Path) -> anyhow::Result<Option<Planted>> {
+    let Ok(text) = fs::read_to_string(file) else { return Ok(None) };
+    let planted: Planted = serde_json::from_str(&text)
+        .with_context(|| format!("{} is of another version; start over with --fresh", file.display()))?;
+    match agents::get(platform, &planted.owner(), planted.agent).await {
+        Ok(_) => Ok(Some(planted)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound(_)) => Ok(None),
+        Err(error) => Err(error).context("the demo agent cannot be looked up"),
+    }
 }
 
 async fn first(platform: &Platform, password: &Plaintext, upstream: SocketAddr) -> Result<Planted> {
@@ -155,5 +165,6 @@ fn version(title: &str, description: &str, executor: Executor) -> NewVersion {
         executor,
         secret: SecretChange::Remove,
         price_micro: 0,
+        limits: None,
     }
 }

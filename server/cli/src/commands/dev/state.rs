@@ -69,8 +69,9 @@ impl StateDir {
 
     /// Starts over. Only what we made is removed: the folder may have been named by mistake.
     pub(super) fn forget(&self) -> anyhow::Result<()> {
-        services::forget(&self.path)?;
-        OURS.iter().try_for_each(|name| services::remove(&self.file(name)))
+        // What refers to the database goes before the database: cut short in between, nothing points at what is gone.
+        OURS.iter().try_for_each(|name| services::remove(&self.file(name)))?;
+        services::forget(&self.path)
     }
 
     /// The settings as far as they are known before the services run: enough to open the ports.
@@ -114,7 +115,7 @@ impl StateDir {
         write!(
             text,
             "[http]\nlisten = \"{public}\"\n[ops]\nlisten = \"{ops}\"\n[database]\nurl = \"{}\"\nadmin_url = \"{}\"\n\
-             [redis]\nurl = \"{}\"\n[secrets]\nkey_file = {:?}\n[egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n\
+             [redis]\nurl = \"{}\"\n[secrets]\nkey_file = {:?}\n[egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\nallow_http = true\n\
              [log]\nformat = \"human\"\n[shutdown]\ngrace_s = 10\n",
             app.reveal(),
             admin.reveal(),

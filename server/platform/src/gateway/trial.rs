@@ -1,0 +1,55 @@
+//! Trying a tool out by hand: the same schema, way out and deadline as a call, but nobody's call: no agent, no price, no record of usage.
+//! The audit log has a line before and a line after.
+
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use super::run;
+use crate::{
+    Platform,
+    actor::{Member, Permission},
+    audit::{self, Event},
+    call::Outcome,
+    catalog::snapshot,
+    error::{Error, Result},
+    execution,
+    ids::ToolId,
+    quota::attempts::{self, Attempt},
+};
+
+/// How it went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Class of the failure, as in `_meta["trunkline/error"]`.
+    pub error: Option<&'static str>,
+    /// What an agent would have read.
+    pub text: String,
+    /// How long the tool took.
+    pub took: Duration,
+}
+
+/// Runs the published version of a tool, switched on or not, with these arguments.
+pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments: &RawValue) -> Result<Trial> {
+    actor.require(Permission::ManageTools)?;
+    attempts::check(platform, Attempt::TrialByMember, &actor.user.to_string()).await?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let (tool, secret) = snapshot::load_one(platform, &mut tx, id).await?.ok_or(Error::not_found("tool"))?;
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTrialBegun(id)).await?;
+    tx.commit().await?;
+
+    let started = Instant::now();
+    let ran = match execution::read_arguments(&tool, Some(arguments)) {
+        Ok(arguments) => run(platform, &tool, secret, &arguments, CancellationToken::new()).await,
+        Err(misfit) => misfit,
+    };
+    let took = started.elapsed();
+
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTried(id, ran.outcome)).await?;
+    tx.commit().await?;
+    Ok(Trial { outcome: ran.outcome, error: ran.error, text: ran.result.text, took })
+}

@@ -1,0 +1,229 @@
+//! The form of a tool as text: what stands in its fields, whether it comes from a tool or from a form that was sent.
+
+use serde_json::Value;
+use trunkline_platform::{
+    catalog::{
+        self, Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, NewVersion, Parameter, ParameterType, Place, SecretChange,
+        Tool, UrlTemplate,
+    },
+    quota::{Rate, ToolLimits, limits::parse_rate},
+    secret::Plaintext,
+};
+use trunkline_protocol::oauth::scope::Effect;
+
+use crate::{
+    dashboard::format,
+    error::HtmlError,
+    extract::{FieldErrors, Fields},
+};
+
+/// What stands in the fields. The secret is not among them: it goes in and never comes back.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) description: String,
+    pub(super) effect: String,
+    pub(super) kind: String,
+    pub(super) builtin: String,
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) parameters: Vec<DraftParameter>,
+    pub(super) secret_header: String,
+    pub(super) timeout_ms: String,
+    pub(super) price: String,
+    pub(super) per_minute: String,
+    pub(super) burst: String,
+    pub(super) each_per_minute: String,
+    pub(super) each_burst: String,
+}
+
+/// What stands in one row of the parameters.
+#[derive(Default)]
+pub(super) struct DraftParameter {
+    pub(super) name: String,
+    pub(super) place: String,
+    pub(super) kind: String,
+    pub(super) required: bool,
+    pub(super) description: String,
+    pub(super) default: String,
+    pub(super) error: String,
+}
+
+impl Draft {
+    /// An HTTP tool that still has to be described.
+    pub(super) fn new() -> Self {
+        Self { effect: "read".to_owned(), kind: "http".to_owned(), timeout_ms: "10000".to_owned(), ..Self::default() }
+    }
+
+    /// The published version of a tool.
+    pub(super) fn of(tool: &Tool, limits: ToolLimits) -> Self {
+        let version = &tool.version;
+        let number = |rate: Option<Rate>, of: fn(Rate) -> u32| rate.map(|rate| of(rate).to_string()).unwrap_or_default();
+        let common = Self {
+            name: tool.name.to_string(),
+            title: version.title.clone(),
+            description: version.description.clone(),
+            effect: version.effect.as_str().to_owned(),
+            price: format::price_input(version.price_micro),
+            per_minute: number(limits.total, |rate| rate.per_minute),
+            burst: number(limits.total, |rate| rate.burst),
+            each_per_minute: number(limits.each_agent, |rate| rate.per_minute),
+            each_burst: number(limits.each_agent, |rate| rate.burst),
+            ..Self::new()
+        };
+        match &version.executor {
+            Executor::Builtin { name } => Self { kind: "builtin".to_owned(), builtin: name.as_str().to_owned(), ..common },
+            Executor::Http(http) => Self {
+                method: http.method.as_str().to_owned(),
+                url: http.url.as_str().to_owned(),
+                parameters: http.parameters.iter().map(DraftParameter::of).collect(),
+                secret_header: http.secret_header.clone().unwrap_or_default(),
+                timeout_ms: http.timeout_ms.to_string(),
+                ..common
+            },
+        }
+    }
+
+    /// What was sent. Rows of parameters without a name are left out.
+    pub(super) fn read(form: &Fields) -> Self {
+        let text = |field: &str| form.get(field).to_owned();
+        Self {
+            name: text("name"),
+            title: text("title"),
+            // Browsers send line ends as CR LF.
+            description: text("description").replace("\r\n", "\n"),
+            effect: text("effect"),
+            kind: text("kind"),
+            builtin: text("builtin"),
+            method: text("method"),
+            url: text("url"),
+            parameters: (0..MAX_PARAMETERS).filter_map(|row| DraftParameter::read(form, row)).collect(),
+            secret_header: text("secret_header"),
+            timeout_ms: text("timeout_ms"),
+            price: text("price"),
+            per_minute: text("per_minute"),
+            burst: text("burst"),
+            each_per_minute: text("each_per_minute"),
+            each_burst: text("each_burst"),
+        }
+    }
+
+    /// Reads the fields as a version. What does not fit goes to the errors, all at once.
+    pub(super) fn parse(&mut self, secret: &str, errors: &mut FieldErrors) -> Result<Option<NewVersion>, HtmlError> {
+        let effect = self.effect.parse::<Effect>().ok();
+        if effect.is_none() {
+            errors.add("effect", "choose one");
+        }
+        let executor = match self.kind.as_str() {
+            "builtin" => errors.take(self.builtin.parse::<Builtin>())?.map(|name| Executor::Builtin { name }),
+            "http" => self.parse_http(errors)?.map(Executor::Http),
+            _ => {
+                errors.add("kind", "choose one");
+                None
+            }
+        };
+        let price = errors.take(catalog::parse_price(&self.price))?;
+        let total = errors.take(parse_rate("", &self.per_minute, &self.burst))?;
+        let each_agent = errors.take(parse_rate("each_", &self.each_per_minute, &self.each_burst))?;
+        let (Some(effect), Some(executor), Some(price_micro), Some(total), Some(each_agent)) =
+            (effect, executor, price, total, each_agent)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(NewVersion {
+            title: self.title.clone(),
+            description: self.description.clone(),
+            effect,
+            executor,
+            secret: if secret.is_empty() { SecretChange::Keep } else { SecretChange::Set(Plaintext::new(secret.to_owned())) },
+            price_micro,
+            limits: Some(ToolLimits { total, each_agent }),
+        }))
+    }
+
+    fn parse_http(&mut self, errors: &mut FieldErrors) -> Result<Option<HttpTool>, HtmlError> {
+        let method = errors.take(self.method.parse::<HttpMethod>())?;
+        let url = errors.take(UrlTemplate::parse(&self.url))?;
+        let timeout_ms = self.timeout_ms.parse::<u32>().ok();
+        if timeout_ms.is_none() {
+            errors.add("timeout_ms", "expected 100 to 60000 milliseconds");
+        }
+        let mut parameters = Vec::new();
+        for row in &mut self.parameters {
+            match row.parse() {
+                Ok(parameter) => parameters.push(parameter),
+                Err(message) => {
+                    errors.add("parameters", format!("`{}`: {message}", row.name));
+                    row.error = message;
+                }
+            }
+        }
+        let (Some(method), Some(url), Some(timeout_ms), true) =
+            (method, url, timeout_ms, parameters.len() == self.parameters.len())
+        else {
+            return Ok(None);
+        };
+        let secret_header = Some(self.secret_header.clone()).filter(|name| !name.is_empty());
+        Ok(Some(HttpTool { method, url, parameters, secret_header, timeout_ms }))
+    }
+}
+
+impl DraftParameter {
+    fn of(parameter: &Parameter) -> Self {
+        Self {
+            name: parameter.name.clone(),
+            place: parameter.place.as_str().to_owned(),
+            kind: parameter.kind.as_str().to_owned(),
+            required: parameter.required,
+            description: parameter.description.clone(),
+            default: match &parameter.default {
+                Some(Value::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+                None => String::new(),
+            },
+            error: String::new(),
+        }
+    }
+
+    fn read(form: &Fields, row: usize) -> Option<Self> {
+        let text = |part: &str| form.get(&format!("parameter_{row}_{part}")).to_owned();
+        Some(text("name")).filter(|name| !name.is_empty()).map(|name| Self {
+            name,
+            place: text("in"),
+            kind: text("type"),
+            required: !text("required").is_empty(),
+            description: text("description"),
+            default: text("default"),
+            error: String::new(),
+        })
+    }
+
+    /// Reads the row; the failure is for the person who filled it in.
+    fn parse(&self) -> Result<Parameter, String> {
+        let place = self.place.parse::<Place>().map_err(|_| "choose where it goes".to_owned())?;
+        let kind = self.kind.parse::<ParameterType>().map_err(|_| "choose its type".to_owned())?;
+        let default = match (self.default.as_str(), kind) {
+            ("", _) => None,
+            (text, ParameterType::String) => Some(Value::String(text.to_owned())),
+            (text, kind) => {
+                let wrong = || format!("the default must be JSON that is {}", article(kind.as_str()));
+                Some(serde_json::from_str(text).map_err(|_| wrong())?)
+            }
+        };
+        Ok(Parameter {
+            name: self.name.clone(),
+            place,
+            kind,
+            required: self.required,
+            description: self.description.clone(),
+            default,
+        })
+    }
+}
+
+/// The word with its article.
+pub(super) fn article(word: &str) -> String {
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {word}")
+}

@@ -1,0 +1,246 @@
+//! The form for a tool, new or not. Saving publishes a version.
+
+use actix_web::{http::StatusCode, web};
+use askama::Template;
+use trunkline_platform::{
+    ErrorKind,
+    actor::Permission,
+    catalog::{self, Builtin, Executor, HttpMethod, MAX_PARAMETERS, ParameterType, Place, Tool, ToolName},
+    ids::ToolId,
+};
+use trunkline_protocol::oauth::scope::Effect;
+
+use super::draft::{Draft, DraftParameter};
+use crate::{
+    Access, Route, WebState,
+    dashboard::{Page, components::Choice, format, layout::Layout, page_with, see_other},
+    extract::{Allowed, FieldErrors, Fields, Form, ManageTools, Path},
+    urls,
+};
+
+pub(super) fn routes() -> Vec<Route> {
+    let manage = Access::Member(Permission::ManageTools);
+    vec![
+        Route::get("/t/{tenant}/tools/new", manage, show_new),
+        Route::post("/t/{tenant}/tools/new", manage, create),
+        Route::get("/t/{tenant}/tools/{tool}/edit", manage, show_edit),
+        Route::post("/t/{tenant}/tools/{tool}/edit", manage, change),
+    ]
+}
+
+/// Empty rows for further parameters; a script shows them one by one.
+const SPARE: usize = 8;
+
+#[derive(Template)]
+#[template(path = "dashboard/tool_edit.html")]
+struct ToolEditPage {
+    layout: Layout,
+    is_new: bool,
+    lead: String,
+    action: String,
+    cancel_url: String,
+    back_label: String,
+    submit_label: String,
+    currency: String,
+    /// Number of the version that is edited; 0 for a new tool.
+    version: i32,
+    fields: ToolFields,
+    errors: FieldErrors,
+}
+
+struct ToolFields {
+    draft: Draft,
+    effects: Vec<Choice>,
+    kinds: Vec<Choice>,
+    builtins: Vec<Choice>,
+    methods: Vec<Choice>,
+    parameters: Vec<ParameterRow>,
+    secret_hint: String,
+}
+
+struct ParameterRow {
+    index: usize,
+    name: String,
+    places: Vec<Choice>,
+    types: Vec<Choice>,
+    required: bool,
+    description: String,
+    default: String,
+    error: String,
+}
+
+async fn show_new(state: web::Data<WebState>, member: Allowed<ManageTools>) -> Page {
+    render_new(&state, &member, StatusCode::OK, Draft::new(), FieldErrors::default())
+}
+
+async fn create(state: web::Data<WebState>, member: Allowed<ManageTools>, form: Form<Fields>) -> Page {
+    let (form, mut errors) = (form.0, FieldErrors::default());
+    let mut draft = Draft::read(&form);
+    let name = errors.take(ToolName::parse(&draft.name))?;
+    if let (Some(name), Some(new)) = (name, draft.parse(form.get("secret"), &mut errors)?) {
+        let created = catalog::create(&state.platform, &member.actor, name, new).await;
+        let created = match created {
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
+                errors.add("form", error.to_string());
+                return render_new(&state, &member, StatusCode::CONFLICT, draft, errors);
+            }
+            other => errors.take(other)?,
+        };
+        if let Some(tool) = created {
+            member.visitor.leave_flash("success", "The tool is published: agents whose scopes cover it see it from now on.");
+            return Ok(see_other(&urls::tool(member.slug(), tool.id)));
+        }
+    }
+    ask_secret_again(&form, &mut errors);
+    render_new(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, draft, errors)
+}
+
+async fn show_edit(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: Path<ToolId>) -> Page {
+    let tool = catalog::get(&state.platform, &member.actor, tool.0).await?;
+    let limits = catalog::limits(&state.platform, &member.actor, tool.id).await?;
+    let draft = Draft::of(&tool, limits);
+    render_edit(&state, &member, StatusCode::OK, &tool, tool.version.number, draft, FieldErrors::default())
+}
+
+async fn change(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: Path<ToolId>, form: Form<Fields>) -> Page {
+    let (form, mut errors) = (form.0, FieldErrors::default());
+    let tool = catalog::get(&state.platform, &member.actor, tool.0).await?;
+    let mut draft = Draft::read(&form);
+    let edited: i32 = form.get("version").parse().unwrap_or_default();
+    if let Some(new) = draft.parse(form.get("secret"), &mut errors)? {
+        let published = match catalog::publish(&state.platform, &member.actor, tool.id, edited, new).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
+                errors.add("form", error.to_string());
+                return render_edit(&state, &member, StatusCode::CONFLICT, &tool, edited, draft, errors);
+            }
+            other => errors.take(other)?,
+        };
+        if let Some(number) = published {
+            let text = if number == edited {
+                "Saved. The definition is the same, so there is no new version.".to_owned()
+            } else {
+                format!("Version {number} is published. Calls use it from now on.")
+            };
+            member.visitor.leave_flash("success", text);
+            return Ok(see_other(&urls::tool(member.slug(), tool.id)));
+        }
+    }
+    ask_secret_again(&form, &mut errors);
+    render_edit(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, &tool, edited, draft, errors)
+}
+
+/// A page never shows a secret, so one that was typed is gone when the form is shown again.
+fn ask_secret_again(form: &Fields, errors: &mut FieldErrors) {
+    if !form.get("secret").is_empty() && errors.of("secret").is_empty() {
+        errors.add("secret", "Enter it again: a page never shows a secret.");
+    }
+}
+
+fn render_new(state: &WebState, member: &Allowed<ManageTools>, status: StatusCode, draft: Draft, errors: FieldErrors) -> Page {
+    let slug = member.slug();
+    let page = ToolEditPage {
+        layout: member.layout("New tool", "tools"),
+        is_new: true,
+        lead: "Saving publishes version 1.".to_owned(),
+        action: urls::tool_new(slug),
+        cancel_url: urls::tools(slug),
+        back_label: "Tools".to_owned(),
+        submit_label: "Publish tool".to_owned(),
+        currency: member.tenant.currency.clone(),
+        version: 0,
+        fields: fields(state, draft, "It is sealed, sent to this URL’s host only, and never shown again.".to_owned()),
+        errors,
+    };
+    page_with(status, &page)
+}
+
+fn render_edit(
+    state: &WebState,
+    member: &Allowed<ManageTools>,
+    status: StatusCode,
+    tool: &Tool,
+    edited: i32,
+    draft: Draft,
+    errors: FieldErrors,
+) -> Page {
+    let slug = member.slug();
+    let secret_hint = match &tool.version.executor {
+        Executor::Http(http) if tool.version.credential.is_some() => {
+            format!("Stored for {} and sent nowhere else. Leave empty to keep it.", http.url.origin())
+        }
+        _ => "It is sealed, sent to this URL’s host only, and never shown again.".to_owned(),
+    };
+    let page = ToolEditPage {
+        layout: member.layout(format!("Edit {}", tool.name), "tools"),
+        is_new: false,
+        lead: format!("Saving publishes version {}. Version {edited} stays as it is.", edited + 1),
+        action: urls::tool_edit(slug, tool.id),
+        cancel_url: urls::tool(slug, tool.id),
+        back_label: tool.name.to_string(),
+        submit_label: format!("Publish version {}", edited + 1),
+        currency: member.tenant.currency.clone(),
+        version: edited,
+        fields: fields(state, Draft { name: tool.name.to_string(), ..draft }, secret_hint),
+        errors,
+    };
+    page_with(status, &page)
+}
+
+fn fields(state: &WebState, mut draft: Draft, secret_hint: String) -> ToolFields {
+    if draft.timeout_ms.is_empty() && draft.kind == "builtin" {
+        draft.timeout_ms = Draft::new().timeout_ms;
+    }
+    let rows = std::mem::take(&mut draft.parameters);
+    let empty = (rows.len()..(rows.len() + SPARE).min(MAX_PARAMETERS)).map(|_| DraftParameter::default());
+    ToolFields {
+        effects: effects(state, &draft.effect),
+        kinds: vec![
+            choice("http", "HTTP request", "One endpoint of an API.", &draft.kind),
+            choice("builtin", "Built-in", "Ready to use: echo, time.", &draft.kind),
+        ],
+        builtins: Builtin::ALL.iter().map(|one| choice(one.as_str(), builtin_words(*one), "", &draft.builtin)).collect(),
+        methods: HttpMethod::ALL.iter().map(|one| choice(one.as_str(), one.as_str(), "", &draft.method)).collect(),
+        parameters: rows.into_iter().chain(empty).enumerate().map(|(index, row)| parameter_row(index, row)).collect(),
+        secret_hint,
+        draft,
+    }
+}
+
+fn effects(state: &WebState, chosen: &str) -> Vec<Choice> {
+    let effect = |effect: Effect| {
+        let (label, what) = match effect {
+            Effect::Read => ("Read", "Changes nothing."),
+            Effect::Write => ("Write", "Changes what can be undone."),
+            Effect::Destructive => ("Destructive", "Cannot be undone."),
+        };
+        let rate = format::rate(state.platform.settings.quota.of_effect(effect));
+        choice(effect.as_str(), label, &format!("{what} {rate} per agent, unless set below."), chosen)
+    };
+    Effect::ALL.map(effect).into()
+}
+
+fn builtin_words(builtin: Builtin) -> &'static str {
+    match builtin {
+        Builtin::Echo => "echo: gives its text back",
+        Builtin::Time => "time: tells the time",
+    }
+}
+
+fn parameter_row(index: usize, row: DraftParameter) -> ParameterRow {
+    let place = if row.place.is_empty() { "query" } else { row.place.as_str() };
+    let DraftParameter { name, required, description, default, error, .. } = row;
+    ParameterRow {
+        index,
+        name,
+        places: Place::ALL.iter().map(|one| choice(one.as_str(), one.as_str(), "", place)).collect(),
+        types: ParameterType::ALL.iter().map(|one| choice(one.as_str(), one.as_str(), "", &row.kind)).collect(),
+        required,
+        description,
+        default,
+        error,
+    }
+}
+
+fn choice(value: &str, label: &str, hint: &str, chosen: &str) -> Choice {
+    Choice { value: value.to_owned(), label: label.to_owned(), hint: hint.to_owned(), chosen: value == chosen }
+}
