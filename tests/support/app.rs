@@ -71,6 +71,8 @@ impl Builder {
             ("OPS_LISTEN", "127.0.0.1:0"),
             ("DATABASE_URL", &database.app),
             ("DATABASE_MAX_CONNECTIONS", "8"),
+            // Many installations start on this machine at once, unoptimised.
+            ("DATABASE_ACQUIRE_TIMEOUT_MS", "15000"),
             ("REDIS_URL", &shared().redis),
             ("REDIS_PREFIX", &format!("test:{}:", random::base62(8))),
             ("SECRETS_KEY", KEY),
