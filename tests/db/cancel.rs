@@ -107,8 +107,9 @@ async fn a_thousand_connections_reset_at_random_moments_leave_nothing_open() {
             // Dropped with this, the connection is reset instead of closed.
             stream.set_zero_linger().expect("a socket");
         });
-        if storm.len() >= 32 {
-            storm.join_next().await.expect("a task").expect("it does not panic");
+        // The server does all of this work for nobody; a page in between waits for its turn and sets the pace.
+        if round % 20 == 19 {
+            owner.get(&format!("/t/{slug}/members")).await.ok();
         }
     }
     while let Some(done) = storm.join_next().await {

@@ -64,7 +64,7 @@ async fn a_quick_call_is_json_and_a_client_without_streams_waits_for_json() {
 #[tokio::test]
 async fn a_silent_stream_says_every_fifteen_seconds_that_it_is_alive() {
     let (app, upstream) = (TestApp::start().await, Upstream::start().await);
-    let agent = agent(&app, &upstream, "/hang").await;
+    let agent = agent(&app, &upstream, "/drip").await;
     let response = call(&agent, Era::Stateless, "slow", BOTH).send().await.expect("an answer");
     let asked = Instant::now();
     let mut body = response.bytes_stream();
@@ -96,7 +96,7 @@ async fn outcome_of_closing(era: Era, path: &str) -> (String, usize) {
 async fn closing_the_stream_cancels_a_stateless_call_and_hangs_up_on_its_upstream() {
     let asked = Instant::now();
     assert_eq!(outcome_of_closing(Era::Stateless, "/hang").await, ("cancelled".to_owned(), 1));
-    assert!(asked.elapsed() < Duration::from_secs(15));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -206,7 +206,8 @@ impl TestApp {
         let Some((runtime, installation, shutdown)) = self.running.take() else { return };
         // A runtime cannot be waited for from inside another one.
         let stopped = std::thread::spawn(move || {
-            runtime.block_on(installation.stop(shutdown));
+            let stopping = async { tokio::time::timeout(super::SOON * 2, installation.stop(shutdown)).await };
+            runtime.block_on(stopping).expect("the installation stops in time");
             runtime.shutdown_timeout(std::time::Duration::from_secs(5));
         });
         let stopped = stopped.join();

@@ -23,7 +23,8 @@ pub(super) fn watch() -> Watch {
     STARTED.get_or_init(|| {
         let level = std::env::var("TRUNKLINE_LOG").unwrap_or_else(|_| "off".to_owned());
         let shown = tracing_subscriber::fmt::layer().with_test_writer().with_filter(EnvFilter::new(level));
-        tracing_subscriber::registry().with(Errors).with(shown).init();
+        let logged = trunkline::telemetry::filter("info").expect("a filter");
+        tracing_subscriber::registry().with(Errors.with_filter(logged)).with(shown).init();
     });
     Watch { seen: lock(&UNEXPECTED).len(), expected: Vec::new() }
 }

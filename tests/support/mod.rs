@@ -12,7 +12,12 @@ pub(crate) mod tools;
 pub(crate) mod upstream;
 mod visitor;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Runtime;
 
 pub(crate) use agent::{Agent, Answer, Era, http, message};
 pub(crate) use app::{PASSWORD, Tenant, TestApp};
@@ -23,6 +28,12 @@ pub(crate) use visitor::{Page, SESSION, Visitor, link};
 
 /// Longest wait for something that should happen soon. Generous: the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Where the world around the installations lives: it goes on while a test blocks, and while an installation stops.
+pub(crate) fn world() -> &'static Runtime {
+    static WORLD: OnceLock<Runtime> = OnceLock::new();
+    WORLD.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime"))
+}
 
 /// Asks again and again until there is an answer. Panics with `what` when there is none in time.
 pub(crate) async fn eventually<T>(what: &str, within: Duration, mut question: impl AsyncFnMut() -> Option<T>) -> T {

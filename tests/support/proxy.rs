@@ -11,6 +11,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::world;
+
 /// Passes everything on, later. Ends when dropped.
 #[derive(Debug)]
 pub(crate) struct SlowProxy {
@@ -22,9 +24,10 @@ pub(crate) struct SlowProxy {
 impl SlowProxy {
     /// Delays each message in each direction.
     pub(crate) async fn start(target: String, delay: Duration) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let listening = world().spawn(TcpListener::bind(("127.0.0.1", 0))).await.expect("no panic");
+        let listener = listening.expect("a free port");
         let addr = listener.local_addr().expect("an address");
-        let task = tokio::spawn(async move {
+        let task = world().spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let Ok(far) = TcpStream::connect(&target).await else { continue };
                 let (near_in, near_out) = near.into_split();

@@ -15,6 +15,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::world;
+
 /// Stands in every error body: it must never reach a caller.
 pub(crate) const CANARY: &str = "upstream-canary-9x7";
 
@@ -42,11 +44,12 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Listens on a free port.
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let listening = world().spawn(TcpListener::bind(("127.0.0.1", 0))).await.expect("no panic");
+        let listener = listening.expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let (seen, hung_up) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::<AtomicUsize>::default());
         let (its_seen, its_hung_up) = (Arc::clone(&seen), Arc::clone(&hung_up));
-        let task = tokio::spawn(async move {
+        let task = world().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (seen, hung_up) = (Arc::clone(&its_seen), Arc::clone(&its_hung_up));
                 tokio::spawn(serve(stream, seen, hung_up));

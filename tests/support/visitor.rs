@@ -122,8 +122,15 @@ impl Visitor {
         if let Some(token) = known {
             return token;
         }
-        let page = if self.cookie(SESSION).is_some() { "/welcome" } else { "/login" };
-        self.get(page).await;
+        // A page for who is signed in, and one for who is not; a forged cookie is shown the second one only.
+        for page in ["/welcome", "/login"] {
+            if page == "/login" || self.cookie(SESSION).is_some() {
+                self.get(page).await;
+            }
+            if self.csrf.lock().expect("token").is_some() {
+                break;
+            }
+        }
         self.csrf.lock().expect("token").clone().expect("a page with a form")
     }
 
