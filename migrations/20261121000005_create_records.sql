@@ -104,6 +104,19 @@ GRANT INSERT, SELECT (id) ON app.calls TO trunkline_audit;
 GRANT INSERT ON app.audit_entries TO trunkline_audit;
 GRANT INSERT, SELECT, UPDATE ON app.usage_rollups TO trunkline_audit;
 
+-- What a partition does not inherit from its parent: row-level security for direct access, and triggers on statements.
+CREATE FUNCTION app.close_partition(child text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE app.%I ENABLE ROW LEVEL SECURITY', child);
+    EXECUTE format('ALTER TABLE app.%I FORCE ROW LEVEL SECURITY', child);
+    IF child LIKE 'audit_entries%' THEN
+        EXECUTE format('CREATE TRIGGER never_truncated BEFORE TRUNCATE ON app.%I FOR EACH STATEMENT EXECUTE FUNCTION app.refuse_change()', child);
+        EXECUTE format('ALTER TABLE app.%I ENABLE ALWAYS TRIGGER never_truncated', child);
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION app.close_partition(text) FROM PUBLIC;
+
 -- Creates the partitions of this month and the given number of months ahead. The application may call it, and nothing else of the kind.
 CREATE FUNCTION app.ensure_partitions(months_ahead int) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -120,12 +133,15 @@ BEGIN
         FOR i IN 0..months_ahead LOOP
             first := (date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => i)) AT TIME ZONE 'UTC';
             child := format('%s_%s', parent, to_char(first AT TIME ZONE 'UTC', 'YYYYMM'));
-            IF to_regclass(format('app.%I', child)) IS NULL THEN
+            CONTINUE WHEN to_regclass(format('app.%I', child)) IS NOT NULL;
+            BEGIN
                 EXECUTE format('CREATE TABLE app.%I PARTITION OF app.%I FOR VALUES FROM (%L) TO (%L)',
                     child, parent, first, ((first AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC');
-                EXECUTE format('ALTER TABLE app.%I ENABLE ROW LEVEL SECURITY', child);
-                EXECUTE format('ALTER TABLE app.%I FORCE ROW LEVEL SECURITY', child);
-            END IF;
+                PERFORM app.close_partition(child);
+            EXCEPTION WHEN check_violation THEN
+                -- Rows of that month lie in the default partition already: they stay there, and the other months are made.
+                RAISE WARNING 'app.% is not made: rows of its month are in the default partition', child;
+            END;
         END LOOP;
     END LOOP;
 END $$;
@@ -135,8 +151,5 @@ GRANT EXECUTE ON FUNCTION app.ensure_partitions(int) TO trunkline_app;
 -- Nothing recorded is lost because its month has no partition: a wrong clock, a long outage.
 CREATE TABLE app.calls_default PARTITION OF app.calls DEFAULT;
 CREATE TABLE app.audit_entries_default PARTITION OF app.audit_entries DEFAULT;
-ALTER TABLE app.calls_default ENABLE ROW LEVEL SECURITY;
-ALTER TABLE app.calls_default FORCE ROW LEVEL SECURITY;
-ALTER TABLE app.audit_entries_default ENABLE ROW LEVEL SECURITY;
-ALTER TABLE app.audit_entries_default FORCE ROW LEVEL SECURITY;
+SELECT app.close_partition('calls_default'), app.close_partition('audit_entries_default');
 SELECT app.ensure_partitions(3);

@@ -1,1 +1,17 @@
-//! The black-box suite.
+//! The black-box suite: one binary, through the front door. The modules below are its table of contents.
+//!
+//! Each test has an installation of its own (`support::TestApp`) on a shared Postgres and Redis, acts through actors, and asserts what
+//! somebody outside would see. The suite is a client of its own making, so it builds clients and tasks that the product may not.
+#![expect(clippy::disallowed_methods, reason = "the suite is the outside world: it has clients and tasks of its own")]
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod db;
+#[cfg(test)]
+mod mcp;
+#[cfg(test)]
+mod tenancy;
+#[cfg(test)]
+mod upstream;

@@ -11,6 +11,8 @@ use crate::lifecycle::Tasks;
 const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// Sessions and links that have run out are refused at once; their rows may wait for this.
 const FORGET_EVERY: Duration = Duration::from_mins(15);
+/// People look at the day a key was last used, not at the second.
+const NOTE_KEYS_EVERY: Duration = Duration::from_secs(5);
 /// Tenants that nobody calls leave memory.
 const DROP_IDLE_EVERY: Duration = Duration::from_mins(1);
 /// Partitions exist months ahead; this only has to happen now and then.
@@ -39,7 +41,12 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
         let _ = quota::replicas::leave(&to_share).await;
         Ok(())
     });
-    let (to_forget, to_partition, to_drop) = (of(), of(), of());
+    let (to_forget, to_partition, to_drop, to_note) = (of(), of(), of(), of());
+    tasks.spawn("use of keys", |stop| async move {
+        let note = |platform: Platform| async move { record::note_key_use(&platform).await };
+        every(&to_note, NOTE_KEYS_EVERY, stop, "the last use of keys is not noted", note).await;
+        Ok(())
+    });
     tasks.spawn("idle tenants", |stop| async move {
         let drop_idle = |platform: Platform| async move {
             platform.snapshots.drop_idle(platform.clock.now().timestamp());

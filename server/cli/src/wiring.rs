@@ -3,14 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use trunkline_platform::{
-    Parts, Platform, Settings,
-    clock::Clock,
-    db::Db,
-    egress::{self, Egress},
-    mail, record,
-    redis::Redis,
-};
+use trunkline_platform::{Parts, Platform, Settings, clock::Clock, db::Db, egress::Egress, mail, record, redis::Redis};
 use trunkline_web::{
     WebSettings, WebState,
     ops::Vitals,
@@ -23,6 +16,8 @@ use crate::{
     lifecycle::Tasks,
 };
 
+/// Longest wait for the pool to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// The operations listener has short answers only.
 const OPS_GRACE_S: u64 = 2;
 
@@ -91,8 +86,7 @@ pub fn product(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) ->
         master_key: config.master_key.clone(),
         settings: Settings { public_url, accounts: config.accounts, mail, quota: config.quota },
         mailer,
-        egress: Egress::new(&egress::Settings { allow: config.egress_allow.clone() })
-            .context("the outbound client cannot be made")?,
+        egress: Egress::new(&config.egress).context("the outbound client cannot be made")?,
         spool,
     });
     Ok(Product { platform, writer })
@@ -140,10 +134,12 @@ impl Installation {
     pub async fn stop(self, shutdown: Shutdown) {
         self.vitals.drain();
         tokio::time::sleep(Duration::from_secs(shutdown.delay_s)).await;
-        self.vitals.stopping().cancel();
         self.public.stop(true).await;
         self.ops.stop(true).await;
         self.tasks.stop().await;
-        self.platform.db.close().await;
+        // Connections to a server that hangs are not worth waiting for.
+        if tokio::time::timeout(CLOSE_WITHIN, self.platform.db.close()).await.is_err() {
+            tracing::warn!("the database did not say good-bye");
+        }
     }
 }

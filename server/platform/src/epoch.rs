@@ -6,7 +6,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use crate::{Platform, ids::TenantId, redis::Redis};
@@ -15,9 +19,18 @@ use crate::{Platform, ids::TenantId, redis::Redis};
 const TTL_S: u64 = 30 * 24 * 3600;
 
 /// What this replica has heard of changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Generations {
     changed: RwLock<HashMap<TenantId, u64>>,
+    started: Instant,
+    /// Milliseconds after `started` at which a source of changes was last known to work.
+    heard_ms: AtomicU64,
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self { changed: RwLock::default(), started: Instant::now(), heard_ms: AtomicU64::new(0) }
+    }
 }
 
 impl Generations {
@@ -29,6 +42,17 @@ impl Generations {
     /// A change was heard of.
     pub fn advance(&self, tenant: TenantId) {
         *self.changed.write().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_default() += 1;
+    }
+
+    /// A source of changes works: Postgres' listener has answered, or Redis has compared an epoch.
+    pub fn hear(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// How long a change could have gone unnoticed.
+    pub fn unheard_for(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)))
     }
 
     /// Changes may have been missed, of any tenant.

@@ -109,14 +109,57 @@ impl std::error::Error for Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => Self::unavailable("database", error),
-            // 57P0x: the server is shutting down or starting up.
-            sqlx::Error::Database(db) if db.code().is_some_and(|code| code.starts_with("57P")) => {
-                Self::unavailable("database", error)
+        match fault(&error) {
+            Fault::Server => Self::unavailable("database", error),
+            Fault::Text => {
+                let field =
+                    FieldError { field: "text".to_owned(), message: "a character in it cannot be stored (U+0000)".to_owned() };
+                Self { kind: ErrorKind::Invalid(vec![field]), source: Some(error.into()) }
             }
-            _ => Self::internal(error),
+            Fault::Data | Fault::Ours => Self::internal(error),
         }
+    }
+}
+
+impl Error {
+    /// Did the database refuse the values themselves, so that trying again cannot help?
+    pub(crate) fn is_about_data(&self) -> bool {
+        let source = self.source.as_deref().and_then(|source| source.downcast_ref::<sqlx::Error>());
+        source.is_some_and(|error| matches!(fault(error), Fault::Data | Fault::Text))
+    }
+}
+
+/// Whose fault a failed statement is.
+enum Fault {
+    /// The server's, or the way to it: later it may work.
+    Server,
+    /// A text that Postgres cannot hold.
+    Text,
+    /// The values break a rule of the schema.
+    Data,
+    /// The statement is wrong.
+    Ours,
+}
+
+/// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn fault(error: &sqlx::Error) -> Fault {
+    let code = match error {
+        sqlx::Error::Database(database) => database.code(),
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => return Fault::Server,
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => return Fault::Server,
+        _ => return Fault::Ours,
+    };
+    match code.as_deref().unwrap_or_default() {
+        // A byte sequence or a JSON escape that a text cannot hold.
+        "22021" | "22P05" => Fault::Text,
+        // Read-only after a failover; a lock that others hold.
+        "25006" | "55P03" => Fault::Server,
+        code => match code.get(..2) {
+            // Connection, rollback by conflict, resources, operator, system.
+            Some("08" | "40" | "53" | "57" | "58") => Fault::Server,
+            Some("22" | "23") => Fault::Data,
+            _ => Fault::Ours,
+        },
     }
 }
 

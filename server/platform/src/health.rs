@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
-use crate::Platform;
+use crate::{Platform, db};
 
 /// How long an answer is shared.
 const FRESH: Duration = Duration::from_secs(1);
@@ -57,6 +57,7 @@ struct Last {
 pub struct Health {
     last: Mutex<Option<Last>>,
     database_seen: std::sync::Mutex<Option<Instant>>,
+    fit: OnceCell<()>,
 }
 
 impl Health {
@@ -80,11 +81,42 @@ impl Health {
         report
     }
 
-    /// May this replica take traffic? Yes while the database answers, and for a while after it stopped.
-    pub async fn is_ready(&self, platform: &Platform) -> bool {
+    /// May this replica take traffic? Not before the schema is this binary's and the role is bound by row-level security; then while the
+    /// database answers, and for a while after it stopped.
+    pub async fn check_ready(&self, platform: &Platform) -> Result<(), NotReady> {
         self.report(platform).await;
         let seen = *self.database_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        seen.is_some_and(|at| at.elapsed() < READY_WITHOUT_DATABASE)
+        if seen.is_none_or(|at| at.elapsed() > READY_WITHOUT_DATABASE) {
+            return Err(NotReady::Database);
+        }
+        self.fit.get_or_try_init(|| check_fit(platform)).await.map(|()| ())
+    }
+}
+
+/// Why a replica takes no traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// It does not answer.
+    #[error("waiting for the database")]
+    Database,
+    /// Migrations are missing.
+    #[error("waiting for `trunkline migrate`")]
+    Schema,
+    /// The role that `database.url` names could read every tenant's rows.
+    #[error("the database role is a superuser or bypasses row-level security; use the application role")]
+    Role,
+}
+
+/// Asked until it holds, then never again: the schema only grows and the role does not change.
+async fn check_fit(platform: &Platform) -> Result<(), NotReady> {
+    let facts = db::facts(&platform.db).await.map_err(|_| NotReady::Database)?;
+    if facts.is_superuser || facts.bypasses_isolation {
+        tracing::error!(role = facts.role, "{}", NotReady::Role);
+        return Err(NotReady::Role);
+    }
+    match db::pending_migrations(&platform.db).await {
+        Ok(0) => Ok(()),
+        _ => Err(NotReady::Schema),
     }
 }
 

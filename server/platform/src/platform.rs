@@ -1,6 +1,9 @@
 //! The handle that every verb takes first.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::AtomicU32},
+};
 
 use url::Url;
 
@@ -73,7 +76,9 @@ pub struct Inner {
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Numbers for Prometheus.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
+    /// Calls that run at the moment.
+    pub(crate) running: Arc<AtomicU32>,
 }
 
 impl Platform {
@@ -88,7 +93,8 @@ impl Platform {
             local_buckets: LocalBuckets::default(),
             replicas: Replicas::new(id),
             keys_seen: KeysSeen::default(),
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
+            running: Arc::default(),
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! Secrets as types: `Plaintext` is shown once, `Digest` is stored, `Sealed` is encrypted at rest. None of them prints.
 //!
-//! A sealed value is `version ‖ nonce ‖ ciphertext` of XChaCha20-Poly1305 under the tenant's data key, bound by its associated data to
+//! A sealed value is `version ‖ key id ‖ nonce ‖ ciphertext` of XChaCha20-Poly1305 under the tenant's data key, bound by its associated data to
 //! the place it belongs to. The data key is wrapped the same way under the installation's key.
 
 use std::fmt;
@@ -85,12 +85,17 @@ pub enum SealError {
     /// Written by a version of the format that this binary does not know, or cut short.
     #[error("the sealed value has an unknown format")]
     Format,
-    /// Changed, moved to another place, or sealed under another key.
+    /// Sealed under another key.
+    #[error("the value is sealed under another key")]
+    OtherKey,
+    /// Changed, or moved to another place.
     #[error("the sealed value does not belong here")]
     Integrity,
 }
 
 const VERSION: u8 = 1;
+/// First bytes of the SHA-256 of the key, so that a value sealed under an older key can be told.
+const KEY_ID: usize = 8;
 const NONCE: usize = 24;
 
 /// A symmetric key of 256 bits. Wiped from memory when dropped.
@@ -103,6 +108,13 @@ impl DataKey {
         Self(Zeroizing::new(crate::random::bytes()))
     }
 
+    fn id(&self) -> [u8; KEY_ID] {
+        let mut id = [0; KEY_ID];
+        let digest = sha2::Sha256::digest([&b"trunkline data key id"[..], &self.0[..]].concat());
+        id.copy_from_slice(&digest[..KEY_ID]);
+        id
+    }
+
     /// Seals `plaintext` for the place named by `place`; it opens there and nowhere else.
     ///
     /// # Panics
@@ -112,15 +124,19 @@ impl DataKey {
         let cipher = XChaCha20Poly1305::new((&*self.0).into());
         #[expect(clippy::expect_used, reason = "XChaCha20-Poly1305 fails only above 256 GiB")]
         let ciphertext = cipher.encrypt(&nonce, Payload { msg: plaintext, aad: place.as_bytes() }).expect("small plaintext");
-        [&[VERSION][..], &nonce[..], &ciphertext].concat()
+        [&[VERSION][..], &self.id(), &nonce[..], &ciphertext].concat()
     }
 
     /// Opens a sealed value at the place it was sealed for.
     pub fn open(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (&version, rest) = sealed.split_first().ok_or(SealError::Format)?;
+        let (key_id, rest) = rest.split_at_checked(KEY_ID).ok_or(SealError::Format)?;
         let (nonce, ciphertext) = rest.split_at_checked(NONCE).ok_or(SealError::Format)?;
         if version != VERSION {
             return Err(SealError::Format);
+        }
+        if key_id != self.id() {
+            return Err(SealError::OtherKey);
         }
         let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| SealError::Format)?;
         XChaCha20Poly1305::new((&*self.0).into())

@@ -111,6 +111,8 @@ where
         .client_request_timeout(REQUEST_HEAD_DEADLINE)
         .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
         .tls_handshake_timeout(TLS_DEADLINE)
+        // A client that closes its side has gone: else a silent stream would notice with its next comment only, seconds later.
+        .h1_allow_half_closed(false)
         .max_connections(MAX_CONNECTIONS);
     if listen.workers > 0 {
         server = server.workers(listen.workers);

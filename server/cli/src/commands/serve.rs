@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Args;
-use trunkline_platform::clock::SystemClock;
+use trunkline_platform::{Platform, clock::SystemClock, db as platform_db};
 
 use super::sources;
 use crate::{
@@ -46,7 +46,26 @@ pub(super) async fn run(config: Option<PathBuf>, arguments: ServeArguments) -> a
     let signals = Signals::listen()?;
     let ports = Ports::open(&config)?;
     let product = wiring::product(&config, ports.public(), Arc::new(SystemClock))?;
+    refuse_unbound_role(&product.platform).await?;
     let installation = Installation::start(&config, product, ports)?;
     lifecycle::run(installation, signals, config.shutdown, std::future::pending()).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Row-level security does not bind such a role: rather no server than one without isolation. A database that is away is waited for by
+/// `/readyz`, which asks the same.
+async fn refuse_unbound_role(platform: &Platform) -> anyhow::Result<()> {
+    match platform_db::facts(&platform.db).await {
+        Ok(facts) if facts.is_superuser || facts.bypasses_isolation => {
+            anyhow::bail!(
+                "database.url: the role {} is a superuser or bypasses row-level security; use trunkline_app",
+                facts.role
+            )
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database is not there yet");
+            Ok(())
+        }
+    }
 }

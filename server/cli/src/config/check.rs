@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use trunkline_platform::{
-    accounts, db,
+    accounts, db, egress,
     network::Network,
     quota::{self, Rate, attempts},
     redis,
@@ -43,6 +43,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let accounts = accounts(reader);
     let quota = quota(reader);
     let egress_allow = reader.list::<Network>("egress.allow");
+    let egress_allow_http = reader.parsed("egress.allow_http", "true or false");
     let log = log(reader);
     let shutdown = shutdown(reader);
     listening(reader, http.as_ref(), public_url.as_ref());
@@ -57,7 +58,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         mail: mail?,
         accounts: accounts?,
         quota: quota?,
-        egress_allow: egress_allow?,
+        egress: egress::Settings { allow: egress_allow?, allow_http: egress_allow_http? },
         log: log?,
         shutdown: shutdown?,
         shown,
@@ -222,8 +223,8 @@ fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
 }
 
 fn rate(reader: &mut Reader, per_minute: &'static str, burst: &'static str) -> Option<Rate> {
-    let per_minute = reader.small(per_minute, 1..=1_000_000);
-    let burst = reader.small(burst, 1..=1_000_000);
+    let per_minute = reader.small(per_minute, 1..=6_000_000);
+    let burst = reader.small(burst, 1..=6_000_000);
     Some(Rate { per_minute: per_minute?, burst: burst? })
 }
 

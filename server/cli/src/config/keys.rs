@@ -126,8 +126,8 @@ pub static KEYS: &[Key] = &[
     set("quota.lists.burst", Kind::Number, "1200", "The same, at once."),
     set("quota.attempts.login_per_ip.per_minute", Kind::Number, "10", "Log-ins from one address."),
     set("quota.attempts.login_per_ip.burst", Kind::Number, "20", "The same, at once."),
-    set("quota.attempts.login_per_account.per_minute", Kind::Number, "10", "Log-ins to one account."),
-    set("quota.attempts.login_per_account.burst", Kind::Number, "10", "The same, at once."),
+    set("quota.attempts.login_per_account.per_minute", Kind::Number, "30", "Log-ins to one account."),
+    set("quota.attempts.login_per_account.burst", Kind::Number, "100", "The same, at once."),
     set("quota.attempts.signup_per_ip.per_minute", Kind::Number, "2", "Sign-ups from one address."),
     set("quota.attempts.signup_per_ip.burst", Kind::Number, "10", "The same, at once."),
     set(
@@ -139,6 +139,7 @@ pub static KEYS: &[Key] = &[
     set("quota.attempts.mail_per_account.burst", Kind::Number, "5", "The same, at once."),
     set("quota.attempts.trials_per_member.per_minute", Kind::Number, "20", "Tools that one member may run by hand, per minute."),
     set("quota.attempts.trials_per_member.burst", Kind::Number, "20", "The same, at once."),
+    set("egress.allow_http", Kind::Flag, "false", "Let tools call plain http:// too, at any port."),
     set("egress.allow", Kind::List, "", "Private networks that tools may call all the same, such as 10.1.2.0/24."),
     set("log.format", Kind::Text, "json", "json or human."),
     set(

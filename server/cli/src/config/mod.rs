@@ -10,7 +10,7 @@ mod source;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use trunkline_platform::{accounts, db, network::Network, quota, redis, secret::MasterKey, secret::Plaintext};
+use trunkline_platform::{accounts, db, egress, network::Network, quota, redis, secret::MasterKey, secret::Plaintext};
 use url::Url;
 
 pub use load::{Problem, Problems, Sources};
@@ -41,7 +41,7 @@ pub struct Config {
     /// Limits.
     pub quota: quota::Settings,
     /// Private networks that tools may call.
-    pub egress_allow: Vec<Network>,
+    pub egress: egress::Settings,
     /// Logs.
     pub log: Log,
     /// Stopping.

@@ -97,8 +97,8 @@ impl NewAgent {
     /// Reads what a form or a command line says; names the field that does not fit. The default limits apply.
     pub fn parse(name: &str, description: &str, scopes: &str) -> Result<Self> {
         let description = description.trim();
-        if description.chars().count() > 400 {
-            return Err(Error::invalid("description", "expected at most 400 characters"));
+        if description.chars().count() > 400 || description.chars().any(|c| c.is_control() && c != '\n' && c != '\r') {
+            return Err(Error::invalid("description", "expected at most 400 characters, none of them a control character"));
         }
         let (name, scopes) = (AgentName::parse(name)?, super::parse_scopes(scopes)?);
         Ok(Self { name, description: description.to_owned(), scopes, limits: AgentLimits::default() })

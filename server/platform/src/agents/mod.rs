@@ -156,7 +156,13 @@ pub async fn roll_key(platform: &Platform, actor: &Member, id: KeyId, overlap: T
         return Err(Error::conflict("Only a working key can be rolled. Create a new one instead."));
     }
     let days = (old.expires_at - old.created_at).num_days().clamp(1, MAX_KEY_DAYS);
-    let new = NewKey { name: old.name.clone(), scopes: old.scopes.clone(), days };
+    // The ceiling may have been lowered since: the successor keeps what is left.
+    let agent = store::find(&mut tx, old.agent_id).await?.ok_or(Error::not_found("agent"))?;
+    let scopes = old.scopes.within(&agent.scopes);
+    if scopes.is_empty() {
+        return Err(Error::conflict("Nothing of this key is left under its agent's scopes. Create a new one instead."));
+    }
+    let new = NewKey { name: old.name.clone(), scopes, days };
     store::expire_key(&mut tx, id, old.expires_at.min(now + overlap)).await?;
     let created = insert_key(platform, actor, &mut tx, old.agent_id, new).await?;
     let event = Event::KeyRolled { old: id, new: created.key.id, agent: old.agent_id };

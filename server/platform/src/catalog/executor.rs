@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::template::UrlTemplate;
+use super::{template::UrlTemplate, tool::has_hidden_characters};
 use crate::error::{Error, Result};
 
 /// Shortest and longest deadline of a tool, in milliseconds.
@@ -159,6 +159,9 @@ const RESERVED_HEADERS: &[&str] = &[
     "accept-encoding",
 ];
 
+/// Headers that say who somebody is; a tool's secret may use them, a caller's argument may not.
+const CREDENTIAL_HEADERS: &[&str] = &["authorization", "x-api-key", "x-real-ip", "x-auth-token"];
+
 /// May a tool set that header? Header names are RFC 9110 tokens.
 pub fn check_header_name(field: &str, name: &str) -> Result<()> {
     let is_token = !name.is_empty()
@@ -209,6 +212,10 @@ impl HttpTool {
         if !fits {
             return Err(Error::invalid("parameters", format!("`{name}` is not a name: expected 1 to 64 of A-Z a-z 0-9 _ - .")));
         }
+        if has_hidden_characters(&parameter.description) {
+            let message = format!("the description of {name} contains control, direction or invisible characters; remove them");
+            return Err(Error::invalid("parameters", message));
+        }
         if parameter.description.chars().count() > 400 {
             return Err(Error::invalid("parameters", format!("the description of {name} is longer than 400 characters")));
         }
@@ -219,6 +226,10 @@ impl HttpTool {
             }
             Place::Path if !parameter.required && parameter.default.is_none() => {
                 Err(Error::invalid("parameters", format!("`{name}` goes into the path, so it is required or has a default")))
+            }
+            // Who calls upstream is decided by the tool's owner, not by whoever calls the tool.
+            Place::Header if CREDENTIAL_HEADERS.contains(&name.to_ascii_lowercase().as_str()) => {
+                Err(Error::invalid("parameters", format!("{name} is a credential: enter it as the tool's secret instead")))
             }
             Place::Header => check_header_name("parameters", name).and_then(|()| {
                 if self.secret_header.as_deref().is_some_and(|secret| secret.eq_ignore_ascii_case(name)) {

@@ -37,6 +37,7 @@ pub const MAX_TOOLS: i64 = 5_000;
 pub async fn create(platform: &Platform, actor: &Member, name: ToolName, new: NewVersion) -> Result<Tool> {
     actor.require(Permission::ManageTools)?;
     new.check()?;
+    check_reach(platform, &new)?;
     let now = platform.clock.now();
     let id = ToolId::new(now);
     let mut tx = platform.db.tenant(actor.tenant).await?;
@@ -61,6 +62,7 @@ pub async fn create(platform: &Platform, actor: &Member, name: ToolName, new: Ne
 pub async fn publish(platform: &Platform, actor: &Member, id: ToolId, edited: i32, new: NewVersion) -> Result<i32> {
     actor.require(Permission::ManageTools)?;
     new.check()?;
+    check_reach(platform, &new)?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
@@ -142,6 +144,18 @@ pub async fn versions(platform: &Platform, actor: &Member, id: ToolId) -> Result
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::find(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     store::versions(&mut tx, id).await
+}
+
+/// May the tool's requests leave at all? Said here, where it can be mended, as well as at each call.
+fn check_reach(platform: &Platform, new: &NewVersion) -> Result<()> {
+    let Executor::Http(http) = &new.executor else { return Ok(()) };
+    let origin = url::Url::parse(http.url.origin()).map_err(|error| Error::invalid("url", error.to_string()))?;
+    platform.egress.check(&origin).map_err(|_| {
+        Error::invalid(
+            "url",
+            "tools reach public hosts only, by https:// on port 443, 8443 or one from 1024; the operator can allow others",
+        )
+    })
 }
 
 /// Builds a version: schema, digest, and what becomes of the secret.

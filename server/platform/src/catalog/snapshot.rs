@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU32, Ordering},
     },
 };
 
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     Platform,
+    accounts::TenantSlug,
     agents::{self, Agent, Key},
     db::TenantTx,
     epoch,
@@ -64,6 +65,8 @@ pub struct LoadedTool {
     /// What its secret is sealed as.
     sealed: Option<(String, Vec<u8>)>,
     validator: OnceLock<Result<Validator, String>>,
+    /// Calls of it that run on this replica.
+    pub(crate) running: Arc<AtomicU32>,
 }
 
 impl LoadedTool {
@@ -77,7 +80,7 @@ impl LoadedTool {
             annotations: version.effect.into(),
         })
         .map_err(Error::internal)?;
-        Ok(Self { description, tool, sealed: None, validator: OnceLock::new() })
+        Ok(Self { description, tool, sealed: None, validator: OnceLock::new(), running: Arc::default() })
     }
 
     fn open(&self, key: Option<&DataKey>) -> Option<Result<Plaintext, SealError>> {
@@ -186,26 +189,32 @@ impl Snapshots {
     /// The tenant's snapshot, loaded if there is none or a change was heard of. `None`: no such tenant.
     pub async fn get(&self, platform: &Platform, slug: &str) -> Result<Option<Current>> {
         let now = platform.clock.now().timestamp();
-        let slot = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(slug).cloned();
-        if let Some(slot) = slot {
+        let known = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(slug).cloned();
+        if let Some(slot) = &known {
             slot.used_at.store(now, Ordering::Relaxed);
             if let Some(current) = slot.current.load_full().filter(|current| is_fresh(platform, current)) {
                 return Ok(Some(Current(current)));
             }
-            return load(platform, slug, &slot, None).await;
         }
-        if self.is_absent(slug, now) {
+        // Strangers choose these names: what cannot be one costs nothing, and what is not one is asked for once in a while.
+        if known.is_none() && (slug.parse::<TenantSlug>().is_err() || self.is_absent(slug, now)) {
             return Ok(None);
         }
-        let slot = Arc::new(Slot { used_at: AtomicI64::new(now), ..Slot::default() });
+        let slot = known.unwrap_or_else(|| self.slot(slug, now));
         let found = load(platform, slug, &slot, None).await?;
-        if found.is_some() {
-            // A concurrent first request may have been quicker; its slot is as good.
-            self.slots.write().unwrap_or_else(PoisonError::into_inner).entry(slug.to_owned()).or_insert(slot);
-        } else {
+        if found.is_none() {
+            self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(slug);
             self.note_absent(slug, now);
         }
         Ok(found)
+    }
+
+    /// The slot in which the first request loads and the others wait.
+    fn slot(&self, slug: &str, now: i64) -> Arc<Slot> {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.entry(slug.to_owned()).or_default();
+        slot.used_at.store(now, Ordering::Relaxed);
+        Arc::clone(slot)
     }
 
     /// Loads again, because Redis knows another epoch than `stale`.
@@ -238,9 +247,10 @@ impl Snapshots {
 
     fn note_absent(&self, slug: &str, now: i64) {
         let mut absent = self.absent.write().unwrap_or_else(PoisonError::into_inner);
-        if absent.len() < MAX_ABSENT {
-            absent.insert(slug.to_owned(), now + ABSENT_S);
+        if absent.len() >= MAX_ABSENT {
+            absent.clear();
         }
+        absent.insert(slug.to_owned(), now + ABSENT_S);
     }
 }
 
@@ -270,9 +280,10 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     let Some(tenant) = store::find_tenant(&mut tx, slug).await? else { return Ok(None) };
     tx.commit().await?;
     // Before the rows, so that a change in between makes this snapshot stale instead of hiding.
-    let generation = platform.generations.of(tenant.id);
-    let epoch = epoch::read(&platform.redis, tenant.id).await;
-    let mut tx = platform.db.tenant(tenant.id).await?;
+    let generation = platform.generations.of(tenant);
+    let epoch = epoch::read(&platform.redis, tenant).await;
+    let mut tx = platform.db.tenant(tenant).await?;
+    let active = store::is_active(&mut tx).await?;
     let (agents, keys) = agents::load(&mut tx).await?;
     let tools = store::list(&mut tx).await?;
     let credentials: HashMap<_, _> =
@@ -293,15 +304,15 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
             .version
             .credential
             .and_then(|id| credentials.get(&id))
-            .map(|credential| (credential_place(tenant.id, credential.id, &credential.origin), credential.sealed.clone()));
+            .map(|credential| (credential_place(tenant, credential.id, &credential.origin), credential.sealed.clone()));
         let one = LoadedTool::new(tool)?;
         loaded.push(Arc::new(LoadedTool { sealed, ..one }));
     }
     // The database sorts by its collation, the binary search by bytes.
     loaded.sort_by(|a, b| a.tool.name.cmp(&b.tool.name));
     let snapshot = Snapshot {
-        tenant: tenant.id,
-        active: tenant.state == "active",
+        tenant,
+        active,
         epoch,
         agents: agents.into_iter().map(|agent| (agent.id, Arc::new(agent))).collect(),
         keys: keys.into_iter().map(|stored| (stored.key.lookup.clone(), (Arc::new(stored.key), stored.digest))).collect(),

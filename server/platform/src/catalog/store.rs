@@ -14,7 +14,7 @@ use crate::{
         page::{Found, Search},
     },
     error::{Error, Result, is_unique_violation},
-    ids::{CredentialId, ToolId, ToolVersionId, UserId},
+    ids::{CredentialId, TenantId, ToolId, ToolVersionId, UserId},
 };
 
 #[derive(sqlx::FromRow)]
@@ -290,13 +290,20 @@ pub(super) async fn load_credentials(tx: &mut TenantTx) -> Result<Vec<SealedCred
     .await?)
 }
 
-#[derive(sqlx::FromRow)]
-pub(super) struct TenantRow {
-    pub(super) id: crate::ids::TenantId,
-    pub(super) state: String,
+/// The tenant of that slug, if it exists.
+pub(super) async fn find_tenant(tx: &mut crate::db::SystemTx, slug: &str) -> Result<Option<TenantId>> {
+    Ok(sqlx::query_scalar("SELECT id FROM app.tenants WHERE slug = $1").bind(slug).fetch_optional(tx.connection()).await?)
 }
 
-/// The tenant of that slug, if it exists.
-pub(super) async fn find_tenant(tx: &mut crate::db::SystemTx, slug: &str) -> Result<Option<TenantRow>> {
-    Ok(sqlx::query_as("SELECT id, state FROM app.tenants WHERE slug = $1").bind(slug).fetch_optional(tx.connection()).await?)
+/// May its agents call?
+pub(super) async fn is_active(tx: &mut TenantTx) -> Result<bool> {
+    Ok(sqlx::query_scalar("SELECT state = 'active' FROM app.tenants WHERE id = $1")
+        .bind(tx.tenant())
+        .fetch_one(tx.connection())
+        .await?)
+}
+
+/// Does the listener's connection answer?
+pub(super) async fn ping(listener: &mut sqlx::postgres::PgListener) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT 1").execute(listener).await.map(drop)
 }

@@ -163,7 +163,7 @@ pub fn parse_price(text: &str) -> Result<i64> {
 }
 
 /// Characters that a person approving the text would not see: controls, direction overrides, zero-width characters and tags.
-fn has_hidden_characters(text: &str) -> bool {
+pub(super) fn has_hidden_characters(text: &str) -> bool {
     text.chars().any(|c| {
         (c.is_control() && c != '\n')
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')

@@ -15,7 +15,10 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'trunkline_app') THEN
         CREATE ROLE trunkline_app LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
     END IF;
-    IF NOT pg_has_role('trunkline_app', 'trunkline_audit', 'MEMBER') THEN
+    -- From version 16 on inheritance belongs to the grant, before that to the role.
+    IF current_setting('server_version_num')::int >= 160000 THEN
+        EXECUTE 'GRANT trunkline_audit TO trunkline_app WITH INHERIT FALSE, SET TRUE';
+    ELSIF NOT pg_has_role('trunkline_app', 'trunkline_audit', 'MEMBER') THEN
         GRANT trunkline_audit TO trunkline_app;
     END IF;
     IF NOT pg_has_role(current_user, 'trunkline_owner', 'MEMBER') THEN

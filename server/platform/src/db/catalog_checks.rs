@@ -47,7 +47,8 @@ pub static CHECKS: &[Check] = &[
               WHERE schemaname = 'app'
               AND NOT (policyname = 'tenant' AND cmd = 'ALL' AND permissive = 'PERMISSIVE' AND roles = '{public}'
                        AND qual = '(tenant_id = app.current_tenant())' AND with_check = qual)
-              AND NOT (tablename = 'memberships' AND policyname = 'own' AND cmd = 'SELECT')
+              AND NOT (tablename = 'memberships' AND policyname = 'own' AND cmd = 'SELECT'
+                       AND qual = '(user_id = (NULLIF(current_setting(''app.user''::text, true), ''''::text))::uuid)')
               AND NOT (tablename IN ('calls', 'audit_entries', 'usage_rollups') AND policyname LIKE 'writer%' AND roles = '{trunkline_audit}')
               UNION ALL
               SELECT c.relname || ' has no tenant policy' FROM pg_class c
@@ -60,7 +61,7 @@ pub static CHECKS: &[Check] = &[
         promise: "runtime roles cannot bypass row-level security, own nothing and create nothing",
         sql: r"SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'trunkline\_%'
               AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)
-              UNION ALL SELECT 'trunkline_app inherits' FROM pg_roles WHERE rolname = 'trunkline_app' AND rolinherit
+              UNION ALL SELECT 'trunkline_app has the rights of trunkline_audit without asking for them' WHERE pg_has_role('trunkline_app', 'trunkline_audit', 'USAGE')
               UNION ALL SELECT c.oid::regclass::text FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
               WHERE r.rolname IN ('trunkline_app', 'trunkline_audit')
               UNION ALL SELECT n.nspname || ' lets ' || r.rolname || ' create' FROM pg_namespace n, pg_roles r

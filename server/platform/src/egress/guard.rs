@@ -2,12 +2,13 @@
 //! is no moment at which a second answer could slip in.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
     sync::Arc,
     time::Duration,
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use super::EgressError;
@@ -15,6 +16,8 @@ use crate::network::Network;
 
 /// Longest wait for a name.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
+/// Names that are looked up at the same time.
+const MOST_LOOKUPS: usize = 64;
 
 /// Every address of a name was refused.
 #[derive(Debug, thiserror::Error)]
@@ -79,14 +82,31 @@ pub(super) fn check_url(url: &Url, allow: &[Network]) -> Result<(), EgressError>
 #[derive(Debug)]
 pub(super) struct Resolver {
     pub(super) allow: Arc<[Network]>,
+    /// The system's resolver blocks a thread per name; names that hang must not take those that log-ins need.
+    pub(super) lookups: Arc<Semaphore>,
+}
+
+impl Resolver {
+    pub(super) fn new(allow: Arc<[Network]>) -> Self {
+        Self { allow, lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)) }
+    }
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let allow = Arc::clone(&self.allow);
+        let (allow, lookups) = (Arc::clone(&self.allow), Arc::clone(&self.lookups));
         Box::pin(async move {
-            let found = tokio::time::timeout(RESOLVE_WITHIN, tokio::net::lookup_host((name.as_str(), 0))).await??;
-            let allowed: Vec<SocketAddr> = found.filter(|address| is_allowed(address.ip(), &allow)).collect();
+            let found = tokio::time::timeout(RESOLVE_WITHIN, async {
+                let permit = lookups.acquire_owned().await?;
+                let lookup = move || {
+                    // Held until the thread is free again, also when nobody waits for the answer any more.
+                    let _permit = permit;
+                    (name.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
+                };
+                let found = tokio::task::spawn_blocking(lookup).await??;
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(found)
+            });
+            let allowed: Vec<SocketAddr> = found.await??.into_iter().filter(|address| is_allowed(address.ip(), &allow)).collect();
             if allowed.is_empty() {
                 return Err(AddressRefused.into());
             }

@@ -21,11 +21,12 @@ use crate::{
 };
 
 /// How far calls may reach.
-#[derive(Debug, Clone, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Private networks that tools may reach all the same, such as `10.1.0.0/16`. Empty in a hosted installation.
     pub allow: Vec<Network>,
+    /// Plain `http://` too, at any port. Off in a hosted installation: secrets would travel in the clear.
+    pub allow_http: bool,
 }
 
 /// Longest answer that is read, in bytes after decompression.
@@ -82,6 +83,7 @@ pub enum EgressError {
 pub struct Egress {
     client: Client,
     allow: Arc<[Network]>,
+    allow_http: bool,
 }
 
 impl Egress {
@@ -90,22 +92,24 @@ impl Egress {
         let allow: Arc<[Network]> = settings.allow.clone().into();
         #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
         let client = Client::builder()
-            .dns_resolver(Arc::new(guard::Resolver { allow: Arc::clone(&allow) }))
+            .dns_resolver(Arc::new(guard::Resolver::new(Arc::clone(&allow))))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(3))
-            .read_timeout(Duration::from_secs(15))
             .pool_idle_timeout(Duration::from_mins(1))
             .pool_max_idle_per_host(256)
             .tcp_nodelay(true)
             .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(Error::internal)?;
-        Ok(Self { client, allow })
+        Ok(Self { client, allow, allow_http: settings.allow_http })
     }
 
     /// May this URL be used at all? Its host is checked again, with its addresses, when it is dialled.
     pub fn check(&self, url: &Url) -> std::result::Result<(), EgressError> {
+        if !self.allow_http && (url.scheme() != "https" || !is_usual_port(url.port_or_known_default())) {
+            return Err(EgressError::Refused);
+        }
         guard::check_url(url, &self.allow)
     }
 
@@ -132,6 +136,11 @@ impl Egress {
             .unwrap_or_default();
         Ok(OutboundAnswer { status, content_type, body: read(response).await? })
     }
+}
+
+/// Ports that serve HTTP by convention, and those that anybody may listen on.
+fn is_usual_port(port: Option<u16>) -> bool {
+    matches!(port, Some(443 | 8443 | 1024..))
 }
 
 /// Reads the body up to the bound, without copying when it came in one piece.

@@ -48,6 +48,16 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Did anything leave for the tool? What did not is not billed.
+    pub fn was_dispatched(&self) -> bool {
+        !matches!(
+            self.error,
+            Some("invalid_arguments" | "tool_crashed" | "secret_integrity" | "egress_refused" | "upstream_unreachable")
+        )
+    }
+}
+
 impl From<EgressError> for Run {
     fn from(error: EgressError) -> Self {
         let (outcome, class) = match error {

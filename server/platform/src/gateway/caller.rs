@@ -39,7 +39,7 @@ pub enum Unauthenticated {
 /// Finds out whose bearer this is, at the endpoint of that tenant.
 pub async fn authenticate(platform: &Platform, slug: &str, bearer: &str) -> Result<Caller, Unauthenticated> {
     let caller = identify(platform, slug, bearer).await;
-    if caller.is_err() {
+    if matches!(caller, Err(Unauthenticated::Invalid)) {
         platform.metrics.failed_authentications.inc();
     }
     caller

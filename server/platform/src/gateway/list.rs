@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
-use super::{Caller, Refusal, Unauthenticated};
+use super::{Caller, Refusal, UNHEARD_READS, Unauthenticated};
 use crate::{
     Platform,
     catalog::snapshot::LoadedTool,
+    ids::AgentId,
     quota::{self, Decision, Scope, WithoutRedis},
 };
 
@@ -31,10 +32,9 @@ pub type Tools = Vec<Arc<LoadedTool>>;
 /// Charges a list, a handshake or a ping to the agent's own bucket for them, and notices changes as a call does.
 pub async fn admit_list(platform: &Platform, mut caller: Caller) -> Result<Caller, Refusal> {
     for _ in 0..3 {
-        let key = format!("q:l:{}", caller.agent.id.uuid().simple());
-        let bucket = quota::Bucket { scope: Scope::Lists, key, rate: platform.settings.quota.lists };
+        let bucket = bucket(platform, caller.agent.id);
         let snapshot = &caller.snapshot;
-        match quota::admit(platform, snapshot.tenant, &snapshot.epoch, &[bucket], WithoutRedis::LocalShare).await {
+        match quota::admit(platform, snapshot.tenant, &snapshot.epoch, &[bucket], WithoutRedis::LocalShare(UNHEARD_READS)).await {
             Decision::Admitted { .. } if caller.is_suspended() => return Err(Refusal::Suspended),
             Decision::Admitted { .. } => return Ok(caller),
             Decision::Limited { by, retry_after_ms, .. } => return Err(Refusal::Limited { by, retry_after_ms }),
@@ -47,6 +47,12 @@ pub async fn admit_list(platform: &Platform, mut caller: Caller) -> Result<Calle
         }
     }
     Err(Refusal::Unavailable { retry_after_ms: 1_000 })
+}
+
+/// The agent's bucket for what is no call of a tool.
+pub(super) fn bucket(platform: &Platform, agent: AgentId) -> quota::Bucket {
+    let key = format!("q:l:{}", agent.uuid().simple());
+    quota::Bucket { scope: Scope::Lists, key, rate: platform.settings.quota.lists }
 }
 
 /// The page after `cursor`. `None`: the cursor is not one of ours for this caller.

@@ -5,29 +5,40 @@
 mod caller;
 mod list;
 mod measure;
+mod slot;
 mod trial;
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Map, Value, value::RawValue};
 use tokio_util::sync::CancellationToken;
-use trunkline_protocol::mcp::{Revision, tools::call_result};
+use trunkline_protocol::{
+    mcp::{Revision, tools::call_result},
+    oauth::scope::Effect,
+};
 
 pub use caller::{Caller, Credential, Unauthenticated, authenticate};
 pub use list::{ListPage, Tools, admit_list, list_tools};
 pub use measure::Measure;
 pub use trial::{Trial, try_out};
 
+use slot::{MOST_PER_TOOL, Slot};
+
 use crate::{
     Platform,
     call::{Entry, Outcome},
     catalog::snapshot::LoadedTool,
     execution::{self, Means, Run},
-    quota::{self, Decision, Remaining, WithoutRedis},
+    ids::EntryId,
+    metrics::Metrics,
+    quota::{self, BucketsOf, Decision, Remaining, WithoutRedis},
     record::Reservation,
     secret::{Plaintext, SealError},
 };
-use trunkline_protocol::oauth::scope::Effect;
 
 /// What the transport knows of a call.
 #[derive(Debug, Clone)]
@@ -77,7 +88,8 @@ pub struct AdmittedCall {
     caller: Caller,
     left: Remaining,
     draft: Draft,
-    place: Reservation,
+    /// Held while the call runs.
+    _slot: Option<Slot>,
 }
 
 /// What is left to do.
@@ -95,7 +107,15 @@ pub struct FinishedCall {
     pub result: String,
 }
 
-/// Decides whether a call runs. What is refused here is in the record when this returns.
+/// How long read and free write tools go on while neither Redis nor Postgres says whether the key still works.
+const UNHEARD_READS: Duration = Duration::from_mins(5);
+const UNHEARD_WRITES: Duration = Duration::from_secs(30);
+/// When to come back after something that should pass quickly.
+const SOON_MS: u64 = 1_000;
+/// A change is noticed once; twice means that it goes on changing.
+const ATTEMPTS: usize = 3;
+
+/// Decides whether a call runs. What is refused here is in the record when this returns, unless the record itself is full.
 pub async fn admit_call(
     platform: &Platform,
     mut caller: Caller,
@@ -103,54 +123,58 @@ pub async fn admit_call(
     measure: Measure,
 ) -> Result<AdmittedCall, Refusal> {
     let Ok(place) = platform.spool.reserve() else {
-        return Err(Refusal::Unavailable { retry_after_ms: 1_000 });
+        return Err(Refusal::Unavailable { retry_after_ms: SOON_MS });
     };
-    // At most once more: a change was noticed, what is in memory is loaded again.
-    for _ in 0..3 {
+    let mut draft = Draft::new(platform, &caller, request, measure, place);
+    for _ in 0..ATTEMPTS {
         if caller.is_suspended() {
-            Draft::new(platform, &caller, request, measure).refuse(platform, place, Outcome::Denied, "suspended");
-            return Err(Refusal::Suspended);
+            return Err(draft.refuse(Outcome::Denied, "suspended", Refusal::Suspended));
         }
         let Some(tool) = caller.tool(request.name).cloned() else {
-            Draft::new(platform, &caller, request, measure).refuse(platform, place, Outcome::Denied, "unknown_tool");
-            return Err(Refusal::UnknownTool);
+            return Err(draft.refuse(Outcome::Denied, "unknown_tool", Refusal::UnknownTool));
         };
-        let version = &tool.tool.version;
-        let admission = Instant::now();
-        let buckets = caller.snapshot.limits.buckets(&platform.settings.quota, caller.agent.id, tool.tool.id, version.effect);
-        let decision =
-            quota::admit(platform, caller.snapshot.tenant, &caller.snapshot.epoch, &buckets, without_redis(&tool)).await;
-        let draft = Draft::new(platform, &caller, request, measure).about(&tool, admission);
-        match decision {
+        draft.about(&tool);
+        let ready = match execution::read_arguments(&tool, request.arguments) {
+            Ok(arguments) => Ready::Run(arguments),
+            Err(run) => Ready::Known(run),
+        };
+        let Some(slot) = Slot::take(platform, &tool) else {
+            let by = Remaining::concurrency(MOST_PER_TOOL);
+            let refusal = Refusal::Limited { by, retry_after_ms: SOON_MS };
+            return Err(draft.refuse(Outcome::Limited, by.scope.as_str(), refusal));
+        };
+        match draft.admit(platform, &caller, &tool, &ready).await {
             Decision::Admitted { left, degraded } => {
-                let ready = match execution::read_arguments(&tool, request.arguments) {
-                    Ok(arguments) => Ready::Run(arguments),
-                    Err(run) => Ready::Known(run),
-                };
-                return Ok(AdmittedCall { tool, ready, caller, left, draft: Draft { degraded, ..draft }, place });
+                draft.entry.degraded = degraded;
+                return Ok(AdmittedCall { tool, ready, caller, left, draft, _slot: Some(slot) });
             }
             Decision::Limited { by, retry_after_ms, degraded } => {
-                Draft { degraded, ..draft }.refuse(platform, place, Outcome::Limited, by.scope.as_str());
-                return Err(Refusal::Limited { by, retry_after_ms });
+                draft.entry.degraded = degraded;
+                return Err(draft.refuse(Outcome::Limited, by.scope.as_str(), Refusal::Limited { by, retry_after_ms }));
             }
             Decision::Unavailable => {
-                Draft { degraded: true, ..draft }.refuse(platform, place, Outcome::Denied, "limits_unavailable");
-                return Err(Refusal::Unavailable { retry_after_ms: 1_000 });
+                draft.entry.degraded = true;
+                break;
             }
             Decision::Stale => match caller.reload(platform).await {
                 Ok(fresh) => caller = fresh,
-                Err(Unauthenticated::Invalid) => return Err(Refusal::Revoked),
-                Err(Unauthenticated::Unavailable) => return Err(Refusal::Unavailable { retry_after_ms: 1_000 }),
+                Err(Unauthenticated::Invalid) => return Err(draft.refuse(Outcome::Denied, "revoked", Refusal::Revoked)),
+                Err(Unauthenticated::Unavailable) => break,
             },
         }
     }
-    Err(Refusal::Unavailable { retry_after_ms: 1_000 })
+    Err(draft.refuse(Outcome::Denied, "limits_unavailable", Refusal::Unavailable { retry_after_ms: SOON_MS }))
 }
 
-/// Tools that change things, or cost money, do not run while nobody can count them.
+/// Tools that destroy something or cost money do not run while nobody can count them.
 fn without_redis(tool: &LoadedTool) -> WithoutRedis {
     let version = &tool.tool.version;
-    if version.effect == Effect::Destructive || version.price_micro > 0 { WithoutRedis::Refuse } else { WithoutRedis::LocalShare }
+    match version.effect {
+        _ if version.price_micro > 0 => WithoutRedis::Refuse,
+        Effect::Read => WithoutRedis::LocalShare(UNHEARD_READS),
+        Effect::Write => WithoutRedis::LocalShare(UNHEARD_WRITES),
+        Effect::Destructive => WithoutRedis::Refuse,
+    }
 }
 
 impl AdmittedCall {
@@ -161,18 +185,20 @@ impl AdmittedCall {
 
     /// Runs the tool under its deadline, records the call and gives its result. `cancelled` ends it early where the revision says so.
     pub async fn run(self, platform: &Platform, cancelled: CancellationToken) -> FinishedCall {
-        let Self { tool, ready, caller, left, mut draft, place } = self;
+        let Self { tool, ready, caller, left, mut draft, _slot } = self;
         let upstream = Instant::now();
-        let (run, ran) = match ready {
-            Ready::Known(run) => (run, false),
-            Ready::Run(arguments) => (run(platform, &tool, caller.snapshot.secret(&tool), &arguments, cancelled).await, true),
+        let run = match ready {
+            Ready::Known(run) => run,
+            Ready::Run(arguments) => {
+                let run = run(platform, &tool, caller.snapshot.secret(&tool), &arguments, cancelled).await;
+                draft.entry.upstream_us = measure::micros(upstream);
+                // What never left is not billed.
+                draft.entry.cost_micro = if run.was_dispatched() { tool.tool.version.price_micro } else { 0 };
+                run
+            }
         };
-        if ran {
-            draft.upstream_us = measure::micros(upstream);
-            draft.cost_micro = tool.tool.version.price_micro;
-        }
         let result = render(draft.revision, &run, left);
-        draft.finish(platform, place, run.outcome, run.error.map(Cow::Borrowed), result.len());
+        draft.finish(run.outcome, run.error, result.len());
         FinishedCall { result }
     }
 }
@@ -214,29 +240,27 @@ fn render(revision: Revision, run: &Run, left: Remaining) -> String {
     }
 }
 
-/// The entry while the call is on its way.
+/// The entry while the call is on its way. Dropped before the call is finished, by a panic or the end of the process, it is recorded with
+/// outcome `unknown`: what was admitted does not vanish.
 #[derive(Debug)]
 struct Draft {
     entry: Entry,
     measure: Measure,
     revision: Revision,
-    admission_us: i64,
-    upstream_us: i64,
-    cost_micro: i64,
-    degraded: bool,
+    metrics: Arc<Metrics>,
+    place: Option<Reservation>,
 }
 
 impl Draft {
-    fn new(platform: &Platform, caller: &Caller, request: &CallRequest<'_>, measure: Measure) -> Self {
+    fn new(platform: &Platform, caller: &Caller, request: &CallRequest<'_>, measure: Measure, place: Reservation) -> Self {
         let at = platform.clock.now();
+        let Credential::Key(key) = &caller.credential;
         let entry = Entry {
-            id: crate::ids::EntryId::new(at),
+            id: EntryId::new(at),
             tenant: caller.snapshot.tenant,
             at,
             agent: caller.agent.id,
-            key: match &caller.credential {
-                Credential::Key(key) => Some(key.id),
-            },
+            key: Some(key.id),
             tool: None,
             tool_name: clip(request.name),
             outcome: Outcome::Unknown,
@@ -253,41 +277,50 @@ impl Draft {
             request_id: request.request_id.to_owned(),
             degraded: false,
         };
-        Self { entry, measure, revision: request.revision, admission_us: 0, upstream_us: 0, cost_micro: 0, degraded: false }
+        Self { entry, measure, revision: request.revision, metrics: Arc::clone(&platform.metrics), place: Some(place) }
     }
 
-    fn about(mut self, tool: &LoadedTool, admission: Instant) -> Self {
+    fn about(&mut self, tool: &LoadedTool) {
         self.entry.tool = Some((tool.tool.id, tool.tool.version.id));
-        self.admission_us = measure::micros(admission);
-        self
     }
 
-    fn refuse(self, platform: &Platform, place: Reservation, outcome: Outcome, reason: &'static str) {
-        self.finish(platform, place, outcome, Some(Cow::Borrowed(reason)), 0);
+    /// Asks for all buckets of the call. One whose arguments do not fit is no call of the tool: it is charged like a list, so that it
+    /// costs nothing of the tool's limit and is not free either.
+    async fn admit(&mut self, platform: &Platform, caller: &Caller, tool: &LoadedTool, ready: &Ready) -> Decision {
+        let began = Instant::now();
+        let snapshot = &caller.snapshot;
+        let (tenant, agent) = (snapshot.tenant, caller.agent.id);
+        let buckets = match ready {
+            Ready::Known(_) => vec![list::bucket(platform, agent)],
+            Ready::Run(_) => {
+                let of = BucketsOf { tenant, agent, tool: tool.tool.id, effect: tool.tool.version.effect };
+                snapshot.limits.buckets(&platform.settings.quota, &of)
+            }
+        };
+        let decision = quota::admit(platform, tenant, &snapshot.epoch, &buckets, without_redis(tool)).await;
+        self.entry.admission_us += measure::micros(began);
+        decision
     }
 
-    fn finish(
-        self,
-        platform: &Platform,
-        place: Reservation,
-        outcome: Outcome,
-        error: Option<Cow<'static, str>>,
-        bytes_out: usize,
-    ) {
-        let latency_us = measure::micros(self.measure.started);
+    fn refuse(self, outcome: Outcome, reason: &'static str, refusal: Refusal) -> Refusal {
+        self.finish(outcome, Some(reason), 0);
+        refusal
+    }
+
+    fn finish(mut self, outcome: Outcome, error: Option<&'static str>, bytes_out: usize) {
+        self.entry.outcome = outcome;
+        self.entry.error = error.map(Cow::Borrowed);
+        self.entry.bytes_out = i64::try_from(bytes_out).unwrap_or(i64::MAX);
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        self.entry.latency_us = measure::micros(self.measure.started);
         #[expect(clippy::cast_precision_loss, reason = "microseconds of one call")]
-        platform.metrics.count_call(outcome, latency_us as f64 / 1e6);
-        place.complete(Entry {
-            outcome,
-            error,
-            latency_us,
-            admission_us: self.admission_us,
-            upstream_us: self.upstream_us,
-            bytes_out: i64::try_from(bytes_out).unwrap_or(i64::MAX),
-            cost_micro: self.cost_micro,
-            degraded: self.degraded,
-            ..self.entry
-        });
+        self.metrics.count_call(self.entry.outcome, self.entry.latency_us as f64 / 1e6);
+        place.complete(self.entry.clone());
     }
 }
 

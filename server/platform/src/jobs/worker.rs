@@ -70,7 +70,8 @@ async fn run_next(platform: &Platform) -> Result<bool> {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Temporary("took too long".to_owned())),
         },
-        Err(_) => Err(Failure::Permanent("cannot be opened with this installation's key".to_owned())),
+        // Another release's job, or another key: a replica that can open it may come along.
+        Err(_) => Err(Failure::Temporary("cannot be opened by this replica".to_owned())),
     };
 
     let now = platform.clock.now();

@@ -32,7 +32,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             login_per_ip: Rate { per_minute: 10, burst: 20 },
-            login_per_account: Rate { per_minute: 10, burst: 10 },
+            login_per_account: Rate { per_minute: 30, burst: 100 },
             signup_per_ip: Rate { per_minute: 2, burst: 10 },
             mail_per_account: Rate { per_minute: 1, burst: 5 },
             trials_per_member: Rate::per_minute(20),

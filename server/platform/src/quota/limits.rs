@@ -13,7 +13,7 @@ use super::{
 use crate::{
     db::TenantTx,
     error::{Error, Result},
-    ids::{AgentId, LimitId, ToolId},
+    ids::{AgentId, LimitId, TenantId, ToolId},
 };
 
 /// What a limit may be, as in the table's check.
@@ -36,6 +36,19 @@ pub enum LimitScope {
     Tenant,
 }
 
+/// Which call the buckets are wanted for.
+#[derive(Debug, Clone, Copy)]
+pub struct BucketsOf {
+    /// Whose agent.
+    pub tenant: TenantId,
+    /// Who calls.
+    pub agent: AgentId,
+    /// What is called.
+    pub tool: ToolId,
+    /// What it does to the world.
+    pub effect: Effect,
+}
+
 /// Limits of a tenant, for look-up on the path of a call.
 #[derive(Debug, Clone, Default)]
 pub struct LimitTable(HashMap<LimitScope, Rate>);
@@ -52,7 +65,8 @@ impl LimitTable {
     }
 
     /// Buckets of one agent's call to one tool, narrowest first. The narrowest rule for (agent, tool) wins; wider buckets come on top.
-    pub fn buckets(&self, settings: &Settings, agent: AgentId, tool: ToolId, effect: Effect) -> Vec<Bucket> {
+    pub fn buckets(&self, settings: &Settings, call: &BucketsOf) -> Vec<Bucket> {
+        let BucketsOf { tenant, agent, tool, effect } = *call;
         let agent_tool = self
             .get(LimitScope::AgentOnTool(agent, tool))
             .or_else(|| self.get(LimitScope::EachAgentOnTool(tool)))
@@ -66,7 +80,11 @@ impl LimitTable {
                 key: format!("q:a:{agent_id}"),
                 rate: self.get(LimitScope::Agent(agent)).unwrap_or(settings.agent),
             },
-            Bucket { scope: Scope::Tenant, key: "q:t".to_owned(), rate: self.get(LimitScope::Tenant).unwrap_or(settings.tenant) },
+            Bucket {
+                scope: Scope::Tenant,
+                key: format!("q:t:{}", tenant.uuid().simple()),
+                rate: self.get(LimitScope::Tenant).unwrap_or(settings.tenant),
+            },
         ];
         if let Some(rate) = self.get(LimitScope::Tool(tool)) {
             buckets.push(Bucket { scope: Scope::Tool, key: format!("q:o:{tool_id}"), rate });

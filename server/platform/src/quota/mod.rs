@@ -10,11 +10,13 @@ pub mod replicas;
 mod shared;
 mod store;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use trunkline_protocol::oauth::scope::Effect;
 
 pub use bucket::{Bucket, Rate};
-pub use limits::{AgentLimits, LimitScope, LimitTable, ToolLimits};
+pub use limits::{AgentLimits, BucketsOf, LimitScope, LimitTable, ToolLimits};
 pub use local::LocalBuckets;
 
 use crate::{Platform, ids::TenantId, redis::Away};
@@ -76,6 +78,8 @@ pub enum Scope {
     Tenant,
     /// One agent's lists.
     Lists,
+    /// Calls to one tool that run at the same time.
+    Concurrency,
 }
 
 impl Scope {
@@ -87,6 +91,7 @@ impl Scope {
             Self::Tool => "tool",
             Self::Tenant => "tenant",
             Self::Lists => "lists",
+            Self::Concurrency => "concurrency",
         }
     }
 }
@@ -105,6 +110,11 @@ pub struct Remaining {
 }
 
 impl Remaining {
+    /// As many calls run as may run at the same time.
+    pub fn concurrency(most: u32) -> Self {
+        Self { scope: Scope::Concurrency, rate: Rate { per_minute: most, burst: most }, remaining: 0, reset_ms: 0 }
+    }
+
     /// As `_meta["trunkline/limits"]` says it.
     pub fn to_json(self) -> String {
         format!(
@@ -160,8 +170,8 @@ impl Decision {
 /// What happens to a call while Redis is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithoutRedis {
-    /// It runs on this replica's share of the limits.
-    LocalShare,
+    /// It runs on this replica's share of the limits, unless changes have not been heard of for longer than this.
+    LocalShare(Duration),
     /// It is refused.
     Refuse,
 }
@@ -185,6 +195,8 @@ fn without(platform: &Platform, buckets: &[Bucket], without_redis: WithoutRedis,
     tracing::debug!(error = %away, "admission without redis");
     match without_redis {
         WithoutRedis::Refuse => Decision::Unavailable,
-        WithoutRedis::LocalShare => platform.local_buckets.admit(buckets, platform.replicas.share()),
+        // Neither Redis nor Postgres has said lately whether the key still works.
+        WithoutRedis::LocalShare(most_unheard) if platform.generations.unheard_for() > most_unheard => Decision::Unavailable,
+        WithoutRedis::LocalShare(_) => platform.local_buckets.admit(buckets, platform.replicas.share()),
     }
 }

@@ -17,6 +17,7 @@ pub(super) async fn admit(platform: &Platform, tenant: TenantId, epoch: &str, bu
         script.key(platform.redis.tenant_key(tenant, &bucket.key)).arg(bucket.rate.interval_us()).arg(bucket.rate.burst);
     }
     let answer: Vec<i64> = platform.redis.run(&script).await?;
+    platform.generations.hear();
     Ok(read(&answer, buckets).unwrap_or(Decision::Stale))
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::call::Entry;
 
-pub use keys::KeysSeen;
+pub use keys::{KeysSeen, note_key_use};
 pub use writer::{Writer, run};
 
 /// Entries that may wait for Postgres. At 2,000 calls a second this bridges half a minute; beyond, calls are refused.

@@ -1,12 +1,12 @@
 //! The writer: takes entries in batches and puts each into Postgres once, with its sums in the same transaction.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{keys, store};
-use crate::{Platform, call::Entry, error::ErrorKind};
+use super::store;
+use crate::{Error, Platform, call::Entry};
 
 /// Most entries of one transaction.
 const BATCH: usize = 1_000;
@@ -14,6 +14,8 @@ const BATCH: usize = 1_000;
 const LINGER: Duration = Duration::from_millis(100);
 /// First and longest wait before a failed batch is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Longest wait for one batch; the server's own limit on statements is shorter.
+const DEADLINE: Duration = Duration::from_secs(15);
 /// How long entries may take to leave when the process stops.
 const FLUSH_WITHIN: Duration = Duration::from_secs(15);
 
@@ -44,38 +46,53 @@ impl Writer {
         }
     }
 
-    /// Writes the batch; keeps it when that fails because the database is away.
+    /// Writes the batch; keeps it when that fails for any reason but the entries themselves.
     async fn write(&mut self, platform: &Platform) -> crate::Result<usize> {
-        match store::write(platform, &self.batch).await {
-            Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::Unavailable(_)) => return Err(error),
-            // The database answers and refuses: find out which entry it is, so that the others are kept.
-            Err(error) => {
-                tracing::error!(error = %error, source = ?error, entries = self.batch.len(), "a batch was refused; writing one by one");
-                self.write_singly(platform).await?;
-            }
+        let batch = Arc::new(std::mem::take(&mut self.batch));
+        let written = within_deadline(platform, Arc::clone(&batch)).await;
+        if written.is_err() {
+            // A task that is still at it has its own hold; what it writes after all is not written twice.
+            self.batch = Arc::try_unwrap(batch).unwrap_or_else(|held| held.to_vec());
+            written?;
+            return Ok(0);
         }
-        let written = self.batch.len();
-        keys::touch(platform, &self.batch).await;
-        self.batch.clear();
-        platform.metrics.records_written.inc_by(written as u64);
+        platform.keys_seen.remember(&batch);
+        platform.metrics.records_written.inc_by(batch.len() as u64);
         platform.metrics.record_queue.set(i64::try_from(self.receiver.len()).unwrap_or(i64::MAX));
-        Ok(written)
+        Ok(batch.len())
     }
+}
 
-    async fn write_singly(&mut self, platform: &Platform) -> crate::Result<()> {
-        for entry in &self.batch {
-            match store::write(platform, std::slice::from_ref(entry)).await {
-                Ok(()) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::Unavailable(_)) => return Err(error),
-                Err(error) => {
-                    platform.metrics.records_refused.inc();
-                    tracing::error!(entry.id = %entry.id, tenant.id = %entry.tenant, error = %error, source = ?error, "an entry was refused by the database");
-                }
-            }
-        }
-        Ok(())
+/// Writes a batch in a task of its own, which is never cut, and waits for it only so long: a server that hangs must not hold the queue.
+async fn within_deadline(platform: &Platform, batch: Arc<Vec<Entry>>) -> crate::Result<()> {
+    let platform = platform.clone();
+    #[expect(clippy::disallowed_methods, reason = "the writer owns it, and outlives it")]
+    let task = tokio::spawn(async move { write_or_sort_out(&platform, &batch).await });
+    match tokio::time::timeout(DEADLINE, task).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => Err(Error::internal(panic)),
+        Err(elapsed) => Err(Error::unavailable("database", elapsed)),
     }
+}
+
+/// Writes a batch. If the database refuses values in it, the entries are written one by one, so that only those it refuses are left out.
+async fn write_or_sort_out(platform: &Platform, batch: &[Entry]) -> crate::Result<()> {
+    match store::write(platform, batch).await {
+        Err(error) if error.is_about_data() => {
+            tracing::error!(error = %error, source = ?error, entries = batch.len(), "a batch was refused; writing one by one");
+        }
+        outcome => return outcome,
+    }
+    for entry in batch {
+        match store::write(platform, std::slice::from_ref(entry)).await {
+            Err(error) if error.is_about_data() => {
+                platform.metrics.records_refused.inc();
+                tracing::error!(entry.id = %entry.id, tenant.id = %entry.tenant, error = %error, source = ?error, "an entry was refused by the database");
+            }
+            outcome => outcome?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes until told to stop, then what is left.

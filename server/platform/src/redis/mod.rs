@@ -7,14 +7,18 @@ mod breaker;
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    Client, FromRedisValue, RedisError, ScriptInvocation,
+    Client, FromRedisValue, IntoConnectionInfo as _, RedisError, ScriptInvocation,
     aio::{ConnectionManager, ConnectionManagerConfig},
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 use tokio::sync::OnceCell;
 
 use crate::{error::Error, secret::Plaintext};
 
 use breaker::Breaker;
+
+/// Silence of the network after which a connection is dead.
+const DEAD_AFTER: Duration = Duration::from_secs(1);
 
 /// How to reach Redis.
 #[derive(Debug, Clone)]
@@ -56,7 +60,13 @@ pub struct Redis {
 impl Redis {
     /// A connection that is made when it is first used.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        let client = Client::open(settings.url.reveal()).map_err(Error::internal)?;
+        let info = settings.url.reveal().into_connection_info().map_err(Error::internal)?;
+        // A connection that died without a word is noticed by the kernel, not by a deadline of ours.
+        let keepalive = TcpKeepalive::new().with_time(DEAD_AFTER).with_interval(DEAD_AFTER);
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+        #[cfg(target_os = "linux")]
+        let tcp = tcp.set_user_timeout(DEAD_AFTER);
+        let client = Client::open(info.set_tcp_settings(tcp)).map_err(Error::internal)?;
         Ok(Self { client, settings: Arc::new(settings), connection: Arc::default(), breaker: Arc::default() })
     }
 

@@ -17,44 +17,59 @@ use crate::{
     ids::{AgentId, EntryId, KeyId, ToolId},
 };
 
-/// Adds sums to those that are there.
+/// One column of all sums.
+macro_rules! column {
+    ($sums:expr, ($key:pat, $sum:pat) => $value:expr) => {
+        $sums.iter().map(|($key, $sum)| $value).collect::<Vec<_>>()
+    };
+}
+
+/// Adds sums to those that are there, in the order of their keys.
 pub(super) async fn add_sums(tx: &mut RecordTx, sums: &BTreeMap<SumKey, Sum>) -> Result<()> {
-    for (key, sum) in sums {
-        let [ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown] = sum.by_outcome;
-        sqlx::query(
-            "INSERT INTO app.usage_rollups AS u
-               (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
-                cost_micro, bytes_in, bytes_out, latency)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-             ON CONFLICT (tenant_id, step, start, agent_id, tool_id) DO UPDATE SET
-               ok = u.ok + EXCLUDED.ok, tool_error = u.tool_error + EXCLUDED.tool_error,
-               upstream_error = u.upstream_error + EXCLUDED.upstream_error, timeout = u.timeout + EXCLUDED.timeout,
-               denied = u.denied + EXCLUDED.denied, limited = u.limited + EXCLUDED.limited,
-               cancelled = u.cancelled + EXCLUDED.cancelled, unknown = u.unknown + EXCLUDED.unknown,
-               cost_micro = u.cost_micro + EXCLUDED.cost_micro, bytes_in = u.bytes_in + EXCLUDED.bytes_in,
-               bytes_out = u.bytes_out + EXCLUDED.bytes_out, latency = app.histogram_add(u.latency, EXCLUDED.latency)",
-        )
-        .bind(key.tenant)
-        .bind(key.step)
-        .bind(key.start)
-        .bind(key.agent)
-        .bind(key.tool)
-        .bind(ok)
-        .bind(tool_error)
-        .bind(upstream_error)
-        .bind(timeout)
-        .bind(denied)
-        .bind(limited)
-        .bind(cancelled)
-        .bind(unknown)
-        .bind(sum.cost_micro)
-        .bind(sum.bytes_in)
-        .bind(sum.bytes_out)
-        .bind(&sum.latency)
-        .execute(tx.connection())
-        .await?;
-    }
+    sqlx::query(
+        "INSERT INTO app.usage_rollups AS u
+           (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
+            cost_micro, bytes_in, bytes_out, latency)
+         SELECT tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
+            cost_micro, bytes_in, bytes_out, latency::bigint[]
+         FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], $8::bigint[],
+            $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[])
+           AS s (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
+            cost_micro, bytes_in, bytes_out, latency)
+         ON CONFLICT (tenant_id, step, start, agent_id, tool_id) DO UPDATE SET
+           ok = u.ok + EXCLUDED.ok, tool_error = u.tool_error + EXCLUDED.tool_error,
+           upstream_error = u.upstream_error + EXCLUDED.upstream_error, timeout = u.timeout + EXCLUDED.timeout,
+           denied = u.denied + EXCLUDED.denied, limited = u.limited + EXCLUDED.limited,
+           cancelled = u.cancelled + EXCLUDED.cancelled, unknown = u.unknown + EXCLUDED.unknown,
+           cost_micro = u.cost_micro + EXCLUDED.cost_micro, bytes_in = u.bytes_in + EXCLUDED.bytes_in,
+           bytes_out = u.bytes_out + EXCLUDED.bytes_out, latency = app.histogram_add(u.latency, EXCLUDED.latency)",
+    )
+    .bind(column!(sums, (key, _) => key.tenant.uuid()))
+    .bind(column!(sums, (key, _) => key.step))
+    .bind(column!(sums, (key, _) => key.start))
+    .bind(column!(sums, (key, _) => key.agent.uuid()))
+    .bind(column!(sums, (key, _) => key.tool.uuid()))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[0]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[1]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[2]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[3]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[4]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[5]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[6]))
+    .bind(column!(sums, (_, sum) => sum.by_outcome[7]))
+    .bind(column!(sums, (_, sum) => sum.cost_micro))
+    .bind(column!(sums, (_, sum) => sum.bytes_in))
+    .bind(column!(sums, (_, sum) => sum.bytes_out))
+    .bind(column!(sums, (_, sum) => array_text(&sum.latency)))
+    .execute(tx.connection())
+    .await?;
     Ok(())
+}
+
+/// An array as Postgres reads it: arrays of arrays would have to be flattened on the way.
+fn array_text(counts: &[i64]) -> String {
+    let counts: Vec<_> = counts.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", counts.join(","))
 }
 
 #[derive(FromRow)]

@@ -127,6 +127,12 @@ impl ScopeSet {
         })
     }
 
+    /// The scopes of this set that the ceiling covers.
+    #[must_use]
+    pub fn within(&self, ceiling: &Self) -> Self {
+        Self(self.0.iter().filter(|scope| ceiling.covers(&Self(vec![(*scope).clone()]))).cloned().collect())
+    }
+
     /// Does it open everything that `other` opens, by scopes alone? `tool:x` is covered by a ceiling of `tools:destructive`, since that
     /// opens every tool; narrower ceilings cover it only by naming it.
     pub fn covers(&self, other: &Self) -> bool {
@@ -173,6 +179,7 @@ mod tests {
         assert!(!set("tools:read").covers(&set("tools:write")));
         assert!(!set("tools:write").covers(&set("tool:x")));
         assert!(set("tools:read tool:x").covers(&set("tool:x")));
+        assert_eq!(set("tools:read tools:write tool:x").within(&set("tools:read tool:x")), set("tools:read tool:x"));
     }
 
     #[test]

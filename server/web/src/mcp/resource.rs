@@ -16,6 +16,8 @@ pub(super) fn identifier(state: &WebState, tenant: &str) -> String {
 
 /// Where its metadata is.
 pub(super) fn metadata_url(state: &WebState, tenant: &str) -> String {
+    // Whatever stands in the path, it must not become a part of a header's syntax.
+    let tenant: String = url::form_urlencoded::byte_serialize(tenant.as_bytes()).collect();
     format!("{}/.well-known/oauth-protected-resource/t/{tenant}/mcp", state.settings.origin())
 }
 

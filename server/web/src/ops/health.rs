@@ -16,18 +16,17 @@ use crate::WebState;
 
 /// Alive: answers as long as the process can answer anything. Restarting it helps only if this does not.
 pub(super) async fn healthz() -> HttpResponse {
-    plain(StatusCode::OK, "alive\n")
+    plain(StatusCode::OK, "alive\n".to_owned())
 }
 
-/// May take traffic: not before the database has answered, not while stopping.
+/// May take traffic: not before the database has answered and fits, not while stopping.
 pub(super) async fn readyz(state: web::Data<WebState>, vitals: web::Data<Vitals>) -> HttpResponse {
     if vitals.is_draining() {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    if vitals.health().is_ready(&state.platform).await {
-        plain(StatusCode::OK, "ready\n")
-    } else {
-        plain(StatusCode::SERVICE_UNAVAILABLE, "waiting for the database\n")
+    match vitals.health().check_ready(&state.platform).await {
+        Ok(()) => plain(StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
@@ -51,6 +50,6 @@ pub(super) async fn health(state: web::Data<WebState>, vitals: web::Data<Vitals>
     })
 }
 
-fn plain(code: StatusCode, text: &'static str) -> HttpResponse {
+fn plain(code: StatusCode, text: String) -> HttpResponse {
     HttpResponse::build(code).insert_header(ContentType::plaintext()).insert_header((CACHE_CONTROL, "no-store")).body(text)
 }

@@ -8,7 +8,6 @@ use std::{
     time::Instant,
 };
 
-use tokio_util::sync::CancellationToken;
 use trunkline_platform::health::Health;
 
 /// Shared by all listeners of the process; cheap to clone.
@@ -19,7 +18,6 @@ pub struct Vitals(Arc<Inner>);
 struct Inner {
     started: Instant,
     draining: AtomicBool,
-    stopping: CancellationToken,
     health: Health,
 }
 
@@ -27,12 +25,7 @@ impl Vitals {
     /// A process that has just begun.
     pub fn begin() -> Self {
         let health = Health::default();
-        Self(Arc::new(Inner {
-            started: Instant::now(),
-            draining: AtomicBool::new(false),
-            stopping: CancellationToken::new(),
-            health,
-        }))
+        Self(Arc::new(Inner { started: Instant::now(), draining: AtomicBool::new(false), health }))
     }
 
     /// Seconds since then.
@@ -48,11 +41,6 @@ impl Vitals {
     /// Is it about to end?
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Acquire)
-    }
-
-    /// Cancelled when the listeners close: streams that would go on for ever end themselves then.
-    pub fn stopping(&self) -> &CancellationToken {
-        &self.0.stopping
     }
 
     /// The dependencies.

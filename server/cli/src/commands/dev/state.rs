@@ -115,7 +115,7 @@ impl StateDir {
         write!(
             text,
             "[http]\nlisten = \"{public}\"\n[ops]\nlisten = \"{ops}\"\n[database]\nurl = \"{}\"\nadmin_url = \"{}\"\n\
-             [redis]\nurl = \"{}\"\n[secrets]\nkey_file = {:?}\n[egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n\
+             [redis]\nurl = \"{}\"\n[secrets]\nkey_file = {:?}\n[egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\nallow_http = true\n\
              [log]\nformat = \"human\"\n[shutdown]\ngrace_s = 10\n",
             app.reveal(),
             admin.reveal(),

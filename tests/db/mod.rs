@@ -1,0 +1,3 @@
+//! Connections: what a client that goes away leaves behind.
+
+mod cancel;

@@ -1,0 +1,9 @@
+//! The MCP endpoint.
+
+mod bodies;
+mod clients;
+mod eras;
+mod headers;
+mod keys;
+mod scopes;
+mod streams;

@@ -1,0 +1,67 @@
+//! What tests act with: an installation of their own, actors with verbs, and the world around it.
+
+mod agent;
+mod app;
+mod logs;
+pub(crate) mod process;
+mod proxy;
+pub(crate) mod raw;
+pub(crate) mod seed;
+mod services;
+pub(crate) mod tools;
+pub(crate) mod upstream;
+mod visitor;
+
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Runtime;
+
+pub(crate) use agent::{Agent, Answer, Era, http, message};
+pub(crate) use app::{PASSWORD, Tenant, TestApp};
+pub(crate) use proxy::SlowProxy;
+pub(crate) use services::{Database, Kind, run as run_sql, shared};
+pub(crate) use upstream::Upstream;
+pub(crate) use visitor::{Page, SESSION, Visitor, link};
+
+/// Longest wait for something that should happen soon. Generous: the machine may be busy.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Where the world around the installations lives: it goes on while a test blocks, and while an installation stops.
+pub(crate) fn world() -> &'static Runtime {
+    static WORLD: OnceLock<Runtime> = OnceLock::new();
+    WORLD.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime"))
+}
+
+/// Asks again and again until there is an answer. Panics with `what` when there is none in time.
+pub(crate) async fn eventually<T>(what: &str, within: Duration, mut question: impl AsyncFnMut() -> Option<T>) -> T {
+    let asked = Instant::now();
+    loop {
+        if let Some(answer) = question().await {
+            return answer;
+        }
+        assert!(asked.elapsed() < within, "{what}: not within {} s", within.as_secs_f32());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The same draw of numbers in every run, so that a failure can be repeated.
+pub(crate) struct Draw(u64);
+
+impl Draw {
+    /// From that seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `bound` (SplitMix64).
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

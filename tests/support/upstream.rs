@@ -1,0 +1,200 @@
+//! Somebody else's HTTP server, well behaved and badly behaved by path. Remembers what it was sent, and who hung up on it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+use super::world;
+
+/// Stands in every error body: it must never reach a caller.
+pub(crate) const CANARY: &str = "upstream-canary-9x7";
+
+/// One request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// `METHOD /path`.
+    pub(crate) line: String,
+    /// The whole head, lower case.
+    pub(crate) head: String,
+    /// The body.
+    pub(crate) body: String,
+}
+
+/// The server. Ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    hung_up: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Upstream {
+    /// Listens on a free port.
+    pub(crate) async fn start() -> Self {
+        let listening = world().spawn(TcpListener::bind(("127.0.0.1", 0))).await.expect("no panic");
+        let listener = listening.expect("a free port");
+        let addr = listener.local_addr().expect("an address");
+        let (seen, hung_up) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::<AtomicUsize>::default());
+        let (its_seen, its_hung_up) = (Arc::clone(&seen), Arc::clone(&hung_up));
+        let task = world().spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (seen, hung_up) = (Arc::clone(&its_seen), Arc::clone(&its_hung_up));
+                tokio::spawn(serve(stream, seen, hung_up));
+            }
+        });
+        Self { addr, seen, hung_up, task }
+    }
+
+    /// A URL on it.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// Everything it was sent.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connections that were closed before they had their answer.
+    pub(crate) fn hung_up(&self) -> usize {
+        self.hung_up.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, hung_up: Arc<AtomicUsize>) {
+    while let Some(request) = read(&mut stream).await {
+        let path = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        if answer(&mut stream, &path, &hung_up).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Seen> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        let mut chunk = [0; 4096];
+        let length = stream.read(&mut chunk).await.ok().filter(|length| *length > 0)?;
+        bytes.extend_from_slice(&chunk[..length]);
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+    let head = head.to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |text| text.parse().unwrap_or(0));
+    while bytes.len() < end + length {
+        let mut chunk = [0; 4096];
+        let read = stream.read(&mut chunk).await.ok().filter(|length| *length > 0)?;
+        bytes.extend_from_slice(&chunk[..read]);
+    }
+    Some(Seen { line, head, body: String::from_utf8_lossy(&bytes[end..]).into_owned() })
+}
+
+/// Answers by path; `None` when the connection is over.
+async fn answer(stream: &mut TcpStream, path: &str, hung_up: &AtomicUsize) -> Option<()> {
+    let path = path.split('?').next().unwrap_or_default();
+    let (word, number) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    match word {
+        "slow" => {
+            let ms = number.parse().unwrap_or(1_000);
+            if !is_patient(stream, Duration::from_millis(ms)).await {
+                hung_up.fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+            whole(stream, "200 OK", "application/json", br#"{"slow":true}"#).await
+        }
+        "hang" => {
+            is_patient(stream, Duration::from_secs(3600)).await;
+            hung_up.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+        "status" => whole(stream, &format!("{number} Status"), "text/plain", CANARY.as_bytes()).await,
+        "redirect" => {
+            let head =
+                format!("HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest/{CANARY}\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.ok()
+        }
+        "huge" => {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1073741824\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.ok()?;
+            endless(stream, b"xxxxxxxxxxxxxxxx").await;
+            None
+        }
+        "endless" => {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.ok()?;
+            endless(stream, b"10\r\nxxxxxxxxxxxxxxxx\r\n").await;
+            None
+        }
+        "drip" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 100000\r\n\r\n").await.ok()?;
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            hung_up.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+        "garbage" => {
+            let _ = stream.write_all(format!("\x00\x01 {CANARY} \x02\r\n\r\n").as_bytes()).await;
+            None
+        }
+        "cut" => {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1000\r\n\r\n{CANARY}");
+            let _ = stream.write_all(head.as_bytes()).await;
+            None
+        }
+        "reset" => {
+            let _ = stream.set_zero_linger();
+            None
+        }
+        "not-utf8" => whole(stream, "200 OK", "text/plain", b"upstream-canary-9x7 \xff\xfe").await,
+        "image" => whole(stream, "200 OK", "image/png", CANARY.as_bytes()).await,
+        "untyped" => {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{CANARY}", CANARY.len());
+            stream.write_all(head.as_bytes()).await.ok()
+        }
+        _ => whole(stream, "200 OK", "application/json", br#"{"ok":true}"#).await,
+    }
+}
+
+async fn whole(stream: &mut TcpStream, status: &str, kind: &str, body: &[u8]) -> Option<()> {
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.ok()?;
+    stream.write_all(body).await.ok()
+}
+
+async fn endless(stream: &mut TcpStream, piece: &[u8]) {
+    let piece = piece.repeat(4096);
+    while stream.write_all(&piece).await.is_ok() {}
+}
+
+/// Waits; false if the other side hangs up meanwhile.
+async fn is_patient(stream: &mut TcpStream, time: Duration) -> bool {
+    let mut byte = [0; 1];
+    tokio::select! {
+        () = tokio::time::sleep(time) => true,
+        _ = stream.read(&mut byte) => false,
+    }
+}

@@ -1,0 +1,297 @@
+//! Every route × every id of another tenant × everybody who should not reach it. Driven by the router's own list: a new route fails here
+//! until it has its place in the table below.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::Method;
+use trunkline_platform::actor::{Permission, Role};
+use trunkline_web::{Access, Route, routes};
+
+use crate::support::{
+    PASSWORD, Page, SESSION, TestApp, Upstream, Visitor, link,
+    seed::{self, Seeded},
+};
+
+/// Fields that make a form of that path right, so that it is refused for who asks and not for what is in it. `None`: not in the table.
+fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
+    Some(match path {
+        "/login" => vec![("email", "nobody@example.com"), ("password", "wrong horse battery")],
+        "/signup" => vec![("email", "new@example.com"), ("password", PASSWORD), ("organisation", "New")],
+        "/reset" => vec![("email", "nobody@example.com")],
+        "/reset/{token}" => vec![("password", PASSWORD)],
+        "/welcome" => vec![("organisation", "Another")],
+        "/t/{tenant}/settings" => vec![("name", "Renamed"), ("currency", "EUR")],
+        "/t/{tenant}/invitations" => vec![("email", "guest@example.com"), ("role", "viewer")],
+        "/t/{tenant}/members/{member}/role" => vec![("role", "auditor")],
+        "/logout"
+        | "/confirm/{token}"
+        | "/invitations/{token}"
+        | "/t/{tenant}/leave"
+        | "/t/{tenant}/members/{member}/remove"
+        | "/t/{tenant}/invitations/{invitation}/withdraw" => vec![],
+        _ => return None,
+    })
+}
+
+/// Ids of a tenant, by the name they have in paths.
+fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
+    let members = vec![of.developer.user.to_string(), of.viewer.0.user.to_string(), of.tenant.owner.user.to_string()];
+    let mut ids = BTreeMap::from([
+        ("agent", vec![of.agent_id().to_string()]),
+        ("key", vec![of.key_id().to_string()]),
+        ("tool", vec![of.tool.to_string()]),
+        ("call", vec![of.call.to_string()]),
+        ("member", members),
+        ("invitation", vec![of.invitation.to_string()]),
+    ]);
+    // Where a secret is expected, every id of the tenant is as good as any.
+    let all: Vec<_> = ids.values().flatten().cloned().collect();
+    ids.insert("token", all);
+    ids
+}
+
+/// The paths of a pattern with that tenant and each fitting id.
+fn paths(pattern: &str, slug: &str, ids: &BTreeMap<&'static str, Vec<String>>) -> Vec<String> {
+    let with_tenant = pattern.replace("{tenant}", slug).replace("{path:.+}", "css/app.css");
+    let Some((start, end)) = with_tenant.find('{').zip(with_tenant.find('}')) else { return vec![with_tenant] };
+    let name = &with_tenant[start + 1..end];
+    let known = ids.get(name).unwrap_or_else(|| panic!("{pattern}: what is a {{{name}}}? Add its ids to the table"));
+    known.iter().map(|id| with_tenant.replace(&format!("{{{name}}}"), id)).collect()
+}
+
+fn has_id(route: &Route) -> bool {
+    route.path.replace("{tenant}", "").replace("{path:.+}", "").contains('{')
+}
+
+/// Somebody who tries.
+struct Intruder<'a> {
+    name: &'static str,
+    visitor: Visitor,
+    bearer: Option<String>,
+    /// Role in A, if they have one.
+    role_in_a: Option<Role>,
+    /// Their own tenant and role in it, where they try A's ids too.
+    home: Option<(&'a str, Role)>,
+    signed_in: bool,
+}
+
+impl Intruder<'_> {
+    async fn try_route(&self, route: &Route, path: &str) -> Page {
+        let form = fields(route.path);
+        let csrf = if route.method == Method::POST && form.is_some() { self.visitor.csrf().await } else { String::new() };
+        let method = reqwest::Method::from_bytes(route.method.as_str().as_bytes()).expect("a method");
+        self.visitor
+            .request(method, path, |mut request| {
+                if let Some(bearer) = &self.bearer {
+                    request = request.bearer_auth(bearer);
+                }
+                match (&form, route.method == Method::POST) {
+                    (Some(form), true) => {
+                        let form: Vec<_> = form.iter().copied().chain([("csrf", csrf.as_str())]).collect();
+                        request.form(&form)
+                    }
+                    (None, true) => request.json(&serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" })),
+                    _ => request,
+                }
+            })
+            .await
+    }
+
+    /// Statuses that this intruder may get on a route of A's, or with A's ids at home.
+    fn expected(&self, route: &Route, at_home: bool) -> &'static [u16] {
+        match route.access {
+            Access::Agent => &[401],
+            Access::Public if has_id(route) && route.path.contains("{token}") => &[404],
+            Access::Public => &[200, 303, 304, 404, 422],
+            Access::Session if !self.signed_in => &[303],
+            Access::Session if has_id(route) => &[404],
+            Access::Session => &[200, 303],
+            Access::Member(_) if !self.signed_in => &[303],
+            Access::Member(permission) => match self.home.filter(|_| at_home).map(|(_, role)| role).or(self.role_in_a) {
+                None => &[404],
+                Some(role) if !role.may(permission) => &[403],
+                Some(_) if at_home => &[404],
+                Some(_) => &[200, 303],
+            },
+        }
+    }
+}
+
+async fn intruders<'a>(app: &TestApp, a: &Seeded<'_>, b: &'a Seeded<'_>) -> Vec<Intruder<'a>> {
+    let url = &app.url;
+    let signed_in = async |name, email: &str, role_in_a, home| Intruder {
+        name,
+        visitor: Visitor::signed_in(url, email).await,
+        bearer: None,
+        role_in_a,
+        home,
+        signed_in: true,
+    };
+    let stranger = |name, visitor, bearer| Intruder { name, visitor, bearer, role_in_a: None, home: None, signed_in: false };
+    let gone = "gone@left.example";
+    let ex_member = a.tenant.member(gone, Role::Admin).await;
+    let left = signed_in("A ex-member", gone, None, None).await;
+    let mut sql = app.sql().await;
+    sqlx::query("DELETE FROM app.memberships WHERE user_id = $1").bind(ex_member.user).execute(&mut sql).await.expect("removed");
+
+    // Signed up, has the right password, has not opened the letter.
+    let half = Visitor::new(url);
+    let fields = [("organisation", "Half"), ("email", "half@example.com"), ("password", PASSWORD)];
+    half.post("/signup", &fields).await.leads_to("/signup/sent");
+    assert_eq!(half.log_in("half@example.com", PASSWORD).await.status, 422);
+
+    let forged = Visitor::new(url);
+    forged.set_cookie(SESSION, &"f".repeat(43));
+    let slug = b.tenant.slug.as_str();
+    vec![
+        signed_in("B owner", &b.owner_email, None, Some((slug, Role::Owner))).await,
+        signed_in("B viewer", &b.viewer.1, None, Some((slug, Role::Viewer))).await,
+        stranger("B agent key", Visitor::new(url), Some(b.agent.key.clone())),
+        signed_in("A viewer", &a.viewer.1, Some(Role::Viewer), None).await,
+        left,
+        stranger("anonymous", Visitor::new(url), None),
+        stranger("half-authenticated", half, None),
+        stranger("forged cookie", forged, None),
+    ]
+}
+
+#[tokio::test]
+async fn no_route_gives_away_or_changes_anything_of_another_tenant() {
+    let (app, upstream) = (TestApp::start().await, Upstream::start().await);
+    let (a, b) = (seed::everything(&app, "acme", &upstream).await, seed::everything(&app, "bravo", &upstream).await);
+    let (intruders, ids) = (intruders(&app, &a, &b).await, ids(&a));
+    let before = state_of(&app, &a).await;
+    let routes = routes();
+    let (mut requests, mut hits) = (0, Vec::new());
+    for route in &routes {
+        if route.method == Method::POST && route.access != Access::Agent {
+            assert!(fields(route.path).is_some(), "POST {} is not covered: put its fields into the table", route.path);
+        }
+        // Leaving is what every member may do with their own membership.
+        let leaves = route.path == "/t/{tenant}/leave" || route.path == "/logout";
+        for intruder in intruders
+            .iter()
+            .filter(|intruder| !(leaves && intruder.signed_in && (intruder.role_in_a.is_some() || route.path == "/logout")))
+        {
+            let mut tries: Vec<_> = paths(route.path, &a.tenant.slug, &ids).into_iter().map(|path| (path, false)).collect();
+            if let Some((slug, _)) = intruder.home.filter(|_| route.path.contains("{tenant}") && has_id(route)) {
+                tries.extend(paths(route.path, slug, &ids).into_iter().map(|path| (path, true)));
+            }
+            for (path, at_home) in tries {
+                let page = intruder.try_route(route, &path).await;
+                requests += 1;
+                let mut hit =
+                    |what: &str| hits.push(format!("{} {} {path}: {} {what}", intruder.name, route.method, page.status));
+                if !intruder.expected(route, at_home).contains(&page.status) {
+                    hit(&format!("instead of {:?}", intruder.expected(route, at_home)));
+                }
+                let may_look = intruder.role_in_a.is_some();
+                let shown = format!("{}{:?}", page.body, page.headers);
+                if !may_look && shown.contains(&a.canary) {
+                    hit("with A's canary");
+                }
+            }
+        }
+    }
+    assert!(hits.is_empty(), "{hits:#?}");
+    let after = state_of(&app, &a).await;
+    assert_eq!(before, after, "something of A was changed");
+    let tried: usize = ids.iter().filter(|(name, _)| **name != "token").map(|(_, ids)| ids.len()).sum();
+    assert!(routes.len() >= 34 && tried >= 8 && requests >= 400, "{} routes, {tried} ids, {requests} requests", routes.len());
+    println!(
+        "isolation: {} routes x {tried} ids x {} actors = {requests} requests, {} hits",
+        routes.len(),
+        intruders.len(),
+        hits.len()
+    );
+}
+
+/// Everything of a tenant that its members may change.
+async fn state_of(app: &TestApp, of: &Seeded<'_>) -> Vec<String> {
+    let mut sql = app.sql().await;
+    let mut state = Vec::new();
+    for table in ["memberships", "invitations", "agents", "keys", "tools", "tool_versions", "limits", "credentials"] {
+        let rows = format!("SELECT (to_jsonb(t) - 'last_used_on')::text FROM app.{table} t WHERE tenant_id = $1 ORDER BY 1");
+        let rows: Vec<String> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).bind(of.tenant.id).fetch_all(&mut sql).await.expect("rows");
+        state.extend(rows);
+    }
+    let name: String = sqlx::query_scalar("SELECT name FROM app.tenants WHERE id = $1")
+        .bind(of.tenant.id)
+        .fetch_one(&mut sql)
+        .await
+        .expect("a name");
+    state.push(name);
+    state
+}
+
+/// The other half of the proof: with the same ids and fields, who may does get through.
+#[tokio::test]
+async fn the_same_requests_reach_their_goal_for_the_owner() {
+    let (app, upstream) = (TestApp::start().await, Upstream::start().await);
+    let a = seed::everything(&app, "acme", &upstream).await;
+    let owner = Intruder {
+        name: "A owner",
+        visitor: Visitor::signed_in(&app.url, &a.owner_email).await,
+        bearer: None,
+        role_in_a: Some(Role::Owner),
+        home: None,
+        signed_in: true,
+    };
+    let ids: BTreeMap<_, _> = ids(&a).into_iter().map(|(name, ids)| (name, ids[..1].to_vec())).collect();
+    for route in routes().iter().filter(|route| matches!(route.access, Access::Member(_))) {
+        for path in paths(route.path, &a.tenant.slug, &ids) {
+            let page = owner.try_route(route, &path).await;
+            // 409: the last owner cannot leave.
+            assert!(matches!(page.status, 200 | 303 | 409), "{} {path}: {} {}", route.method, page.status, page.body);
+            assert!(
+                page.status == 303 || route.method == Method::POST || page.body.contains(&a.canary),
+                "GET {path} shows nothing of A"
+            );
+        }
+    }
+    let listed = a.agent.list(crate::support::Era::Handshake).await;
+    assert_eq!(listed.tool_names().len(), 1, "{}", listed.text);
+}
+
+#[tokio::test]
+async fn what_is_anothers_looks_like_what_is_nobodys() {
+    let (app, upstream) = (TestApp::start().await, Upstream::start().await);
+    let (a, b) = (seed::everything(&app, "acme", &upstream).await, seed::everything(&app, "bravo", &upstream).await);
+    let owner = Visitor::signed_in(&app.url, &b.owner_email).await;
+    let without_ids = |page: &Page, id: &str| {
+        let request_id = page.header("x-request-id").to_owned();
+        let nonce = page.between("nonce=\"", "\"").unwrap_or("-").to_owned();
+        page.body.replace(&request_id, "").replace(&nonce, "").replace(id, "")
+    };
+    for route in routes().iter().filter(|route| matches!(route.access, Access::Member(Permission::View))) {
+        let foreign = route.path.replace("{tenant}", &a.tenant.slug);
+        let missing = route.path.replace("{tenant}", "nobody-at-all");
+        if foreign.contains('{') || route.method != Method::GET {
+            continue;
+        }
+        let (foreign, missing) = (owner.get(&foreign).await, owner.get(&missing).await);
+        assert_eq!((foreign.status, missing.status), (404, 404), "{}", route.path);
+        assert_eq!(without_ids(&foreign, ""), without_ids(&missing, ""), "{}", route.path);
+    }
+}
+
+#[tokio::test]
+async fn every_name_of_one_tenant_is_free_in_another() {
+    let app = TestApp::start().await;
+    let (a, b) = (app.tenant("acme").await, app.tenant("bravo").await);
+    for tenant in [&a, &b] {
+        tenant.tool("same", crate::support::tools::echo()).await;
+        let agent = tenant.agent("same", "tools:read").await;
+        assert_eq!(agent.list(crate::support::Era::Stateless).await.tool_names(), ["same"]);
+        let owner = Visitor::signed_in(&app.url, &format!("owner@{}.example", tenant.slug)).await;
+        let (path, fields) = (format!("/t/{}/invitations", tenant.slug), &[("email", "both@example.com"), ("role", "viewer")]);
+        owner.post(&path, fields).await.leads_to(&format!("/t/{}/members", tenant.slug));
+    }
+    let letters = crate::support::eventually("two letters", crate::support::SOON, async || {
+        let letters = app.letters("both@example.com").await;
+        (letters.len() == 2).then_some(letters)
+    })
+    .await;
+    assert_ne!(link(&letters[0], &app.url), link(&letters[1], &app.url));
+}
