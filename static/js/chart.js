@@ -29,6 +29,10 @@ function stack(columns) {
   return columns.map((column) => column.map((value, i) => (sum[i] += value ?? 0)));
 }
 
+// Values without a neighbour: a line would not show them.
+const lonely = (column) =>
+  column.flatMap((value, i) => (value !== null && (column[i - 1] ?? null) === null && (column[i + 1] ?? null) === null ? [i] : []));
+
 const format = (value, unit) => {
   if (value === null || value === undefined) return "–";
   if (unit === "ms" && value >= 1000) return `${(value / 1000).toLocaleString("en", { maximumFractionDigits: 2 })} s`;
@@ -89,11 +93,11 @@ function options(figure, source, size) {
   const halfStep = (source.times[1] - source.times[0]) / 2;
   const grid = { stroke: colour("--line"), width: 1 };
   const axis = { stroke: colour("--text-3"), font: AXIS, ticks: { show: false } };
-  const drawn = source.series.map((series) => {
+  const drawn = source.series.map((series, s) => {
     const ink = colour(`--series-${series.name}`);
     return stacked
       ? { fill: ink, stroke: ink, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.72, 26] }) }
-      : { stroke: ink, width: 1.75, points: { show: source.times.length < 3, size: 5 }, paths: uPlot.paths.linear() };
+      : { stroke: ink, width: 1.75, points: { show: true, size: 5, fill: ink, filter: () => lonely(source.columns[s]) }, paths: uPlot.paths.linear() };
   });
   return {
     ...size,

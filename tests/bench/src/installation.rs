@@ -146,7 +146,7 @@ fn settings(services: &Services, port: u16, ops_port: u16) -> String {
     let mut text = format!(
         "public_url = \"http://127.0.0.1:{port}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[ops]\nlisten = \"127.0.0.1:{ops_port}\"\n\
          [database]\nurl = \"{}\"\nadmin_url = \"{}\"\n[redis]\nurl = \"{}\"\n[secrets]\nkey = \"{}\"\n\
-         [egress]\nallow = [\"127.0.0.0/8\"]\nallow_http = true\n[log]\nlevel = \"warn\"\n[shutdown]\ngrace_s = 5\ndelay_s = 0\n",
+         [mail]\nsmtp_url = \"smtp://127.0.0.1:9\"\n[egress]\nallow = [\"127.0.0.0/8\"]\nallow_http = true\n[log]\nlevel = \"warn\"\n[shutdown]\ngrace_s = 5\ndelay_s = 0\n",
         services.postgres.app_url().reveal(),
         services.postgres.admin_url().reveal(),
         services.redis.url().reveal(),

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     db::{
         TenantTx,
-        page::{Found, PAGE, Search},
+        page::{Found, Search},
     },
     error::{Error, Result, is_unique_violation},
     ids::{AgentId, KeyId, UserId},
@@ -166,7 +166,7 @@ pub(super) async fn search(tx: &mut TenantTx, search: &Search, now: DateTime<Utc
     .bind(tx.tenant())
     .bind(search.pattern())
     .bind(now)
-    .bind(i64::from(PAGE))
+    .bind(search.limit())
     .bind(search.offset())
     .fetch_all(tx.connection())
     .await?;
@@ -277,7 +277,7 @@ pub(super) async fn search_keys(
     .bind(filter.live)
     .bind(now)
     .bind(search.pattern())
-    .bind(i64::from(PAGE))
+    .bind(search.limit())
     .bind(search.offset())
     .fetch_all(tx.connection())
     .await?;

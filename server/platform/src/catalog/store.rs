@@ -11,7 +11,7 @@ use super::{
 use crate::{
     db::{
         TenantTx,
-        page::{Found, PAGE, Search},
+        page::{Found, Search},
     },
     error::{Error, Result, is_unique_violation},
     ids::{CredentialId, TenantId, ToolId, ToolVersionId, UserId},
@@ -189,7 +189,7 @@ pub(super) async fn search(tx: &mut TenantTx, search: &Search) -> Result<Found<T
     )
     .bind(tx.tenant())
     .bind(search.pattern())
-    .bind(i64::from(PAGE))
+    .bind(search.limit())
     .bind(search.offset())
     .fetch_all(tx.connection())
     .await?;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use trunkline_platform::{
     call::Outcome,
-    db::page::{Found, PAGE},
+    db::page::Found,
     usage::{Call, Totals},
 };
 
@@ -143,7 +143,7 @@ impl Listing {
             let page = page.to_string();
             urls::with_query(path, &[others, &[("q", q), ("page", page.as_str())]].concat())
         };
-        let first = i64::from(found.page - 1) * i64::from(PAGE) + 1;
+        let first = i64::from(found.page - 1) * i64::from(found.size) + 1;
         let last = first + i64::try_from(found.items.len()).unwrap_or(0) - 1;
         let total = format::count(found.total);
         let words = if last < first {

@@ -95,12 +95,14 @@ async fn show(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
         word => Range::parse(word)?,
     };
     let ever_called = usage::has_calls(platform, actor).await?;
+    // Asked, not remembered: without calls nobody else would notice that it went away, or came back.
+    let degraded = if platform.redis.ping().await.is_err() { DEGRADED } else { "" };
     let frame = HomePage {
         layout: member.layout("Home", "home"),
         base: urls::tenant(slug),
         ranges: Range::ALL.map(|one| tab(slug, one, range)).into(),
         range_words: words(range),
-        degraded: if platform.redis.is_away() { DEGRADED } else { "" },
+        degraded,
         ever_called,
         stats: Vec::new(),
         calls: Vec::new(),

@@ -40,6 +40,9 @@ pub(super) fn routes() -> Vec<Route> {
 /// A key that ends within this time is shown as expiring.
 const ENDING: TimeDelta = TimeDelta::days(14);
 
+/// Keys on one page: each brings two dialogs along.
+const PAGE: u32 = 25;
+
 /// For how long the old key goes on: what the form sends, in words, in hours.
 const OVERLAPS: [(&str, &str, i64); 4] =
     [("none", "no time: it stops now", 0), ("1h", "1 hour", 1), ("1d", "1 day", 24), ("7d", "7 days", 7 * 24)];
@@ -102,7 +105,7 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
     };
     let q = query.get("q");
     let filter = KeyFilter { agent: None, live: show == "live" };
-    let found = agents::search_keys(platform, &member.actor, filter, &Search::new(q, page_number(&query))).await?;
+    let found = agents::search_keys(platform, &member.actor, filter, &Search::new(q, page_number(&query)).sized(PAGE)).await?;
     let counts = agents::count_keys(platform, &member.actor).await?;
     let url = urls::keys(slug);
     let tab = |value: &str, label: &str| Tab {

@@ -61,7 +61,7 @@ impl HtmlError {
                 "This form has expired",
                 "Nothing was changed. Go back, load the page again and send the form once more.".to_owned(),
             ),
-            Self::BadForm(status, text) => (*status, "This form cannot be read", text.clone()),
+            Self::BadForm(status, text) => (*status, "This cannot be read", text.clone()),
             Self::WrongMethod(_) => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "Not this way",

@@ -45,7 +45,32 @@ impl FromRequest for Query {
     type Future = Ready<Result<Self, HtmlError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let fields = serde_urlencoded::from_str(request.query_string());
-        ready(fields.map(Self).map_err(|_| HtmlError::BadForm(StatusCode::BAD_REQUEST, "The address cannot be read.".to_owned())))
+        let fields = serde_urlencoded::from_str(request.query_string()).ok();
+        // Postgres refuses texts with a NUL character.
+        let fields = fields.filter(|Fields(fields)| !fields.iter().any(|(_, value)| value.contains('\0')));
+        ready(
+            fields.map(Self).ok_or_else(|| HtmlError::BadForm(StatusCode::BAD_REQUEST, "The address cannot be read.".to_owned())),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    async fn query(text: &str) -> Option<Query> {
+        let request = TestRequest::with_uri(&format!("/x?{text}")).to_http_request();
+        Query::from_request(&request, &mut Payload::None).await.ok()
+    }
+
+    #[actix_web::test]
+    async fn query_is_read_leniently_but_never_with_a_nul() {
+        let fields = query("q=%20a%20b&s=1&s=2").await.unwrap();
+        assert_eq!((fields.get("q"), fields.exactly("q"), fields.get("none")), ("a b", " a b", ""));
+        assert_eq!(fields.all("s").collect::<Vec<_>>(), ["1", "2"]);
+        assert!(query("q=%00").await.is_none());
+        assert!(query("").await.is_some() && query("&&=&q=%FF").await.is_some());
     }
 }

@@ -48,6 +48,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
                 .map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body ended early."))?;
             let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(&body)
                 .map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body is not a form."))?;
+            // The one character that no text of ours can hold: Postgres refuses it.
+            if pairs.iter().any(|(_, value)| value.contains('\0')) {
+                return Err(bad(StatusCode::BAD_REQUEST, "A field of the form contains a NUL character."));
+            }
             let token = pairs.iter().find(|(name, _)| name == "csrf").map_or("", |(_, value)| value.as_str());
             if !csrf::is_token_right(&state.platform, &request, token) {
                 return Err(HtmlError::Forged);
@@ -81,7 +85,9 @@ impl FieldErrors {
         match error.kind() {
             ErrorKind::Invalid(fields) => {
                 let mut errors = Self::default();
-                fields.iter().for_each(|error| errors.add(&error.field, &error.message));
+                for error in fields {
+                    errors.add(&error.field, &error.message);
+                }
                 Ok(errors)
             }
             _ => Err(error.into()),
