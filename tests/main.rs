@@ -8,9 +8,19 @@
 mod support;
 
 #[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod db;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod mcp;
+#[cfg(test)]
+mod record;
 #[cfg(test)]
 mod tenancy;
 #[cfg(test)]

@@ -36,12 +36,19 @@ const KEY: &str = "3q2+7wABJkRiGpX0mY3LkQh7uVdWc0FEr9sTz5aOeHM=";
 pub(crate) struct Builder {
     settings: BTreeMap<String, String>,
     defaults: bool,
+    database: Option<Arc<Database>>,
 }
 
 impl Builder {
     /// Sets one setting, by the name of its environment variable without `TRUNKLINE_`.
     pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.settings.insert(format!("TRUNKLINE_{name}"), value.to_string());
+        self
+    }
+
+    /// On a database that the test has made.
+    pub(crate) fn on(mut self, database: Database) -> Self {
+        self.database = Some(Arc::new(database));
         self
     }
 
@@ -53,7 +60,10 @@ impl Builder {
 
     /// Starts it.
     pub(crate) async fn start(self) -> TestApp {
-        let database = Arc::new(shared().database(Kind::Migrated).await);
+        let database = match self.database {
+            Some(database) => database,
+            None => Arc::new(shared().database(Kind::Migrated).await),
+        };
         let mut settings = BTreeMap::new();
         for (name, value) in [
             ("HTTP_LISTEN", "127.0.0.1:0"),

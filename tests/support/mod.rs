@@ -3,6 +3,7 @@
 mod agent;
 mod app;
 mod logs;
+pub(crate) mod private;
 pub(crate) mod process;
 mod proxy;
 pub(crate) mod raw;
@@ -13,6 +14,7 @@ pub(crate) mod upstream;
 mod visitor;
 
 use std::{
+    io::Write as _,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -21,6 +23,7 @@ use tokio::runtime::Runtime;
 
 pub(crate) use agent::{Agent, Answer, Era, http, message};
 pub(crate) use app::{PASSWORD, Tenant, TestApp};
+pub(crate) use private::{Gate, OwnRedis};
 pub(crate) use proxy::SlowProxy;
 pub(crate) use services::{Database, Kind, run as run_sql, shared};
 pub(crate) use upstream::Upstream;
@@ -45,6 +48,11 @@ pub(crate) async fn eventually<T>(what: &str, within: Duration, mut question: im
         assert!(asked.elapsed() < within, "{what}: not within {} s", within.as_secs_f32());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// A line of the run's report. Not captured, so that it is seen when everything is well.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The same draw of numbers in every run, so that a failure can be repeated.

@@ -71,7 +71,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     let agent = tenant.agent(&format!("{canary} agent"), "tools:read").await;
     let limits = [("agent", Some(agent.id), None), ("tool", None, Some(tool)), ("tenant", None, None)];
     for (scope, on_agent, on_tool) in limits {
-        insert_limit(&mut sql, app, &tenant, scope, on_agent, on_tool).await;
+        insert_limit(&mut sql, app, &tenant, scope, on_agent, on_tool, (6_000, 6_000)).await;
     }
     let (owner, invited) = (tenant.owner.clone(), format!("invited@{canary}.example"));
     let invitation =
@@ -98,15 +98,18 @@ pub(crate) async fn insert_limit(
     scope: &str,
     agent: Option<AgentId>,
     tool: Option<ToolId>,
+    (per_minute, burst): (i32, i32),
 ) {
     sqlx::query(
-        "INSERT INTO app.limits (id, tenant_id, scope, agent_id, tool_id, per_minute, burst) VALUES ($1, $2, $3, $4, $5, 6000, 6000)",
+        "INSERT INTO app.limits (id, tenant_id, scope, agent_id, tool_id, per_minute, burst) VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(LimitId::new(app.clock.now()))
     .bind(tenant.id)
     .bind(scope)
     .bind(agent)
     .bind(tool)
+    .bind(per_minute)
+    .bind(burst)
     .execute(sql)
     .await
     .expect("a limit");

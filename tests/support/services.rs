@@ -117,10 +117,16 @@ pub(crate) struct Database {
     pub(crate) admin: String,
     /// As the application role.
     pub(crate) app: String,
+    /// To be removed; empty if it belongs to a cluster of the test's own.
     name: String,
 }
 
 impl Database {
+    /// A database of a cluster that the test has started, already migrated.
+    pub(crate) fn foreign(admin: &Plaintext, app: &Plaintext) -> Self {
+        Self { admin: admin.reveal().to_owned(), app: app.reveal().to_owned(), name: String::new() }
+    }
+
     /// A connection that may do everything and sees everything.
     pub(crate) async fn superuser(&self) -> PgConnection {
         PgConnection::connect(&self.admin).await.expect("Postgres answers")
@@ -135,6 +141,9 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let name = std::mem::take(&mut self.name);
+        if name.is_empty() {
+            return;
+        }
         let dropped = std::thread::spawn(move || {
             block_on(async {
                 let mut connection = shared().connect().await;

@@ -122,7 +122,7 @@ async fn the_proof_sees_a_policy_that_is_missing_on_each_table() {
     }
     let clean = leaks(&mut admin, &mut server, a.tenant.id, b.tenant.id).await;
     assert!(clean.is_empty(), "after the repair: {clean:#?}");
-    println!("isolation: {seen} of {seen} removed policies were seen");
+    crate::support::say(&format!("isolation: {seen} of {seen} removed policies were seen"));
 }
 
 #[tokio::test]

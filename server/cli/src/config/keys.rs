@@ -88,7 +88,7 @@ pub static KEYS: &[Key] = &[
         "For `trunkline migrate` only: a role that may create roles.",
     ),
     set("database.max_connections", Kind::Number, "20", "Most connections of one process."),
-    set("database.acquire_timeout_ms", Kind::Number, "3000", "Longest wait for a free connection."),
+    set("database.acquire_timeout_ms", Kind::Number, "1500", "Longest wait for a free connection."),
     set("database.statement_timeout_ms", Kind::Number, "10000", "Longest run of one statement."),
     open("redis.url", Kind::Secret, "redis://:…@localhost:6379/0", "Redis 7 or Valkey, with maxmemory-policy noeviction."),
     set("redis.prefix", Kind::Text, "trunkline:", "Put before every key, so that installations can share a server."),

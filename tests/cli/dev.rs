@@ -1,0 +1,136 @@
+//! `trunkline dev` from end to end.
+
+use std::{
+    fs::File,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::support::{
+    Visitor, eventually, http,
+    private::Folder,
+    process::{Process, command, is_alive, run, with_command_line},
+};
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Starts it and waits until it has announced itself.
+async fn start(folder: &Folder) -> (Process, Value) {
+    let state = folder.0.join("state");
+    let mut starting = command(&["dev", "--port", "0", "--state-dir"]);
+    starting.arg(&state).current_dir(&folder.0);
+    starting.stdout(File::create(folder.0.join("stdout")).expect("a file"));
+    starting.stderr(File::create(folder.0.join("stderr")).expect("a file"));
+    let process = Process::start(starting);
+    let announced = eventually("dev.json is there", READY_WITHIN, async || {
+        assert!(is_alive(process.id()), "it ended: {}", said(folder, "stderr"));
+        serde_json::from_str::<Value>(&std::fs::read_to_string(state.join("dev.json")).ok()?).ok()
+    });
+    let announced = announced.await;
+    (process, announced)
+}
+
+fn said(folder: &Folder, stream: &str) -> String {
+    std::fs::read_to_string(folder.0.join(stream)).unwrap_or_default()
+}
+
+fn text<'a>(announced: &'a Value, name: &str) -> &'a str {
+    announced[name].as_str().unwrap_or_else(|| panic!("{name} is missing in {announced}"))
+}
+
+/// Processes that have the folder on their command line.
+fn left_of(path: &Path) -> Vec<u32> {
+    with_command_line(path.to_str().expect("a path"))
+}
+
+async fn nothing_left(folder: &Folder) {
+    eventually("nothing is left running", Duration::from_secs(15), async || left_of(&folder.0).is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn everything_on_this_computer_from_the_first_start_to_the_last_process() {
+    let folder = Folder::new("dev");
+    let (mut process, first) = start(&folder).await;
+    for name in
+        ["base_url", "ops_url", "issuer", "tenant", "mcp_url", "agent_id", "api_key", "postgres_url", "redis_url", "mail_url"]
+    {
+        assert!(!text(&first, name).is_empty(), "{name}");
+    }
+    assert_eq!(first["pid"], process.id());
+    let (email, password) = (text(&first["user"], "email"), text(&first["user"], "password"));
+
+    // What is printed for a person works as it stands there.
+    let printed = eventually("the curl is printed", READY_WITHIN, async || {
+        let printed = said(&folder, "stdout");
+        printed.contains("curl").then_some(printed)
+    })
+    .await;
+    assert!(printed.contains("claude mcp add") && printed.contains(password), "{printed}");
+    let start_of = printed.find("curl -s").expect("a curl");
+    let called = Command::new("sh").arg("-c").arg(&printed[start_of..]).stderr(Stdio::null()).output().expect("a shell");
+    let answer: Value =
+        serde_json::from_slice(&called.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&called.stdout)));
+    assert_eq!(answer["result"]["content"][0]["text"], "hello", "{answer}");
+
+    let visitor = Visitor::new(text(&first, "base_url"));
+    visitor.log_in(email, password).await.leads_to("/");
+    let home = format!("/t/{}", text(&first, "tenant"));
+    visitor.get(&format!("{home}/tools")).await.ok();
+    visitor.post("/reset", &[("email", email)]).await.leads_to("/reset/sent");
+    eventually("the letter is captured", READY_WITHIN, async || {
+        let mail = http().get(text(&first, "mail_url")).send().await.expect("an answer").text().await.expect("a body");
+        mail.contains("Choose a new password").then_some(())
+    })
+    .await;
+    assert_eq!(http().get(format!("{}/metrics", text(&first, "ops_url"))).send().await.expect("an answer").status(), 200);
+
+    // Other commands need no settings beside it; a second one in the same place is told so.
+    let second = run(
+        &["dev", "--port", "0", "--state-dir", folder.0.join("state").to_str().expect("a path")],
+        &std::collections::BTreeMap::new(),
+        &folder.0,
+    );
+    assert!(!second.status.success() && String::from_utf8_lossy(&second.stderr).contains("another `trunkline dev` runs"));
+
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait(Duration::from_secs(30)), Some(0), "{}", said(&folder, "stderr"));
+    nothing_left(&folder).await;
+    assert!(!folder.0.join("state/dev.json").exists());
+
+    // Killed without a chance to tidy up: its services end with it or with the next start, and nothing is forgotten.
+    let (process, again) = start(&folder).await;
+    assert_eq!((&again["api_key"], &again["agent_id"]), (&first["api_key"], &first["agent_id"]), "state is kept");
+    let before = left_of(&folder.0);
+    assert!(before.len() >= 3, "{before:?}");
+    process.signal(Signal::SIGKILL);
+    drop(process);
+    let restarted = Instant::now();
+    let (mut process, third) = start(&folder).await;
+    assert_eq!(third["api_key"], first["api_key"]);
+    assert!(restarted.elapsed() < READY_WITHIN);
+    let remains: Vec<_> = before.iter().filter(|id| is_alive(**id) && left_of(&folder.0).contains(id)).collect();
+    assert!(remains.is_empty(), "still there after the restart: {remains:?}");
+    process.signal(Signal::SIGINT);
+    assert_eq!(process.wait(Duration::from_secs(30)), Some(0));
+    nothing_left(&folder).await;
+}
+
+#[tokio::test]
+async fn a_busy_port_is_an_error_that_says_so() {
+    let folder = Folder::new("busy");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let state = folder.0.join("state");
+    let output = run(
+        &["dev", "--port", &port, "--state-dir", state.to_str().expect("a path")],
+        &std::collections::BTreeMap::new(),
+        &folder.0,
+    );
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains(&port) && text.contains("is taken by another program"), "{text}");
+    nothing_left(&folder).await;
+}

@@ -1,0 +1,93 @@
+//! Memory stays flat, whatever is sent.
+
+use std::{process::Stdio, time::Duration};
+
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{
+    Agent, Era, SOON, TestApp, eventually, http,
+    process::{Process, command},
+    raw, tools,
+};
+
+const MIB: u64 = 1024 * 1024;
+
+/// The binary on the database of a test, and an agent at it.
+async fn serve(app: &TestApp) -> (Process, Agent) {
+    let acme = app.tenant("acme").await;
+    acme.tool("echo", tools::echo()).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    let port = trunkline::services::free_port().expect("a port");
+    let mut starting = command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
+    starting.envs(app.settings()).env("TRUNKLINE_MAIL_SMTP_URL", "smtp://127.0.0.1:1").env("TRUNKLINE_LOG_LEVEL", "error");
+    starting.stdout(Stdio::null()).stderr(Stdio::null());
+    let process = Process::start(starting);
+    let url = format!("http://127.0.0.1:{port}");
+    eventually("the server is ready", SOON, async || {
+        let answer = http().get(format!("{url}/readyz")).send().await.ok()?;
+        (answer.status() == 200).then_some(())
+    })
+    .await;
+    let agent = agent.at(&format!("{url}/t/acme/mcp"));
+    assert!(agent.echo("x").await.is_ok());
+    (process, agent)
+}
+
+#[tokio::test]
+async fn a_gibibyte_in_chunks_is_413_and_is_not_kept() {
+    let app = TestApp::start().await;
+    let (process, agent) = serve(&app).await;
+    for _ in 0..50 {
+        agent.echo("warm").await;
+    }
+    let before = process.memory();
+    let mut stream = raw::connect(&agent.url).await;
+    let head = format!(
+        "POST /t/acme/mcp HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+        raw::authority(&agent.url),
+        agent.key
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
+    let (mut sent, mut most) = (0_u64, before);
+    while sent < 1024 * MIB {
+        // The server stops reading and answers long before the end.
+        let writing = tokio::time::timeout(Duration::from_secs(2), stream.write_all(&chunk)).await;
+        if !matches!(writing, Ok(Ok(()))) {
+            break;
+        }
+        sent += 0x10000;
+        if sent.is_multiple_of(64 * 0x10000) {
+            most = most.max(process.memory());
+        }
+    }
+    let answer = raw::read(&mut stream).await;
+    most = most.max(process.memory());
+    assert!(sent < 64 * MIB, "{} MiB were taken", sent / MIB);
+    assert!(answer.status() == 413 || answer.status() == 0, "{}", answer.0);
+    assert!(most - before < 32 * MIB, "grew by {} MiB", (most - before) / MIB);
+    assert!(agent.echo("x").await.is_ok());
+}
+
+#[tokio::test]
+async fn ten_thousand_bad_requests_leave_memory_as_it_was() {
+    let app = TestApp::start().await;
+    let (process, agent) = serve(&app).await;
+    let deep = "[".repeat(10_000);
+    let bodies = [deep.as_str(), "{", "\u{feff}", r#"{"jsonrpc":"2.0","id":1,"method":"x","params":7}"#];
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let storm = async |count: usize| {
+        for round in 0..count {
+            let request = client.post(&agent.url).bearer_auth(&agent.key).header("content-type", "application/json");
+            let answer = request.body(bodies[round % bodies.len()].to_owned()).send().await.expect("an answer");
+            assert!((200..500).contains(&answer.status().as_u16()));
+            answer.bytes().await.expect("a body");
+        }
+    };
+    storm(1_000).await;
+    let before = process.memory();
+    storm(9_000).await;
+    let grown = process.memory().saturating_sub(before);
+    assert!(grown < 16 * MIB, "grew by {} MiB", grown / MIB);
+    assert!(matches!(agent.list(Era::Stateless).await.status, 200 | 429));
+}

@@ -1,0 +1,4 @@
+//! Limits: exact under load, free when refused, and what holds of them without Redis.
+
+mod rate;
+mod redis_away;
