@@ -288,9 +288,9 @@ pub(super) async fn search_keys(
 pub(super) async fn count_keys(tx: &mut TenantTx, now: DateTime<Utc>) -> Result<KeyCounts> {
     Ok(sqlx::query_as(
         "SELECT count(*) AS live,
-                count(*) FILTER (WHERE expires_at < $2 + interval '14 days') AS ending,
-                count(*) FILTER (WHERE created_at < $2 - interval '90 days'
-                                   AND (last_used_on IS NULL OR last_used_on < ($2 - interval '90 days')::date)) AS unused
+                count(*) FILTER (WHERE expires_at < $2::timestamptz + interval '14 days') AS ending,
+                count(*) FILTER (WHERE created_at < $2::timestamptz - interval '90 days'
+                                   AND (last_used_on IS NULL OR last_used_on < ($2::timestamptz - interval '90 days')::date)) AS unused
          FROM app.keys WHERE tenant_id = $1 AND revoked_at IS NULL AND expires_at > $2",
     )
     .bind(tx.tenant())

@@ -100,8 +100,11 @@ pub(super) async fn beat(tx: &mut SystemTx, id: ReplicaId, now: DateTime<Utc>) -
     .bind(now)
     .execute(tx.connection())
     .await?;
-    sqlx::query("DELETE FROM app.replicas WHERE seen_at < $1 - interval '1 minute'").bind(now).execute(tx.connection()).await?;
-    Ok(sqlx::query_scalar("SELECT count(*) FROM app.replicas WHERE seen_at > $1 - interval '15 seconds'")
+    sqlx::query("DELETE FROM app.replicas WHERE seen_at < $1::timestamptz - interval '1 minute'")
+        .bind(now)
+        .execute(tx.connection())
+        .await?;
+    Ok(sqlx::query_scalar("SELECT count(*) FROM app.replicas WHERE seen_at > $1::timestamptz - interval '15 seconds'")
         .bind(now)
         .fetch_one(tx.connection())
         .await?)
