@@ -1,7 +1,7 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
-//! `ids clock random secret error actor` → `db redis epoch egress mail jobs` → `call metrics audit usage quota` → `accounts vault`
-//! → `agents` → `catalog` → `record execution` → `gateway`; `platform` holds the handles that every verb takes first.
+//! `random ids clock network error secret actor` → `db redis epoch egress mail jobs` → `call metrics audit usage quota health` →
+//! `accounts vault` → `agents` → `catalog` → `record execution` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
 //! `tests/architecture.rs` checks the order and that SQL stays in `store.rs`.
