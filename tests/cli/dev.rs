@@ -16,7 +16,7 @@ use crate::support::{
     process::{Process, command, is_alive, run, with_command_line},
 };
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// Starts it and waits until it has announced itself.
 async fn start(folder: &Folder) -> (Process, Value) {

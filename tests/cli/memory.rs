@@ -48,10 +48,10 @@ async fn a_gibibyte_in_chunks_is_413_and_is_not_kept() {
         agent.key
     );
     stream.write_all(head.as_bytes()).await.expect("sent");
-    let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
     let (mut sent, mut most, mut answer) = (0_u64, before, None);
     while sent < 1024 * MIB {
-        let writing = tokio::time::timeout(Duration::from_secs(5), stream.write_all(&chunk)).await;
+        let writing = tokio::time::timeout(Duration::from_secs(5), stream.write_all(chunk.as_bytes())).await;
         if !matches!(writing, Ok(Ok(()))) {
             break;
         }

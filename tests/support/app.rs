@@ -41,8 +41,8 @@ pub(crate) struct Builder {
 
 impl Builder {
     /// Sets one setting, by the name of its environment variable without `TRUNKLINE_`.
-    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
-        self.settings.insert(format!("TRUNKLINE_{name}"), value.to_string());
+    pub(crate) fn set(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.settings.insert(format!("TRUNKLINE_{name}"), format!("{value}"));
         self
     }
 
