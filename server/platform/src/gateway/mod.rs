@@ -127,11 +127,15 @@ pub async fn admit_call(
     };
     let mut draft = Draft::new(platform, &caller, request, measure, place);
     for _ in 0..ATTEMPTS {
-        if caller.is_suspended() {
-            return Err(draft.refuse(Outcome::Denied, "suspended", Refusal::Suspended));
-        }
-        let Some(tool) = caller.tool(request.name).cloned() else {
-            return Err(draft.refuse(Outcome::Denied, "unknown_tool", Refusal::UnknownTool));
+        let Some(tool) = caller.tool(request.name).filter(|_| !caller.is_suspended()).cloned() else {
+            // Charged like a list: asking for nothing is not free, and an agent or a tool that has just come back is noticed.
+            let before = caller.snapshot.epoch.clone();
+            match admit_list(platform, caller).await {
+                Ok(fresh) if fresh.snapshot.epoch != before => caller = fresh,
+                Ok(_) => return Err(draft.refuse(Outcome::Denied, "unknown_tool", Refusal::UnknownTool)),
+                Err(refusal) => return Err(draft.refuse_with(refusal)),
+            }
+            continue;
         };
         draft.about(&tool);
         let ready = match execution::read_arguments(&tool, request.arguments) {
@@ -300,6 +304,20 @@ impl Draft {
         let decision = quota::admit(platform, tenant, &snapshot.epoch, &buckets, without_redis(tool)).await;
         self.entry.admission_us += measure::micros(began);
         decision
+    }
+
+    /// A refusal that somebody else has decided.
+    fn refuse_with(self, refusal: Refusal) -> Refusal {
+        match &refusal {
+            Refusal::Limited { by, .. } => {
+                let reason = by.scope.as_str();
+                self.refuse(Outcome::Limited, reason, refusal)
+            }
+            Refusal::Suspended => self.refuse(Outcome::Denied, "suspended", refusal),
+            Refusal::Revoked => self.refuse(Outcome::Denied, "revoked", refusal),
+            Refusal::UnknownTool => self.refuse(Outcome::Denied, "unknown_tool", refusal),
+            Refusal::Unavailable { .. } => self.refuse(Outcome::Denied, "limits_unavailable", refusal),
+        }
     }
 
     fn refuse(self, outcome: Outcome, reason: &'static str, refusal: Refusal) -> Refusal {
