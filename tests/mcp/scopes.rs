@@ -63,6 +63,17 @@ async fn denied(sql: &mut PgConnection) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn asking_for_tools_that_do_not_exist_is_limited_too() {
+    let app = TestApp::builder().set("QUOTA_LISTS_PER_MINUTE", 1).set("QUOTA_LISTS_BURST", 3).start().await;
+    let agent = app.tenant("acme").await.agent("agent", "tools:read").await;
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(agent.call(Era::Stateless, "nothing", json!({})).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+}
+
+#[tokio::test]
 async fn an_agents_ceiling_holds_below_its_keys() {
     let app = TestApp::start().await;
     let acme = app.tenant("acme").await;

@@ -33,12 +33,19 @@ async fn calls_go_on_without_postgres_and_none_is_lost_or_doubled() {
     let gate = Gate::open(&target(&postgres.admin_url())).await;
     let (admin, server) = (through(&gate, &postgres.admin_url()), through(&gate, &postgres.app_url()));
     db::migrate(&admin, &server).await.expect("migrated");
-    let mut app =
-        TestApp::builder().on(Database::foreign(&admin, &server)).set("DATABASE_ACQUIRE_TIMEOUT_MS", 1_500).start().await;
+    // Seeded by a patient one; the other has the settings that hold by default.
+    let mut patient = TestApp::builder().on(Database::foreign(&admin, &server)).start().await;
+    let mut app = patient.with_settings(&[("DATABASE_ACQUIRE_TIMEOUT_MS", "1500")]).await;
+    patient.expect_error("jobs wait");
     app.expect_error("jobs wait");
-    let acme = app.tenant("acme").await;
+    let acme = patient.tenant("acme").await;
     acme.tool("echo", tools::echo()).await;
     let agent = acme.agent("agent", "tools:read").await;
+    let agent = agent.at(&agent.url.replace(&patient.url, &app.url));
+    eventually("its connections are warm", SOON, async || {
+        (Visitor::new(&app.url).log_in("owner@acme.example", PASSWORD).await.status == 303).then_some(())
+    })
+    .await;
     let owner = Visitor::signed_in(&app.url, "owner@acme.example").await;
     owner.get("/t/acme/members").await.ok();
     for _ in 0..10 {
@@ -84,5 +91,6 @@ async fn calls_go_on_without_postgres_and_none_is_lost_or_doubled() {
     assert_eq!(reconcile(&mut sql).await, std::collections::BTreeMap::from([("ok".to_owned(), 61)]));
     drop(sql);
     drop(app);
+    drop(patient);
     tokio::task::spawn_blocking(move || postgres.stop()).await.expect("stopped");
 }

@@ -145,7 +145,7 @@ async fn answer(stream: &mut TcpStream, path: &str, hung_up: &AtomicUsize) -> Op
         "endless" => {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n";
             stream.write_all(head.as_bytes()).await.ok()?;
-            endless(stream, b"10\r\nxxxxxxxxxxxxxxxx\r\n").await;
+            endless(stream, format!("1000\r\n{}\r\n", "x".repeat(0x1000)).as_bytes()).await;
             None
         }
         "drip" => {
@@ -186,7 +186,7 @@ async fn whole(stream: &mut TcpStream, status: &str, kind: &str, body: &[u8]) ->
 }
 
 async fn endless(stream: &mut TcpStream, piece: &[u8]) {
-    let piece = piece.repeat(4096);
+    let piece = piece.repeat((64 * 1024 / piece.len()).max(1));
     while stream.write_all(&piece).await.is_ok() {}
 }
 
