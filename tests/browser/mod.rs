@@ -1,0 +1,5 @@
+//! What only a browser shows: scripts run, pages change by themselves, and the content policy is obeyed.
+
+mod driver;
+mod first_call;
+mod pages;
