@@ -69,6 +69,11 @@ impl Browser {
         tokio::time::timeout(PATIENCE, self.client.goto(&url)).await.expect("a page in time").expect("a page");
     }
 
+    /// Makes the window that wide.
+    pub(super) async fn resize(&self, width: u32) {
+        self.client.set_window_size(width, 1000).await.expect("a size");
+    }
+
     /// Where it is: path and query.
     pub(super) async fn path(&self) -> String {
         let url = self.client.current_url().await.expect("a URL");

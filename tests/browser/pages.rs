@@ -40,7 +40,7 @@ async fn the_console_is_heard() {
 }
 
 #[tokio::test]
-async fn no_page_complains_in_the_console() {
+async fn no_page_complains_in_the_console_or_is_wider_than_a_phone() {
     let (app, upstream) = (TestApp::start().await, Upstream::start().await);
     let acme = seed::everything(&app, "acme", &upstream).await;
     let links = links(&app, &acme).await;
@@ -50,15 +50,22 @@ async fn no_page_complains_in_the_console() {
         if signed_in {
             log_in(&browser, &acme.owner_email).await;
         }
-        for path in pages(&acme, &links, signed_in) {
-            browser.open(&path).await;
-            let kind = browser.run("return document.contentType").await;
-            assert_eq!((kind, browser.shows("main h1").await), (json!("text/html"), true), "{path} is no page");
-            wrong.extend(browser.complaints().await.into_iter().map(|complaint| format!("{path}: {complaint}")));
-            seen += 1;
+        for width in [1280, 390] {
+            browser.resize(width).await;
+            for path in pages(&acme, &links, signed_in) {
+                browser.open(&path).await;
+                let kind = browser.run("return document.contentType").await;
+                assert_eq!((kind, browser.shows("main h1").await), (json!("text/html"), true), "{path} is no page");
+                let measured = browser.run("return [innerWidth, document.documentElement.scrollWidth - innerWidth]").await;
+                assert_eq!(measured[0], width, "{path}");
+                let too_wide = Some(&measured[1]).filter(|beyond| beyond.as_i64() > Some(0));
+                wrong.extend(too_wide.map(|beyond| format!("{path}: {beyond} pixels wider than {width}")));
+                wrong.extend(browser.complaints().await.into_iter().map(|complaint| format!("{path}: {complaint}")));
+                seen += 1;
+            }
         }
     }
-    assert!(seen > 30, "only {seen} pages");
+    assert!(seen > 60, "only {seen} pages");
     assert!(wrong.is_empty(), "{wrong:#?}");
 
     // A page that is not there is a page too; only that it is not there may be said.

@@ -44,7 +44,8 @@ async fn two_owners_who_leave_at_once_leave_one_behind() {
         let first = Visitor::signed_in(&app.url, &format!("owner@{slug}.example")).await;
         let second = Visitor::signed_in(&app.url, &email).await;
         let path = format!("/t/{slug}/leave");
-        (first.csrf().await, second.csrf().await);
+        first.csrf().await;
+        second.csrf().await;
         let (a, b) = tokio::join!(first.post(&path, &[]), second.post(&path, &[]));
         let mut statuses = [a.status, b.status];
         statuses.sort_unstable();

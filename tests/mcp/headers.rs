@@ -125,7 +125,8 @@ async fn a_foreign_host_is_refused_before_the_bearer_is_looked_at() {
     let body = message(Era::Handshake, "tools/list", json!({})).to_string();
     let ours = raw::authority(&app.url);
     let request = |target: &str, hosts: &[&str]| {
-        let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        let hosts: Vec<_> = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        let hosts = hosts.concat();
         format!(
             "POST {target} HTTP/1.1\r\n{hosts}Authorization: Bearer {}\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",

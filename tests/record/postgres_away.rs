@@ -33,7 +33,8 @@ async fn calls_go_on_without_postgres_and_none_is_lost_or_doubled() {
     let gate = Gate::open(&target(&postgres.admin_url())).await;
     let (admin, server) = (through(&gate, &postgres.admin_url()), through(&gate, &postgres.app_url()));
     db::migrate(&admin, &server).await.expect("migrated");
-    let mut app = TestApp::builder().on(Database::foreign(&admin, &server)).start().await;
+    let mut app =
+        TestApp::builder().on(Database::foreign(&admin, &server)).set("DATABASE_ACQUIRE_TIMEOUT_MS", 1_500).start().await;
     app.expect_error("jobs wait");
     let acme = app.tenant("acme").await;
     acme.tool("echo", tools::echo()).await;

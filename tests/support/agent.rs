@@ -92,7 +92,7 @@ pub(crate) fn http() -> &'static Client {
             .redirect(reqwest::redirect::Policy::none())
             // Each test has a runtime of its own, which a pooled connection must not outlive.
             .pool_max_idle_per_host(0)
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_mins(1))
             .build()
             .expect("a client")
     })

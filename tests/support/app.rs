@@ -41,8 +41,8 @@ pub(crate) struct Builder {
 
 impl Builder {
     /// Sets one setting, by the name of its environment variable without `TRUNKLINE_`.
-    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
-        self.settings.insert(format!("TRUNKLINE_{name}"), value.to_string());
+    pub(crate) fn set(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.settings.insert(format!("TRUNKLINE_{name}"), format!("{value}"));
         self
     }
 
@@ -71,6 +71,8 @@ impl Builder {
             ("OPS_LISTEN", "127.0.0.1:0"),
             ("DATABASE_URL", &database.app),
             ("DATABASE_MAX_CONNECTIONS", "8"),
+            // Many installations start on this machine at once, unoptimised.
+            ("DATABASE_ACQUIRE_TIMEOUT_MS", "15000"),
             ("REDIS_URL", &shared().redis),
             ("REDIS_PREFIX", &format!("test:{}:", random::base62(8))),
             ("SECRETS_KEY", KEY),

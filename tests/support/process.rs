@@ -61,6 +61,11 @@ impl Process {
         send(self.0.id(), signal);
     }
 
+    /// Has it ended by itself?
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("a child").is_some()
+    }
+
     /// Waits for its end; the exit code, or `None` for a signal.
     pub(crate) fn wait(&mut self, within: Duration) -> Option<i32> {
         let asked = Instant::now();

@@ -40,7 +40,7 @@ pub(crate) async fn exchange(url: &str, request: impl AsRef<[u8]>) -> RawAnswer 
 pub(crate) async fn read(stream: &mut TcpStream) -> RawAnswer {
     let mut bytes = Vec::new();
     let reading = async {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = vec![0; 16 * 1024];
         while let Ok(length @ 1..) = stream.read(&mut chunk).await {
             bytes.extend_from_slice(&chunk[..length]);
             if is_whole(&bytes) {

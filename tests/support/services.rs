@@ -38,14 +38,13 @@ fn start() -> Shared {
     let variable = |name| std::env::var(name).ok();
     let told =
         (variable("TRUNKLINE_TEST_POSTGRES_URL"), variable("TRUNKLINE_TEST_APP_URL"), variable("TRUNKLINE_TEST_REDIS_URL"));
-    let (admin, app, redis, own) = match told {
-        (Some(admin), Some(app), Some(redis)) => (admin, app, redis, None),
-        _ => {
-            let (services, lock) = start_own();
-            let url = |url: Plaintext| url.reveal().to_owned();
-            let (admin, app) = (url(services.postgres.admin_url()), url(services.postgres.app_url()));
-            (admin, app, url(services.redis.url()), Some((services, lock)))
-        }
+    let (admin, app, redis, own) = if let (Some(admin), Some(app), Some(redis)) = told {
+        (admin, app, redis, None)
+    } else {
+        let (services, lock) = start_own();
+        let url = |url: Plaintext| url.reveal().to_owned();
+        let (admin, app) = (url(services.postgres.admin_url()), url(services.postgres.app_url()));
+        (admin, app, url(services.redis.url()), Some((services, lock)))
     };
     let shared = Shared {
         admin: admin.parse().expect("a URL"),
@@ -150,9 +149,7 @@ impl Drop for Database {
                 run(&mut connection, format!("DROP DATABASE {name} WITH (FORCE)")).await;
             });
         });
-        if dropped.join().is_err() && !std::thread::panicking() {
-            panic!("a test database could not be removed");
-        }
+        assert!(dropped.join().is_ok() || std::thread::panicking(), "a test database could not be removed");
     }
 }
 

@@ -126,7 +126,7 @@ async fn answer(stream: &mut TcpStream, path: &str, hung_up: &AtomicUsize) -> Op
             whole(stream, "200 OK", "application/json", br#"{"slow":true}"#).await
         }
         "hang" => {
-            is_patient(stream, Duration::from_secs(3600)).await;
+            is_patient(stream, Duration::from_hours(1)).await;
             hung_up.fetch_add(1, Ordering::Relaxed);
             None
         }

@@ -133,10 +133,9 @@ impl Intruder<'_> {
             Access::Agent => &[401],
             Access::Public if has_id(route) && route.path.contains("{token}") => &[404],
             Access::Public => &[200, 303, 304, 404, 422],
-            Access::Session if !self.signed_in => &[303],
+            Access::Session | Access::Member(_) if !self.signed_in => &[303],
             Access::Session if has_id(route) => &[404],
             Access::Session => &[200, 303],
-            Access::Member(_) if !self.signed_in => &[303],
             Access::Member(permission) => match self.home.filter(|_| at_home).map(|(_, role)| role).or(self.role_in_a) {
                 None => &[404],
                 Some(role) if !role.may(permission) => &[403],

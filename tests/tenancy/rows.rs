@@ -32,7 +32,7 @@ async fn state(sql: &mut PgConnection, statement: String) -> String {
     tx.rollback().await.expect("rolled back");
     match outcome {
         Ok(_) => String::new(),
-        Err(error) => error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned(),
+        Err(error) => error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned(),
     }
 }
 

@@ -145,8 +145,12 @@ enum Fault {
 fn fault(error: &sqlx::Error) -> Fault {
     let code = match error {
         sqlx::Error::Database(database) => database.code(),
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => return Fault::Server,
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => return Fault::Server,
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_) => return Fault::Server,
         _ => return Fault::Ours,
     };
     match code.as_deref().unwrap_or_default() {

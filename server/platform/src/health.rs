@@ -89,7 +89,7 @@ impl Health {
         if seen.is_none_or(|at| at.elapsed() > READY_WITHOUT_DATABASE) {
             return Err(NotReady::Database);
         }
-        self.fit.get_or_try_init(|| check_fit(platform)).await.map(|()| ())
+        self.fit.get_or_try_init(|| check_fit(platform)).await.copied()
     }
 }
 

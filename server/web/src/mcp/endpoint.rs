@@ -28,25 +28,21 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 const MAX_AUTHORIZATION: usize = 8 * 1024;
 
 /// One message.
-pub(super) async fn post(state: Data<WebState>, tenant: Path<String>, request: HttpRequest, payload: Payload) -> HttpResponse {
+pub(super) async fn post(
+    state: Data<WebState>,
+    tenant: Path<String>,
+    request: HttpRequest,
+    mut payload: Payload,
+) -> HttpResponse {
     let measure = Measure::start();
-    if !origin::is_allowed(&state, &request) {
-        return respond::transport(403, "this origin may not use the endpoint");
-    }
-    let caller = match identify(&state, &tenant, request.headers()).await {
-        Ok(caller) => caller,
-        Err(response) => return response,
-    };
-    let measure = measure.authenticated();
-    if !sends_json(request.headers()) {
-        return respond::transport(415, "the body must be application/json");
-    }
-    let Some(accept) = Accept::from_headers(request.headers()) else {
-        return respond::transport(406, "answers are application/json or text/event-stream");
-    };
-    let body = match read(payload).await {
-        Ok(body) => body,
-        Err((status, reason)) => return respond::transport(status, reason),
+    let (caller, measure, accept, body) = match receive(&state, &tenant, &request, &mut payload, measure).await {
+        Ok(received) => received,
+        Err(mut refused) => {
+            // Nobody reads the rest. While the answer holds it, the server closes the connection; once dropped, a body in chunks would be
+            // read to its end, however long that is.
+            refused.extensions_mut().insert(payload);
+            return refused;
+        }
     };
     match classify(&body, &mcp_headers(request.headers())) {
         Err(rejection) => respond::rejection(&rejection),
@@ -58,6 +54,28 @@ pub(super) async fn post(state: Data<WebState>, tenant: Path<String>, request: H
             methods::dispatch(&exchange, caller, &message).await
         }
     }
+}
+
+/// Whose message it is, and the message; else the answer to it.
+async fn receive(
+    state: &WebState,
+    tenant: &str,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    measure: Measure,
+) -> Result<(Caller, Measure, Accept, Bytes), HttpResponse> {
+    if !origin::is_allowed(state, request) {
+        return Err(respond::transport(403, "this origin may not use the endpoint"));
+    }
+    let caller = identify(state, tenant, request.headers()).await?;
+    let measure = measure.authenticated();
+    if !sends_json(request.headers()) {
+        return Err(respond::transport(415, "the body must be application/json"));
+    }
+    let accept = Accept::from_headers(request.headers());
+    let accept = accept.ok_or_else(|| respond::transport(406, "answers are application/json or text/event-stream"))?;
+    let body = read(payload).await.map_err(|(status, reason)| respond::transport(status, reason))?;
+    Ok((caller, measure, accept, body))
 }
 
 /// GET, DELETE, OPTIONS. The bearer is asked for first, as everywhere on this URL.
@@ -106,7 +124,7 @@ fn mcp_headers(headers: &HeaderMap) -> McpHeaders<'_> {
 type Unread = (u16, &'static str);
 
 /// The body, up to its bound, in its time. Nothing is read beyond.
-async fn read(mut payload: Payload) -> Result<Bytes, Unread> {
+async fn read(payload: &mut Payload) -> Result<Bytes, Unread> {
     let whole = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {

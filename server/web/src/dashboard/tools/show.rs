@@ -251,11 +251,19 @@ fn detail(state: &WebState, slug: &str, currency: &str, tool: &Tool, limits: Too
         state: state_word(tool),
         request,
         secret,
-        timeout: format::duration(execution::deadline(&version.executor)),
+        timeout: timeout_words(&version.executor),
         price: price(version.price_micro, currency),
         limit: limit_words(state, tool, limits),
         schema: serde_json::to_string_pretty(&schema).map_err(Error::internal)?,
     })
+}
+
+/// The deadline as somebody set it: whole seconds, or milliseconds.
+fn timeout_words(executor: &Executor) -> String {
+    match execution::deadline(executor).as_millis() {
+        ms if ms.is_multiple_of(1000) => format!("{}\u{a0}s", ms / 1000),
+        ms => format!("{ms}\u{a0}ms"),
+    }
 }
 
 fn limit_words(state: &WebState, tool: &Tool, limits: ToolLimits) -> String {
