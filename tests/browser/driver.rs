@@ -20,7 +20,7 @@ use crate::support::{
 };
 
 /// Longest wait for a page. A browser is the first to starve on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// One browser at a time: two of them are more than two cores.
 static TURN: Mutex<()> = Mutex::const_new(());
 
