@@ -1,163 +1,162 @@
-//! What a new customer does, in their browser and with their agent.
+//! The first ten minutes of a new user, from the sign-up to the first call in the chart.
 
 use std::time::{Duration, Instant};
 
-use trunkline_platform::ids::{AgentId, KeyId};
+use serde_json::json;
 
-use super::window::Window;
-use crate::support::{Agent, Era, PASSWORD, SOON, TestApp, Upstream, eventually, link};
+use super::driver::Browser;
+use crate::support::{Answer, Era, PASSWORD, SOON, TestApp, Upstream, eventually, http, link, message};
 
-const TENANT: &str = "/t/analytical-engines";
+/// From the end of a call to its line in the dashboard.
+const FRESH: Duration = Duration::from_secs(2);
 
-/// Calls a tool at that endpoint with a key as it was copied from the page.
-async fn call(app: &TestApp, key: &str, tool: &str) -> crate::support::Answer {
-    let agent = Agent { url: format!("{}{TENANT}/mcp", app.url), id: AgentId::NIL, key_id: KeyId::NIL, key: key.to_owned() };
-    agent.call(Era::Stateless, tool, serde_json::json!({ "city": "Lisbon" })).await
+#[tokio::test]
+async fn somebody_signs_up_makes_a_tool_and_a_key_and_sees_the_first_call() {
+    let (app, upstream) = (TestApp::start().await, Upstream::start().await);
+    let browser = Browser::start(&app.url).await;
+    sign_up(&app, &browser).await;
+    browser.arrives("home", |path| path == "/t/acme").await;
+    assert_eq!(browser.text("main .step:first-child .step-mark").await, "1", "nothing is done yet");
+    assert!(!browser.shows("figure[data-chart]").await, "there is nothing to draw yet");
+
+    make_tool(&browser, &upstream.url("/json")).await;
+    let key = make_key(&browser).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+
+    let answer = call(&format!("{}/t/acme/mcp", app.url), &key).await;
+    assert!(answer.is_ok() && answer.result().contains(r#""ok":true"#), "{}", answer.text);
+    let called = Instant::now();
+    assert_eq!(upstream.seen().len(), 1);
+
+    shown_in_time(&browser, "/t/acme/logs", called, async || browser.shows("main tbody tr").await).await;
+    assert_eq!(browser.run("return document.querySelectorAll('main tbody tr').length").await, json!(1));
+    let row = browser.text("main tbody tr").await;
+    assert!(row.contains("weather") && row.contains("billing nightly"), "{row}");
+
+    let of_chart =
+        "return [...document.querySelectorAll('figure[data-chart=stacked] tbody td:nth-child(2)')].map(cell => cell.textContent)
+        .reduce((sum, text) => sum + Number(text), 0)";
+    shown_in_time(&browser, "/t/acme", called, async || browser.run(of_chart).await == json!(1)).await;
+    // Drawn from the table by a script: what a person sees is more than an empty box.
+    eventually("the chart is drawn", SOON, async || {
+        let drawn = browser.run(
+            "return [...document.querySelectorAll('figure[data-chart]')].every(figure => {
+               const canvas = figure.querySelector('[data-canvas] canvas');
+               if (!canvas) return false;
+               const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+               return pixels.some(byte => byte !== 0);
+             })",
+        );
+        (drawn.await == json!(true)).then_some(())
+    })
+    .await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    browser.close().await;
 }
 
-async fn sign_up(app: &TestApp, window: &Window) {
-    window.visit(&format!("{}/signup", app.url)).await;
-    window.fill("organisation", "Analytical Engines").await;
-    window.fill("email", "ada@example.com").await;
-    window.fill("password", PASSWORD).await;
-    window.click("main form button").await;
-    let letters = app.letters("ada@example.com").await;
-    window.visit(&format!("{}{}", app.url, link(&letters[0], &app.url))).await;
-    window.click("main form button").await;
-    window.fill("email", "ada@example.com").await;
-    window.fill("password", PASSWORD).await;
-    window.click("main form button").await;
-    eventually("signed in", SOON, async || (window.path().await == TENANT).then_some(())).await;
+#[tokio::test]
+async fn the_page_that_waits_turns_by_itself_when_the_first_call_comes() {
+    let app = TestApp::start().await;
+    let acme = app.tenant("acme").await;
+    acme.tool("echo", crate::support::tools::echo()).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    let browser = Browser::start(&app.url).await;
+    log_in(&browser, "owner@acme.example").await;
+    browser.open("/t/acme/connect").await;
+    browser.run("window.same = true").await;
+    // It has asked at least once, and was told to wait.
+    let asked = "return performance.getEntriesByType('resource').some(entry => entry.name.endsWith('/connect/status'))";
+    eventually("the page asks", SOON, async || (browser.run(asked).await == json!(true)).then_some(())).await;
+    assert!(browser.shows("[data-waiting]").await && !browser.shows("[data-received]").await);
+
+    assert!(agent.echo("hello").await.is_ok());
+    eventually("the page turns", SOON, async || browser.shows("[data-received]").await.then_some(())).await;
+    assert!(!browser.shows("[data-waiting]").await);
+    assert_eq!(browser.text("[data-received] h2").await, "First call received");
+    assert_eq!(browser.run("return window.same").await, json!(true), "by itself, without being loaded again");
+    assert_eq!(browser.complaints().await, [""; 0]);
+    browser.close().await;
 }
 
-async fn create_tool(app: &TestApp, window: &Window, upstream: &Upstream) {
-    window.visit(&format!("{}{TENANT}/tools/new", app.url)).await;
-    window.fill("name", "weather").await;
-    window.fill("description", "Tells the weather of a city.").await;
-    window.click("input[name=effect][value=read]").await;
-    window.click("input[name=kind][value=http]").await;
-    window.fill("url", &upstream.url("/weather/{city}")).await;
-    window.fill("parameter_0_name", "city").await;
-    for (field, value) in [("parameter_0_in", "path"), ("parameter_0_type", "string")] {
-        window.find(&format!("select[name={field}]")).await.select_by_value(value).await.expect("chosen");
+async fn sign_up(app: &TestApp, browser: &Browser) {
+    browser.open("/signup").await;
+    browser.fill("organisation", "Acme").await;
+    browser.fill("email", "ada@acme.example").await;
+    browser.fill("password", PASSWORD).await;
+    browser.press("Sign up").await;
+    browser.arrives("the letter is announced", |path| path == "/signup/sent").await;
+    let letters = app.letters("ada@acme.example").await;
+    browser.open(&link(&letters[0], &app.url)).await;
+    browser.press("Confirm address").await;
+    browser.arrives("the log-in", |path| path.starts_with("/login")).await;
+    fill_log_in(browser, "ada@acme.example").await;
+}
+
+/// Logs in and waits for what comes then.
+pub(super) async fn log_in(browser: &Browser, email: &str) {
+    browser.open("/login").await;
+    fill_log_in(browser, email).await;
+    browser.arrives("signed in", |path| !path.starts_with("/login")).await;
+}
+
+async fn fill_log_in(browser: &Browser, email: &str) {
+    browser.fill("email", email).await;
+    browser.fill("password", PASSWORD).await;
+    browser.press("Log in").await;
+}
+
+async fn make_tool(browser: &Browser, url: &str) {
+    browser.open("/t/acme/tools/new").await;
+    browser.fill("name", "weather").await;
+    browser.fill("description", "Tells the weather.").await;
+    browser.choose("effect", "read").await;
+    browser.choose("kind", "http").await;
+    assert!(browser.shows("[name='url']").await && !browser.shows("[name='builtin']").await, "only what belongs to the kind");
+    browser.fill("url", url).await;
+    browser.press("Publish tool").await;
+    let is_tool = |path: &str| path.starts_with("/t/acme/tools/") && !path.ends_with("/new");
+    browser.arrives("the tool", is_tool).await;
+    assert_eq!(browser.text("main h1").await, "weather");
+}
+
+/// Makes an agent and a key for it. The key is shown by that answer and never again.
+async fn make_key(browser: &Browser) -> String {
+    browser.open("/t/acme/agents/new").await;
+    browser.fill("name", "billing nightly").await;
+    browser.choose("ceiling", "read").await;
+    browser.press("Create agent").await;
+    let agent = browser.arrives("the agent", |path| path.starts_with("/t/acme/agents/") && !path.ends_with("/new")).await;
+    browser.fill("name", "nightly").await;
+    browser.press("Create key").await;
+    browser.arrives("the key", |path| path.ends_with("/keys")).await;
+    let key = browser.text(".secret code").await;
+    assert!(key.starts_with("tl_live_"), "{} characters", key.len());
+    for page in [&agent, "/t/acme/keys", "/t/acme/connect", "/t/acme"] {
+        browser.open(page).await;
+        let source = browser.source().await;
+        assert!(source.contains("</html>") && !source.contains(&key), "{page} shows the key again");
     }
-    window.click("input[name=parameter_0_required]").await;
-    window.click("main form .form-actions-end button.button-primary").await;
-    window.shows("weather", SOON).await;
-    eventually("the tool's page", SOON, async || window.path().await.contains("/tools/tool_").then_some(())).await;
-}
-
-/// Creates an agent and a key; the key as it stands on the page.
-async fn create_agent_with_key(app: &TestApp, window: &Window) -> String {
-    window.visit(&format!("{}{TENANT}/agents/new", app.url)).await;
-    window.fill("name", "Ada's agent").await;
-    window.click("main form button.button-primary").await;
-    eventually("the agent's page", SOON, async || window.path().await.contains("/agents/agt_").then_some(())).await;
-    let page = window.path().await;
-    window.click("#new-key > summary, details:has(form[action$='/keys']) > summary, form[action$='/keys']").await;
-    window.find("form[action$='/keys'] input[name=name]").await.send_keys("laptop").await.expect("typed");
-    window.click("form[action$='/keys'] button.button-primary").await;
-    let key = window.find(".secret code").await.text().await.expect("a key");
-    assert!(key.starts_with("tl_live_"), "{key}");
-    window.visit(&format!("{}{page}", app.url)).await;
-    assert!(!window.client.source().await.expect("a page").contains(&key), "the key is shown once");
     key
 }
 
-#[tokio::test]
-async fn from_sign_up_to_the_first_call_on_the_chart() {
-    let (app, upstream, window) = (TestApp::start().await, Upstream::start().await, Window::open().await);
-    sign_up(&app, &window).await;
-    create_tool(&app, &window, &upstream).await;
-    let key = create_agent_with_key(&app, &window).await;
+async fn call(url: &str, key: &str) -> Answer {
+    let request = http().post(url).bearer_auth(key).header("accept", "application/json, text/event-stream");
+    let request = request.header("mcp-protocol-version", Era::Stateless.revision());
+    let request = request.header("mcp-method", "tools/call").header("mcp-name", "weather");
+    let params = json!({ "name": "weather", "arguments": {} });
+    let sent = request.json(&message(Era::Stateless, "tools/call", params)).send().await;
+    Answer::read(sent.expect("an answer")).await
+}
 
-    window.visit(&format!("{}{TENANT}/connect", app.url)).await;
-    window.shows("Waiting for the first call", SOON).await;
-    let answer = call(&app, &key, "weather").await;
-    assert!(answer.is_ok() && upstream.seen()[0].line == "GET /weather/Lisbon", "{}", answer.text);
-    let called = Instant::now();
-    window.visit(&format!("{}{TENANT}/logs", app.url)).await;
+/// Opens the page until it shows the call. Opened when it should be there, it must show it: how long the browser then takes is not the
+/// server's matter.
+async fn shown_in_time(browser: &Browser, page: &str, called: Instant, mut is_shown: impl AsyncFnMut() -> bool) {
     loop {
-        let logged = window.client.find(fantoccini::Locator::Css("main table tbody")).await;
-        if let Ok(rows) = logged
-            && rows.text().await.is_ok_and(|text| text.contains("weather") && text.contains("Ada's agent"))
-        {
-            break;
+        let opened = called.elapsed();
+        browser.open(page).await;
+        if is_shown().await {
+            return;
         }
-        assert!(called.elapsed() < Duration::from_secs(2), "not in the log: {}", window.text().await);
-        window.client.refresh().await.expect("loaded again");
+        assert!(opened < FRESH, "{page} does not show the call {} ms after it", opened.as_millis());
     }
-    window.visit(&format!("{}{TENANT}", app.url)).await;
-    window.find("main canvas, main svg, main .chart").await;
-    let home = window.client.source().await.expect("a page");
-    assert!(home.contains("weather") && home.contains("Ada"), "the call is not on the home page");
-    assert_eq!(window.complaints().await, Vec::<String>::new());
-    window.close().await;
-}
-
-#[tokio::test]
-async fn the_connect_page_turns_by_itself_when_the_first_call_comes() {
-    let (app, window) = (TestApp::start().await, Window::open().await);
-    sign_up(&app, &window).await;
-    let upstream = Upstream::start().await;
-    create_tool(&app, &window, &upstream).await;
-    let key = create_agent_with_key(&app, &window).await;
-    window.visit(&format!("{}{TENANT}/connect", app.url)).await;
-    window.shows("Waiting for the first call", SOON).await;
-    assert!(!window.text().await.contains("First call received"));
-    assert!(call(&app, &key, "weather").await.is_ok());
-    window.shows("First call received", Duration::from_secs(10)).await;
-    assert_eq!(window.complaints().await, Vec::<String>::new());
-    window.close().await;
-}
-
-#[tokio::test]
-async fn no_page_complains_in_the_console_and_none_is_wider_than_a_phone() {
-    let (app, upstream, window) = (TestApp::start().await, Upstream::start().await, Window::open().await);
-    for path in ["/", "/login", "/signup", "/reset", "/nothing-here"] {
-        window.visit(&format!("{}{path}", app.url)).await;
-        window.find("main h1").await;
-        let complaints = window.complaints().await;
-        // The browser itself notes that a page is missing.
-        assert!(complaints.iter().all(|text| path == "/nothing-here" && text.contains("404")), "{path}: {complaints:?}");
-    }
-    sign_up(&app, &window).await;
-    create_tool(&app, &window, &upstream).await;
-    let tool = window.path().await;
-    let key = create_agent_with_key(&app, &window).await;
-    let agent = window.path().await;
-    assert!(call(&app, &key, "weather").await.is_ok());
-    assert_eq!(window.complaints().await, Vec::<String>::new());
-    let mut sql = app.sql().await;
-    let entry = eventually("the call is recorded", SOON, async || {
-        sqlx::query_scalar::<_, trunkline_platform::ids::EntryId>("SELECT id FROM app.calls")
-            .fetch_optional(&mut sql)
-            .await
-            .expect("calls")
-    })
-    .await;
-    let mut paths: Vec<_> =
-        ["", "/agents", "/agents/new", "/keys", "/tools", "/tools/new", "/logs", "/connect", "/members", "/settings"]
-            .map(|path| format!("{TENANT}{path}"))
-            .into();
-    paths.extend([
-        format!("{tool}/edit"),
-        tool,
-        format!("{agent}/edit"),
-        agent,
-        format!("{TENANT}/logs/{entry}"),
-        "/welcome".to_owned(),
-    ]);
-    for width in [1440, 390] {
-        window.client.set_window_size(width, 900).await.expect("a size");
-        for path in &paths {
-            window.visit(&format!("{}{path}", app.url)).await;
-            window.find("main h1").await;
-            assert_eq!(window.complaints().await, Vec::<String>::new(), "{path} at {width}");
-            let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-            let overflow = window.client.execute(overflow, vec![]).await.expect("a number");
-            assert_eq!(overflow.as_i64(), Some(0), "{path} is wider than {width}");
-        }
-    }
-    window.close().await;
 }

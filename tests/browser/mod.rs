@@ -1,4 +1,5 @@
-//! A real browser: from the sign-up to the first call on the chart.
+//! What only a browser shows: scripts run, pages change by themselves, and the content policy is obeyed.
 
+mod driver;
 mod first_call;
-mod window;
+mod pages;
