@@ -80,6 +80,15 @@ async fn another_address_than_loopback_needs_a_proxy_or_tls() {
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.contains("http.listen") && text.contains("--behind-proxy") && text.contains("in the clear"), "{text}");
     }
+    // Behind a proxy the same is well. Only checked: nothing of the suite is to be reached from elsewhere.
+    let mut proxied = settings;
+    for (name, value) in
+        [("HTTP_LISTEN", "0.0.0.0:0"), ("HTTP_BEHIND_PROXY", "true"), ("PUBLIC_URL", "https://trunkline.example")]
+    {
+        proxied.insert(format!("TRUNKLINE_{name}"), value.to_owned());
+    }
+    let output = run(&["config", "check"], &proxied, &folder.0);
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 #[tokio::test]
