@@ -29,8 +29,8 @@ assets:
 
 ## bench: calls per second through the platform, beside the bare upstream
 bench: assets
-	$(CARGO) build --release --locked
-	$(CARGO) run --release --locked -p trunkline-bench -- $(ARGS)
+	$(CARGO) build --release --locked -p trunkline -p trunkline-bench
+	$(TARGET_DIR)/release/trunkline-bench --program $(TARGET_DIR)/release/trunkline $(ARGS)
 
 fmt:
 	$(CARGO) fmt --all
