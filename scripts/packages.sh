@@ -32,3 +32,15 @@ npm_packages() {
     (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error --engine-strict=false)
     cp "$1/package-lock.json" "$1/node_modules/.installed"
 }
+
+# python_packages DIR REQUIREMENTS: sets $python to that of an environment with exactly these packages.
+python_packages() {
+    python=$1/bin/python
+    [ -x "$python" ] && cmp -s "$2" "$1/installed.txt" && return 0
+    echo "installing packages of $2"
+    rm -rf "$1"
+    mkdir -p "$(dirname "$1")"
+    python3 -m venv "$1"
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --requirement "$2"
+    cp "$2" "$1/installed.txt"
+}

@@ -79,7 +79,11 @@ function registerElicitation(server) {
   tool(server, "test_elicitation", "Asks the user", message, (given, context) => {
     const answer = elicited(context, "response");
     if (answer) return says(`User response: ${described(answer)}`);
-    return inputRequired({ inputRequests: { response: ask(given.message, { response: { type: "string" } }) } });
+    const fields = {
+      username: { type: "string", description: "User's response" },
+      email: { type: "string", description: "User's email address" },
+    };
+    return inputRequired({ inputRequests: { response: ask(given.message, fields) } });
   });
   for (const [toolName, properties] of [
     ["test_elicitation_sep1034_defaults", defaults],
