@@ -1,6 +1,6 @@
 #!/bin/sh
 # The official conformance suite against a platform of its own, for both eras.
-# usage: scripts/conformance.sh [tenant|upstream|replicas|reference …]   (all but the last when none is named)
+# usage: scripts/conformance.sh [tenant|upstream|replicas|client|reference …]   (the first three when none is named)
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/packages.sh

@@ -2,13 +2,14 @@
 //   tenant     the conformance tenant of `trunkline dev --conformance`
 //   upstream   the reference server, as a source of a tenant
 //   replicas   the conformance tenant of two replicas, asked in turn
-//   reference  the reference server itself, which shows that the suite and its fixtures agree
+//   client     a client of ours, which the command in CONFORMANCE_CLIENT starts when the suite adds an address
+//   reference  the reference server and the reference client themselves, which shows that the suite and the fixtures agree
 // usage: main.mjs PROGRAM STATE_DIR OUTPUT_DIR SETTING…
 
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { announced, platform, stopAll } from "./programs.mjs";
-import { judge, revisions } from "./suite.mjs";
+import { judgeClient, judgeServer, revisions } from "./suite.mjs";
 
 const [program, state, output, ...settings] = process.argv.slice(2);
 const beside = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -43,20 +44,33 @@ const prepare = {
     if (tenant.replicas?.length !== 2) throw new Error("dev.json does not name two replicas");
     return { url: await guarded("replicas", tenant.replicas, tenant.api_key), excused: nothing };
   },
-  reference: async () => ({ url: await reference("reference"), excused: noTasks }),
+  client: async () => {
+    if (!process.env.CONFORMANCE_CLIENT) throw new Error("CONFORMANCE_CLIENT wants the command that starts the client");
+    return { client: process.env.CONFORMANCE_CLIENT };
+  },
+  reference: async () => ({
+    url: await reference("reference"),
+    excused: noTasks,
+    client: `${process.execPath} ${beside("reference-client.mjs")}`,
+  }),
 };
 
+/** What was found before something went wrong is reported too. */
 async function runSetting(setting) {
+  const verdicts = [];
   try {
-    const { url, excused } = await prepare[setting]();
-    const verdicts = [];
-    for (const revision of revisions) verdicts.push(await judge(url, revision, `${output}/${setting}-${revision}`, excused));
-    return verdicts;
+    const { url, excused, client } = await prepare[setting]();
+    for (const revision of revisions) {
+      const dir = `${output}/${setting}-${revision}`;
+      if (url) verdicts.push(await judgeServer(url, revision, dir, excused));
+      if (client) verdicts.push(await judgeClient(client, revision, `${dir}-client`));
+    }
   } catch (error) {
-    return [{ failures: [error.message] }];
+    verdicts.push({ failures: [error.message] });
   } finally {
     await stopAll();
   }
+  return verdicts;
 }
 
 function report(setting, verdict) {
@@ -72,7 +86,7 @@ function report(setting, verdict) {
 }
 
 const columns = ([setting, revision, scenarios, checks]) =>
-  setting.padEnd(12) + revision.padEnd(13) + scenarios.padStart(10) + checks.padStart(11);
+  setting.padEnd(12) + revision.padEnd(18) + scenarios.padStart(10) + checks.padStart(11);
 
 const unknown = settings.filter((setting) => !(setting in prepare));
 if (unknown.length > 0) {
