@@ -6,7 +6,7 @@
 // Headers pass as they were spelled. The proxy's own address becomes the target's, in Host and in Origin, as each replica expects;
 // every foreign one stays, because the suite wants to see it refused.
 
-import { Agent, createServer, request as send } from "node:http";
+import { createServer, request as send } from "node:http";
 
 const targets = (process.env.TARGETS ?? "").split(",").filter(Boolean).map((target) => new URL(target));
 const token = process.env.TOKEN ?? "";
@@ -17,14 +17,14 @@ if (targets.length === 0 || token === "") {
 
 /** Headers of one hop; Node writes its own. */
 const hop = new Set(["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection", "te", "trailer"]);
-const agent = new Agent({ keepAlive: true, maxSockets: 256 });
 let turn = 0;
 
 const proxy = createServer((request, response) => {
   const target = targets[turn++ % targets.length];
   if (!request.url.startsWith("/mcp")) return void response.writeHead(404).end();
   const onward = send({
-    agent,
+    // A connection of its own: one kept from an earlier request might be closed just now.
+    agent: false,
     host: target.hostname,
     port: target.port,
     method: request.method,
