@@ -12,7 +12,10 @@ use std::{
 use arc_swap::ArcSwapOption;
 use jsonschema::Validator;
 use tokio::sync::Mutex;
-use trunkline_protocol::mcp::tools::ToolDescription;
+use trunkline_protocol::mcp::{
+    mirrored::{Mirrored, mirrored},
+    tools::ToolDescription,
+};
 
 use super::{
     store,
@@ -65,6 +68,7 @@ pub struct LoadedTool {
     /// What its secret is sealed as.
     sealed: Option<(String, Vec<u8>)>,
     validator: OnceLock<Result<Validator, String>>,
+    mirrored: OnceLock<Vec<Mirrored>>,
     /// Calls of it that run on this replica.
     pub(crate) running: Arc<AtomicU32>,
 }
@@ -80,7 +84,7 @@ impl LoadedTool {
             annotations: version.effect.into(),
         })
         .map_err(Error::internal)?;
-        Ok(Self { description, tool, sealed: None, validator: OnceLock::new(), running: Arc::default() })
+        Ok(Self { description, tool, sealed: None, validator: OnceLock::new(), mirrored: OnceLock::new(), running: Arc::default() })
     }
 
     fn open(&self, key: Option<&DataKey>) -> Option<Result<Plaintext, SealError>> {
@@ -90,6 +94,16 @@ impl LoadedTool {
             std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
         });
         Some(opened)
+    }
+
+    /// Arguments that clients mirror into headers. Annotations that cannot be used do not come this far.
+    pub fn mirrored(&self) -> &[Mirrored] {
+        self.mirrored.get_or_init(|| {
+            let schema = self.tool.version.input_schema.get();
+            // Few schemas have one; the others are not read again.
+            let schema = schema.contains("x-mcp-header").then(|| serde_json::from_str(schema).ok()).flatten();
+            schema.and_then(|schema| mirrored(&schema).ok()).unwrap_or_default()
+        })
     }
 
     /// The compiled schema of its arguments; compiled when first needed.

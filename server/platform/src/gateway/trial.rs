@@ -1,7 +1,10 @@
 //! Trying a tool out by hand: the same schema, way out and deadline as a call, but nobody's call: no agent, no price, no record of usage.
 //! The audit log has a line before and a line after.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +28,7 @@ pub struct Trial {
     /// How it ended.
     pub outcome: Outcome,
     /// Class of the failure, as in `_meta["trunkline/error"]`.
-    pub error: Option<&'static str>,
+    pub error: Option<Cow<'static, str>>,
     /// What an agent would have read.
     pub text: String,
     /// How long the tool took.
@@ -51,5 +54,6 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
     let mut tx = platform.db.tenant(actor.tenant).await?;
     audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTried(id, ran.outcome)).await?;
     tx.commit().await?;
-    Ok(Trial { outcome: ran.outcome, error: ran.error, text: ran.result.text, took })
+    let text = ran.text().to_owned();
+    Ok(Trial { outcome: ran.outcome, error: ran.error, text, took })
 }

@@ -1,0 +1,1 @@
+//! Requests that an MCP server answers: a source of the tenant, or the conformance fixtures.
