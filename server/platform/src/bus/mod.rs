@@ -60,6 +60,15 @@ pub enum Word {
         /// The level's name.
         level: String,
     },
+    /// A client opened the stream of its session; an older one of it ends.
+    StreamOpened {
+        /// Whose.
+        tenant: uuid::Uuid,
+        /// Id of the session.
+        session: String,
+        /// Tells the new stream from the others.
+        mark: String,
+    },
     /// A resource changed. `uri` as the tenant's lists have it.
     ResourceUpdated {
         /// Whose.
@@ -102,7 +111,11 @@ pub struct Bus {
 impl Bus {
     /// The bus of one replica.
     pub fn new(replica: ReplicaId) -> Self {
-        Self { replica: replica.uuid().simple().to_string(), mailboxes: RwLock::default(), words: broadcast::channel(MOST_WORDS).0 }
+        Self {
+            replica: replica.uuid().simple().to_string(),
+            mailboxes: RwLock::default(),
+            words: broadcast::channel(MOST_WORDS).0,
+        }
     }
 
     /// What all replicas say from now on, this one included.

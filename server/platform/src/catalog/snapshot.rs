@@ -11,8 +11,8 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use jsonschema::Validator;
-use tokio::sync::Mutex;
 use serde_json::value::RawValue;
+use tokio::sync::Mutex;
 use trunkline_protocol::mcp::{
     Revision,
     mirrored::{Mirrored, mirrored},
@@ -89,7 +89,14 @@ impl LoadedTool {
             annotations: version.effect.into(),
         })
         .map_err(Error::internal)?;
-        Ok(Self { description, tool, sealed: None, validator: OnceLock::new(), mirrored: OnceLock::new(), running: Arc::default() })
+        Ok(Self {
+            description,
+            tool,
+            sealed: None,
+            validator: OnceLock::new(),
+            mirrored: OnceLock::new(),
+            running: Arc::default(),
+        })
     }
 
     fn open(&self, key: Option<&DataKey>) -> Option<Result<Plaintext, SealError>> {

@@ -10,7 +10,7 @@ use trunkline_protocol::{
     mcp::object::{RawObject, json_string},
 };
 
-use super::{Input, Run};
+use super::{Input, Run, TaskUse};
 use crate::{
     Platform,
     call::Outcome,
@@ -40,6 +40,11 @@ pub fn proxied_deadline(tool: &LoadedTool, snapshot: &Current) -> Duration {
 /// Longest time for one exchange with that source.
 pub fn source_deadline(_snapshot: &Current, _source: SourceId) -> Duration {
     DEADLINE
+}
+
+/// May, or must, that call go on as a task?
+pub fn task_use(_tool: &LoadedTool, _snapshot: &Current, _retry: Option<&Retry>) -> TaskUse {
+    TaskUse::Never
 }
 
 /// Calls a tool of an MCP server.
@@ -114,7 +119,8 @@ impl Request<'_> {
 /// Asks the caller everything that is needed.
 async fn ask_all(needed: InputRequired, dialogue: &Dialogue) -> Result<Retry, AskError> {
     let Some(requests) = needed.requests else { return Ok(Retry { responses: None, state: needed.state }) };
-    let broken = || AskError::Refused(ErrorObject::new(trunkline_protocol::jsonrpc::INTERNAL_ERROR, "the questions cannot be read"));
+    let broken =
+        || AskError::Refused(ErrorObject::new(trunkline_protocol::jsonrpc::INTERNAL_ERROR, "the questions cannot be read"));
     let requests = RawObject::parse(requests.get()).map_err(|_| broken())?;
     let mut responses = RawObject::default();
     for (i, (key, request)) in requests.iter().enumerate() {

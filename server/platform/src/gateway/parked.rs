@@ -109,7 +109,8 @@ async fn wait_for_answer(platform: &Platform, mailbox: &mut Mailbox, asked: &Ask
         let letter = tokio::time::timeout_at(deadline, mailbox.next()).await.ok().flatten()?;
         let ToParked::Resume { responses, reply_to } = bus::open(&letter)? else { return None };
         let window: Address = reply_to.parse().ok()?;
-        let given = responses.as_ref().and_then(|responses| RawObject::parse(responses.get()).ok()?.get(QUESTION).map(str::to_owned));
+        let given =
+            responses.as_ref().and_then(|responses| RawObject::parse(responses.get()).ok()?.get(QUESTION).map(str::to_owned));
         let Some(given) = given.filter(|json| json.starts_with('{')) else {
             let again = FromParked::Asked { method: asked.method.clone(), params: asked.params.clone() };
             let _ = bus::send(platform, &window, &again).await;
@@ -204,7 +205,9 @@ pub(super) async fn resume(
 
 fn gone(undelivered: Undelivered) -> Run {
     let error = match undelivered {
-        Undelivered::Gone => ErrorObject::new(INVALID_PARAMS, "requestState belongs to a call that is not waiting any more: call again without it"),
+        Undelivered::Gone => {
+            ErrorObject::new(INVALID_PARAMS, "requestState belongs to a call that is not waiting any more: call again without it")
+        }
         _ => ErrorObject::new(INTERNAL_ERROR, "the waiting call cannot be reached; try again"),
     };
     Run { outcome: Outcome::UpstreamError, error: Some("state_gone".into()), answer: Answer::Reply(Reply::Error(error)) }
@@ -246,4 +249,3 @@ impl From<Told> for Run {
         Self { outcome: Outcome::find(&told.outcome).unwrap_or(Outcome::Unknown), error: told.error.map(Into::into), answer }
     }
 }
-
