@@ -19,6 +19,31 @@ const WAITING: usize = 64;
 /// Longest wait for a person's or a model's answer.
 pub const ANSWER_WITHIN: Duration = Duration::from_mins(5);
 
+/// What can be listed, and asked for by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ItemKind {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    ResourceTemplates,
+}
+
+impl ItemKind {
+    /// The member of the result that has the items.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::ResourceTemplates => "resourceTemplates",
+        }
+    }
+}
+
 /// What somebody who ran a request gave back, before it is put into the caller's revision.
 #[derive(Debug, Clone)]
 pub enum Reply {

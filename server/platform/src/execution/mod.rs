@@ -3,20 +3,22 @@
 mod builtin;
 pub mod conformance;
 mod http;
+mod proxy;
 mod validate;
 
 use std::{borrow::Cow, time::Duration};
 
 use serde_json::{Map, Value, value::RawValue};
-use trunkline_protocol::mcp::tools::ToolResult;
+use trunkline_protocol::mcp::{object::RawObject, tools::ToolResult};
 
+pub use proxy::{proxied_deadline, run_item, run_proxied, source_deadline};
 pub use validate::check;
 
 use crate::{
     call::Outcome,
     catalog::{Executor, snapshot::LoadedTool},
     clock::Clock,
-    dialogue::Reply,
+    dialogue::{Reply, Retry},
     egress::{Egress, EgressError},
     secret::Plaintext,
 };
@@ -140,7 +142,20 @@ pub async fn run(means: Means<'_>, tool: &LoadedTool, arguments: &Map<String, Va
     match &tool.tool.version.executor {
         Executor::Builtin { name } => builtin::run(*name, means.clock, arguments),
         Executor::Http(http) => http::run(means.egress, http, arguments, secret).await,
+        // Those go by `run_proxied`, where they can talk.
+        Executor::Upstream { .. } => proxy::unavailable(),
     }
+}
+
+/// What a call gives its tool.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Arguments that fit the schema.
+    pub arguments: Map<String, Value>,
+    /// The caller's parameters as they were written, without what was meant for us. Only for what somebody else's server runs.
+    pub params: Option<RawObject<'static>>,
+    /// What the caller brings back from an earlier round.
+    pub retry: Option<Retry>,
 }
 
 /// Longest time a tool may take.
@@ -148,5 +163,6 @@ pub fn deadline(executor: &Executor) -> Duration {
     match executor {
         Executor::Builtin { .. } => Duration::from_secs(1),
         Executor::Http(http) => Duration::from_millis(http.timeout_ms.into()),
+        Executor::Upstream { .. } => proxy::DEADLINE,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use trunkline_protocol::{
     jsonrpc::{ErrorObject, INTERNAL_ERROR},
@@ -62,9 +63,10 @@ impl AdmittedCall {
     pub async fn run(self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
         let Self { tool, ready, state, caller, left, mut draft, slot } = self;
         let upstream = Instant::now();
+        // Only what may ask for input has a state that is bound to its arguments.
         let arguments = match &ready {
-            Ready::Run(input) => serde_json::to_string(&input.arguments).ok(),
-            Ready::Known(_) => None,
+            Ready::Run(input) if tool.tool.version.executor.is_proxied() => serde_json::to_string(&input.arguments).ok(),
+            _ => None,
         };
         let (run, held) = match (ready, state) {
             (Ready::Known(run), _) => (run, None),
@@ -72,7 +74,10 @@ impl AdmittedCall {
             (Ready::Run(input), _) if tool.tool.version.executor.is_proxied() => {
                 talk(platform, &voice, &tool, &caller.snapshot, input, slot, &cancelled).await
             }
-            (Ready::Run(input), _) => (quietly(platform, &tool, &caller.snapshot, &input, &cancelled).await, None),
+            (Ready::Run(input), _) => {
+                let secret = caller.snapshot.secret(&tool);
+                (quietly(platform, &tool, secret, &input.arguments, &cancelled).await, None)
+            }
         };
         draft.entry.upstream_us = measure::micros(upstream);
         draft.entry.cost_micro = if run.is_billed() { tool.tool.version.price_micro } else { 0 };
@@ -90,30 +95,26 @@ impl AdmittedCall {
 pub(super) async fn quietly(
     platform: &Platform,
     tool: &LoadedTool,
-    snapshot: &Current,
-    input: &Input,
+    secret: Option<Result<Plaintext, SealError>>,
+    arguments: &Map<String, Value>,
     cancelled: &CancellationToken,
 ) -> Run {
-    let secret = match secret(tool, snapshot.secret(tool)) {
+    let secret = match secret.transpose() {
         Ok(secret) => secret,
-        Err(run) => return run,
+        Err(error) => {
+            tracing::error!(tool.id = %tool.tool.id, error = %error, "a sealed secret cannot be opened");
+            let text = "The tool's stored secret cannot be read. Its owner has to enter it again.";
+            return Run::failed(Outcome::Unknown, "secret_integrity", text);
+        }
     };
     let means = Means { clock: &*platform.clock, egress: &platform.egress };
     let deadline = execution::deadline(&tool.tool.version.executor);
     tokio::select! {
         biased;
         () = cancelled.cancelled() => Run::failed(Outcome::Cancelled, "cancelled", "The caller went away."),
-        run = execution::run(means, tool, &input.arguments, secret) => run,
+        run = execution::run(means, tool, arguments, secret) => run,
         () = tokio::time::sleep(deadline) => converse::timed_out(),
     }
-}
-
-pub(super) fn secret(tool: &LoadedTool, opened: Option<Result<Plaintext, SealError>>) -> Result<Option<Plaintext>, Run> {
-    opened.transpose().map_err(|error| {
-        tracing::error!(tool.id = %tool.tool.id, error = %error, "a sealed secret cannot be opened");
-        let text = "The tool's stored secret cannot be read. Its owner has to enter it again.";
-        Run::failed(Outcome::Unknown, "secret_integrity", text)
-    })
 }
 
 /// A tool of an MCP server: it may report progress, log and ask.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use trunkline_protocol::mcp::Revision;
 
-use super::{CallRequest, Caller, Measure, Refusal, admit::without_redis, list, measure};
+use super::{CallRequest, Caller, Credential, Measure, Refusal, admit::without_redis, call::Ready, list, measure};
 use crate::{
     Platform,
     call::{Entry, Outcome},
@@ -18,8 +18,8 @@ use crate::{
 /// The entry while the call is on its way. Dropped before the call is finished, by a panic or the end of the process, it is recorded with
 /// outcome `unknown`: what was admitted does not vanish.
 #[derive(Debug)]
-struct Draft {
-    entry: Entry,
+pub(super) struct Draft {
+    pub(super) entry: Entry,
     measure: Measure,
     revision: Revision,
     metrics: Arc<Metrics>,
@@ -27,7 +27,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(platform: &Platform, caller: &Caller, request: &CallRequest<'_>, measure: Measure, place: Reservation) -> Self {
+    pub(super) fn new(platform: &Platform, caller: &Caller, request: &CallRequest<'_>, measure: Measure, place: Reservation) -> Self {
         let at = platform.clock.now();
         let Credential::Key(key) = &caller.credential;
         let entry = Entry {
@@ -55,13 +55,13 @@ impl Draft {
         Self { entry, measure, revision: request.revision, metrics: Arc::clone(&platform.metrics), place: Some(place) }
     }
 
-    fn about(&mut self, tool: &LoadedTool) {
+    pub(super) fn about(&mut self, tool: &LoadedTool) {
         self.entry.tool = Some((tool.tool.id, tool.tool.version.id));
     }
 
     /// Asks for all buckets of the call. One whose arguments do not fit is no call of the tool: it is charged like a list, so that it
     /// costs nothing of the tool's limit and is not free either.
-    async fn admit(&mut self, platform: &Platform, caller: &Caller, tool: &LoadedTool, ready: &Ready) -> Decision {
+    pub(super) async fn admit(&mut self, platform: &Platform, caller: &Caller, tool: &LoadedTool, ready: &Ready) -> Decision {
         let began = Instant::now();
         let snapshot = &caller.snapshot;
         let (tenant, agent) = (snapshot.tenant, caller.agent.id);
@@ -72,13 +72,15 @@ impl Draft {
                 snapshot.limits.buckets(&platform.settings.quota, &of)
             }
         };
-        let decision = quota::admit(platform, tenant, &snapshot.epoch, &buckets, without_redis(tool)).await;
+        let session = caller.session.as_ref().map(|session| session.keys(platform));
+        let decision =
+            quota::admit(platform, tenant, &snapshot.epoch, session.as_ref(), &buckets, without_redis(tool)).await;
         self.entry.admission_us += measure::micros(began);
         decision
     }
 
     /// A refusal that somebody else has decided.
-    fn refuse_with(self, refusal: Refusal) -> Refusal {
+    pub(super) fn refuse_with(self, refusal: Refusal) -> Refusal {
         match &refusal {
             Refusal::Limited { by, .. } => {
                 let reason = by.scope.as_str();
@@ -87,18 +89,21 @@ impl Draft {
             Refusal::Suspended => self.refuse(Outcome::Denied, "suspended", refusal),
             Refusal::Revoked => self.refuse(Outcome::Denied, "revoked", refusal),
             Refusal::UnknownTool => self.refuse(Outcome::Denied, "unknown_tool", refusal),
+            Refusal::HeaderMismatch { .. } => self.refuse(Outcome::Denied, "header_mismatch", refusal),
+            Refusal::InvalidState => self.refuse(Outcome::Denied, "invalid_state", refusal),
+            Refusal::NoSession => self.refuse(Outcome::Denied, "no_session", refusal),
             Refusal::Unavailable { .. } => self.refuse(Outcome::Denied, "limits_unavailable", refusal),
         }
     }
 
-    fn refuse(self, outcome: Outcome, reason: &'static str, refusal: Refusal) -> Refusal {
-        self.finish(outcome, Some(reason), 0);
+    pub(super) fn refuse(self, outcome: Outcome, reason: &'static str, refusal: Refusal) -> Refusal {
+        self.finish(outcome, Some(reason.into()), 0);
         refusal
     }
 
-    fn finish(mut self, outcome: Outcome, error: Option<&'static str>, bytes_out: usize) {
+    pub(super) fn finish(mut self, outcome: Outcome, error: Option<Cow<'static, str>>, bytes_out: usize) {
         self.entry.outcome = outcome;
-        self.entry.error = error.map(Cow::Borrowed);
+        self.entry.error = error;
         self.entry.bytes_out = i64::try_from(bytes_out).unwrap_or(i64::MAX);
     }
 }

@@ -3,21 +3,24 @@
 
 use std::{
     borrow::Cow,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use serde_json::value::RawValue;
+use serde_json::{Map, value::RawValue};
 use tokio_util::sync::CancellationToken;
+use trunkline_protocol::mcp::object::RawObject;
 
-use super::run;
+use super::{call::quietly, converse::timed_out};
 use crate::{
     Platform,
     actor::{Member, Permission},
     audit::{self, Event},
     call::Outcome,
-    catalog::snapshot,
+    catalog::snapshot::{self, Current, LoadedTool},
+    dialogue::Dialogue,
     error::{Error, Result},
-    execution,
+    execution::{self, Input, Run},
     ids::ToolId,
     quota::attempts::{self, Attempt},
 };
@@ -42,12 +45,14 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let (tool, secret) = snapshot::load_one(platform, &mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTrialBegun(id)).await?;
+    let current = if tool.tool.version.executor.is_proxied() { Some(snapshot::of_tenant(platform, &mut tx).await?) } else { None };
     tx.commit().await?;
 
     let started = Instant::now();
-    let ran = match execution::read_arguments(&tool, Some(arguments)) {
-        Ok(arguments) => run(platform, &tool, secret, &arguments, CancellationToken::new()).await,
-        Err(misfit) => misfit,
+    let ran = match (execution::read_arguments(&tool, Some(arguments)), current) {
+        (Ok(arguments), None) => quietly(platform, &tool, secret, &arguments, &CancellationToken::new()).await,
+        (Ok(_), Some(current)) => proxied(platform, tool, current, arguments).await,
+        (Err(misfit), _) => misfit,
     };
     let took = started.elapsed();
 
@@ -56,4 +61,18 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
     tx.commit().await?;
     let text = ran.text().to_owned();
     Ok(Trial { outcome: ran.outcome, error: ran.error, text, took })
+}
+
+/// A tool of a source, with nobody whom it could ask.
+async fn proxied(platform: &Platform, tool: LoadedTool, current: Current, arguments: &RawValue) -> Run {
+    let mut params = RawObject::default();
+    params.set("arguments", arguments.get().to_owned());
+    let input = Input { arguments: Map::new(), params: Some(params), retry: None };
+    let stop = CancellationToken::new();
+    let deadline = execution::proxied_deadline(&tool, &current);
+    let run = execution::run_proxied(platform.clone(), Arc::new(tool), current, input, Dialogue::silent(), stop.clone());
+    tokio::time::timeout(deadline, run).await.unwrap_or_else(|_| {
+        stop.cancel();
+        timed_out()
+    })
 }
