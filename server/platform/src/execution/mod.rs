@@ -1,6 +1,7 @@
 //! Running a tool: a match over the closed set of kinds. What comes out is always an `Outcome`; nothing here decides who may.
 
 mod builtin;
+pub mod conformance;
 mod http;
 mod proxy;
 mod validate;
