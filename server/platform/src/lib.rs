@@ -1,7 +1,8 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
-//! `random ids clock network error secret actor` → `db redis epoch egress mail jobs` → `call metrics audit usage quota health` →
-//! `accounts vault` → `agents` → `catalog` → `record execution` → `gateway`; `platform` holds the handles that every verb takes first.
+//! `random ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue` →
+//! `call metrics audit usage quota health bus upstream` → `accounts vault` → `agents` → `catalog session` → `record execution` →
+//! `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
 //! `tests/architecture.rs` checks the order and that SQL stays in `store.rs`.
@@ -14,6 +15,7 @@ pub mod call;
 pub mod catalog;
 pub mod clock;
 pub mod db;
+pub mod dialogue;
 pub mod egress;
 pub mod epoch;
 pub mod error;

@@ -61,7 +61,12 @@ pub enum Message<'a> {
         params: Option<&'a RawValue>,
     },
     /// Answers a request of ours.
-    Response,
+    Response {
+        /// The id we gave.
+        id: &'a RawValue,
+        /// Its result, or its error object.
+        outcome: Result<&'a RawValue, &'a RawValue>,
+    },
 }
 
 /// Why a body is not a message.
@@ -73,7 +78,7 @@ pub enum Malformed {
     /// Nested deeper than `MAX_DEPTH`.
     #[error("the body is nested deeper than 64 levels")]
     TooDeep,
-    /// An array.
+    /// An array, where one message is wanted.
     #[error("batches are not accepted: send one message per request")]
     Batch,
     /// JSON, but not a JSON-RPC 2.0 message.
@@ -99,7 +104,7 @@ impl<'a> Message<'a> {
         if depth(body) > MAX_DEPTH {
             return Err(Malformed::TooDeep);
         }
-        if body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[') {
+        if is_array(body) {
             // Told apart from other shapes, because old clients do send batches.
             return Err(serde_json::from_slice::<Vec<&RawValue>>(body).map_or(Malformed::Json, |_| Malformed::Batch));
         }
@@ -110,6 +115,19 @@ impl<'a> Message<'a> {
         })?;
         envelope.classify()
     }
+}
+
+/// Does the body begin like an array?
+pub fn is_array(body: &[u8]) -> bool {
+    body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// The elements of a batch, still raw.
+pub fn batch(body: &[u8]) -> Result<Vec<&RawValue>, Malformed> {
+    if depth(body) > MAX_DEPTH {
+        return Err(Malformed::TooDeep);
+    }
+    serde_json::from_slice(body).map_err(|_| Malformed::Json)
 }
 
 /// serde calls a repeated key a data error; on the wire it is a body that two readers may read differently.
@@ -125,8 +143,12 @@ impl<'a> Envelope<'a> {
         match (self.method, self.id) {
             (Some(method), Some(id)) => Ok(Message::Request { id, method, params: self.params }),
             (Some(method), None) => Ok(Message::Notification { method, params: self.params }),
-            (None, Some(_)) if self.result.is_some() || self.error.is_some() => Ok(Message::Response),
-            (None, _) => Err(Malformed::Shape),
+            (None, Some(id)) => match (self.result, self.error) {
+                (Some(result), None) => Ok(Message::Response { id, outcome: Ok(result) }),
+                (None, Some(error)) => Ok(Message::Response { id, outcome: Err(error) }),
+                _ => Err(Malformed::Shape),
+            },
+            (None, None) => Err(Malformed::Shape),
         }
     }
 }
@@ -203,6 +225,16 @@ impl ErrorObject {
     }
 }
 
+/// A notification around parameters that are already JSON.
+pub fn notification(method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#)
+}
+
+/// A request around parameters that are already JSON. `id` is JSON too.
+pub fn request(id: &str, method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
+}
+
 /// A successful answer around a result that is already JSON.
 pub fn success(id: &RawValue, result: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.get())
@@ -221,7 +253,10 @@ mod tests {
         let request = br#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#;
         assert!(matches!(Message::parse(request), Ok(Message::Request { id, .. }) if id.get() == "\"a\""));
         assert!(matches!(Message::parse(br#"{"jsonrpc":"2.0","method":"x"}"#), Ok(Message::Notification { .. })));
-        assert!(matches!(Message::parse(br#"{"jsonrpc":"2.0","id":1,"result":null}"#), Ok(Message::Response)));
+        assert!(matches!(
+            Message::parse(br#"{"jsonrpc":"2.0","id":1,"result":null}"#),
+            Ok(Message::Response { outcome: Ok(_), .. })
+        ));
     }
 
     #[test]

@@ -17,7 +17,11 @@ use std::{
 use serde_json::{Map, Value, value::RawValue};
 use tokio_util::sync::CancellationToken;
 use trunkline_protocol::{
-    mcp::{Revision, tools::call_result},
+    mcp::{
+        Revision,
+        results::{self, Caching},
+        tools::text_result,
+    },
     oauth::scope::Effect,
 };
 
@@ -238,10 +242,11 @@ async fn run(
 fn render(revision: Revision, run: &Run, left: Remaining) -> String {
     let limits = left.to_json();
     let error = run.error.map(|error| format!("\"{error}\""));
-    match &error {
-        None => call_result(revision, &run.result, &[("trunkline/limits", &limits)]),
-        Some(error) => call_result(revision, &run.result, &[("trunkline/limits", &limits), ("trunkline/error", error)]),
+    let mut additions = vec![("trunkline/limits", &*limits)];
+    if let Some(error) = &error {
+        additions.push(("trunkline/error", error));
     }
+    results::complete(revision, text_result(&run.result), Caching::NotTold, &additions)
 }
 
 /// The entry while the call is on its way. Dropped before the call is finished, by a panic or the end of the process, it is recorded with

@@ -7,10 +7,26 @@ use serde_json::{json, value::RawValue};
 use super::{
     HEADER_MISMATCH, UNSUPPORTED_VERSION,
     headers::{self, McpHeaders},
-    params::{Meta, Params},
+    params::{self, Meta, Params},
     revision::Revision,
 };
-use crate::jsonrpc::{ErrorObject, INVALID_PARAMS, INVALID_REQUEST, Malformed, Message};
+use crate::jsonrpc::{self, ErrorObject, INVALID_PARAMS, INVALID_REQUEST, Malformed, Message};
+
+/// Messages of one batch that are taken.
+pub const MOST_IN_BATCH: usize = 16;
+
+/// What came.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// Wants an answer.
+    Request(Request<'a>),
+    /// Accepted, and not answered.
+    Notification(Notification<'a>),
+    /// Answers a request of ours.
+    Response(Response<'a>),
+    /// Several of them (2025-03-26 only).
+    Batch(Vec<Incoming<'a>>),
+}
 
 /// A request whose revision is known and whose headers agree with its body.
 #[derive(Debug)]
@@ -19,13 +35,33 @@ pub struct Request<'a> {
     pub id: &'a RawValue,
     /// The method.
     pub method: Cow<'a, str>,
-    /// Its parameters.
+    /// Its parameters, as far as they are read.
     pub params: Params<'a>,
-    /// The revision to answer in.
+    /// All its parameters, as they were written.
+    pub raw_params: Option<&'a RawValue>,
+    /// The revision to answer in, unless a session has settled on another one.
     pub revision: Revision,
 }
 
-/// A request that is refused before its method is looked at.
+/// A notification of a client.
+#[derive(Debug)]
+pub struct Notification<'a> {
+    /// The method.
+    pub method: Cow<'a, str>,
+    /// Its parameters, where they can be read.
+    pub params: Params<'a>,
+}
+
+/// A client's answer to a request of ours.
+#[derive(Debug)]
+pub struct Response<'a> {
+    /// The id we gave.
+    pub id: &'a RawValue,
+    /// Its result, or its error object.
+    pub outcome: Result<&'a RawValue, &'a RawValue>,
+}
+
+/// A message that is refused before its method is looked at.
 #[derive(Debug)]
 pub struct Rejection<'a> {
     /// HTTP status.
@@ -42,28 +78,59 @@ impl From<Malformed> for Rejection<'_> {
     }
 }
 
-/// Classifies the body of a POST. `None` is a notification: accepted, and not answered.
-pub fn classify<'a>(body: &'a [u8], headers: &McpHeaders<'_>) -> Result<Option<Request<'a>>, Rejection<'a>> {
+/// Classifies the body of a POST.
+pub fn classify<'a>(body: &'a [u8], headers: &McpHeaders<'_>) -> Result<Incoming<'a>, Rejection<'a>> {
+    if jsonrpc::is_array(body) { batch(body, headers) } else { one(body, headers) }
+}
+
+fn one<'a>(body: &'a [u8], headers: &McpHeaders<'_>) -> Result<Incoming<'a>, Rejection<'a>> {
     match Message::parse(body)? {
-        Message::Request { id, method, params } => request(id, method, params, headers).map(Some),
-        Message::Notification { .. } => Ok(None),
-        Message::Response => Err(Rejection {
+        Message::Request { id, method, params } => request(id, method, params, headers).map(Incoming::Request),
+        Message::Notification { method, params } => {
+            let params = params.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+            Ok(Incoming::Notification(Notification { method, params }))
+        }
+        Message::Response { id, outcome } if !headers.protocol_version.is_some_and(is_modern_date) => {
+            Ok(Incoming::Response(Response { id, outcome }))
+        }
+        Message::Response { .. } => Err(Rejection {
             status: 400,
-            error: ErrorObject::new(INVALID_REQUEST, "there is no request of ours that this could answer"),
+            error: ErrorObject::new(INVALID_REQUEST, "in this revision a server asks nothing that a client could answer"),
             id: None,
         }),
     }
 }
 
+/// A batch is of the oldest revision as a whole, or refused as a whole.
+fn batch<'a>(body: &'a [u8], headers: &McpHeaders<'_>) -> Result<Incoming<'a>, Rejection<'a>> {
+    let refuse = |message| Rejection { status: 400, error: ErrorObject::new(INVALID_REQUEST, message), id: None };
+    let elements = jsonrpc::batch(body)?;
+    if !matches!(headers.protocol_version, None | Some("2025-03-26")) {
+        return Err(Malformed::Batch.into());
+    }
+    if elements.is_empty() || elements.len() > MOST_IN_BATCH {
+        return Err(refuse("a batch has 1 to 16 messages"));
+    }
+    let mut messages = Vec::with_capacity(elements.len());
+    for element in elements {
+        let message = one(element.get().as_bytes(), headers)?;
+        if matches!(&message, Incoming::Request(request) if !request.revision.has_handshake() || request.method == "initialize") {
+            return Err(refuse("a batch has no initialize and no message of a stateless revision"));
+        }
+        messages.push(message);
+    }
+    Ok(Incoming::Batch(messages))
+}
+
 fn request<'a>(
     id: &'a RawValue,
     method: Cow<'a, str>,
-    params: Option<&'a RawValue>,
+    raw_params: Option<&'a RawValue>,
     headers: &McpHeaders<'_>,
 ) -> Result<Request<'a>, Rejection<'a>> {
     let reject = |status, error| Rejection { status, error, id: Some(id) };
     let header_is_modern = headers.protocol_version.is_some_and(is_modern_date);
-    let params: Params<'a> = match params.map(|raw| serde_json::from_str(raw.get())) {
+    let params: Params<'a> = match raw_params.map(|raw| serde_json::from_str(raw.get())) {
         None => Params::default(),
         Some(Ok(params)) => params,
         Some(Err(error)) => {
@@ -84,7 +151,7 @@ fn request<'a>(
     if !revision.has_handshake() {
         standard_headers(&method, &params, headers).map_err(|error| reject(400, error))?;
     }
-    Ok(Request { id, method, params, revision })
+    Ok(Request { id, method, params, raw_params, revision })
 }
 
 /// The revision that `_meta` claims. A malformed claim never falls back to an older era.
@@ -111,8 +178,8 @@ fn with_handshake(method: &str, headers: &McpHeaders<'_>) -> Result<Revision, Er
     match headers.protocol_version {
         // The handshake settles it in its parameters.
         _ if method == "initialize" => Ok(Revision::LATEST_WITH_HANDSHAKE),
-        // Clients before 2025-06-18 send no header; what is served of them does not differ.
-        None | Some("2025-03-26") => Ok(Revision::LATEST_WITH_HANDSHAKE),
+        // Clients before 2025-06-18 send no header; a session knows better.
+        None => Ok(Revision::WITHOUT_HEADER),
         Some(date) => Revision::find(date).ok_or_else(|| unsupported(date)),
     }
 }
@@ -125,11 +192,11 @@ fn standard_headers(method: &str, params: &Params<'_>, headers: &McpHeaders<'_>)
     if headers.method.is_none() {
         return Err(mismatch("the header Mcp-Method is missing"));
     }
-    if method == "tools/call" {
+    if params::is_named(method) {
         let header = headers.name.ok_or_else(|| mismatch("the header Mcp-Name is missing"))?;
         let header = headers::decode(header).ok_or_else(|| mismatch("Mcp-Name is not valid base 64 of UTF-8"))?;
-        if params.name.as_deref().is_some_and(|name| name != header) {
-            return Err(mismatch("Mcp-Name differs from params.name"));
+        if params.mirrored_name(method).is_some_and(|name| **name != *header) {
+            return Err(mismatch("Mcp-Name differs from what the parameters name"));
         }
     }
     Ok(())
@@ -163,8 +230,8 @@ mod tests {
 
     fn outcome(body: &str, headers: &McpHeaders<'_>) -> Result<Revision, (u16, i64)> {
         match classify(body.as_bytes(), headers) {
-            Ok(Some(request)) => Ok(request.revision),
-            Ok(None) => panic!("a notification"),
+            Ok(Incoming::Request(request)) => Ok(request.revision),
+            Ok(other) => panic!("not a request: {other:?}"),
             Err(rejection) => Err((rejection.status, rejection.error.code)),
         }
     }
@@ -214,11 +281,37 @@ mod tests {
     fn without_a_claim_the_handshake_era_serves() {
         let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
         let with = |date| McpHeaders { protocol_version: date, ..McpHeaders::default() };
-        assert_eq!(outcome(ping, &with(None)), Ok(Revision::V2025_11_25));
+        assert_eq!(outcome(ping, &with(None)), Ok(Revision::V2025_03_26));
         assert_eq!(outcome(ping, &with(Some("2025-06-18"))), Ok(Revision::V2025_06_18));
         assert_eq!(outcome(ping, &with(Some("2019-01-01"))), Err((400, UNSUPPORTED_VERSION)));
         let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
         assert_eq!(outcome(initialize, &with(None)), Ok(Revision::V2025_11_25));
         assert_eq!(outcome(initialize, &with(Some("2026-07-28"))), Err((400, HEADER_MISMATCH)));
+    }
+
+    #[test]
+    fn batches_are_of_the_oldest_revision_only() {
+        let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        let none = McpHeaders::default();
+        let batch = |elements: &[&str]| format!("[{}]", elements.join(","));
+        let status = |body: &str, headers: &McpHeaders<'_>| {
+            classify(body.as_bytes(), headers).map_err(|r| (r.status, r.error.code)).map(|i| matches!(i, Incoming::Batch(_)))
+        };
+        assert_eq!(status(&batch(&[ping, ping]), &none), Ok(true));
+        let refused = Err((400, INVALID_REQUEST));
+        assert_eq!(status(&batch(&[]), &none), refused);
+        assert_eq!(status(&batch(&[ping; 17]), &none), refused);
+        assert_eq!(status(&batch(&[ping, "7"]), &none), refused);
+        assert_eq!(status(&batch(&[r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#]), &none), refused);
+        assert_eq!(status(&batch(&[ping]), &McpHeaders { protocol_version: Some("2025-11-25"), ..none }), refused);
+        let modern = McpHeaders { protocol_version: None, ..MODERN };
+        assert!(status(&batch(&[&modern_body("echo")]), &modern).is_err());
+    }
+
+    #[test]
+    fn answers_are_of_the_handshake_era_only() {
+        let answer = br#"{"jsonrpc":"2.0","id":"q1","result":{"a":1}}"#;
+        assert!(matches!(classify(answer, &McpHeaders::default()), Ok(Incoming::Response(Response { outcome: Ok(_), .. }))));
+        assert_eq!(classify(answer, &MODERN).map_err(|r| r.status).err(), Some(400));
     }
 }

@@ -31,9 +31,27 @@ pub fn decode(value: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
+/// Encodes what a header cannot carry as it is: control and non-ASCII characters, space at the ends, and what looks like an encoded value.
+pub fn encode(value: &str) -> Cow<'_, str> {
+    let plain = value.bytes().all(|b| matches!(b, b' '..=b'~'))
+        && value.trim() == value
+        && !(value.starts_with("=?base64?") && value.ends_with("?="));
+    if plain { Cow::Borrowed(value) } else { Cow::Owned(format!("=?base64?{}?=", BASE64_STANDARD.encode(value))) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for value in ["", "a b", " a", "ä", "a\nb", "=?base64?eA==?=", "~"] {
+            let encoded = encode(value);
+            assert!(encoded.bytes().all(|b| matches!(b, b' '..=b'~')), "{encoded}");
+            assert_eq!(decode(&encoded).as_deref(), Some(value));
+        }
+        assert_eq!(encode("a b"), "a b");
+    }
 
     #[test]
     fn sentinel_is_decoded_and_everything_else_left_alone() {

@@ -7,25 +7,106 @@ use serde_json::value::RawValue;
 
 /// Members of `params` that any served method reads; the rest is not looked at.
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Params<'a> {
-    /// Tool of `tools/call`.
+    /// Tool of `tools/call`, prompt of `prompts/get`.
     #[serde(borrow, default)]
     pub name: Option<Cow<'a, str>>,
-    /// Arguments of `tools/call`, still raw.
+    /// Resource of `resources/read`, `resources/subscribe` and `resources/unsubscribe`.
+    #[serde(borrow, default)]
+    pub uri: Option<Cow<'a, str>>,
+    /// Arguments of `tools/call` and `prompts/get`, still raw.
     #[serde(borrow, default)]
     pub arguments: Option<&'a RawValue>,
     /// Where a list goes on.
     #[serde(borrow, default)]
     pub cursor: Option<Cow<'a, str>>,
     /// What `initialize` asks for.
-    #[serde(borrow, default, rename = "protocolVersion")]
+    #[serde(borrow, default)]
     pub protocol_version: Option<Cow<'a, str>>,
     /// Who `initialize` says it is.
-    #[serde(borrow, default, rename = "clientInfo")]
+    #[serde(borrow, default)]
     pub client_info: Option<ClientInfo<'a>>,
+    /// What `initialize` says the client can do.
+    #[serde(borrow, default)]
+    pub capabilities: Option<&'a RawValue>,
+    /// Level of `logging/setLevel`.
+    #[serde(borrow, default)]
+    pub level: Option<Cow<'a, str>>,
+    /// What `completion/complete` completes.
+    #[serde(borrow, default, rename = "ref")]
+    pub reference: Option<Reference<'a>>,
+    /// Which request `notifications/cancelled` ends.
+    #[serde(borrow, default)]
+    pub request_id: Option<&'a RawValue>,
+    /// What a client answers to the input that a result required, by key.
+    #[serde(borrow, default)]
+    pub input_responses: Option<&'a RawValue>,
+    /// The state that came with the required input.
+    #[serde(borrow, default)]
+    pub request_state: Option<&'a RawValue>,
+    /// What `subscriptions/listen` wants to hear of.
+    #[serde(borrow, default)]
+    pub notifications: Option<Wanted<'a>>,
+    /// The task of `tasks/get`, `tasks/update` and `tasks/cancel`.
+    #[serde(borrow, default)]
+    pub task_id: Option<Cow<'a, str>>,
     /// Metadata of the request.
     #[serde(borrow, default, rename = "_meta")]
     pub meta: Option<Meta<'a>>,
+}
+
+impl<'a> Params<'a> {
+    /// Whose name the client mirrors into `Mcp-Name`, by method.
+    pub fn mirrored_name(&self, method: &str) -> Option<&Cow<'a, str>> {
+        match method {
+            "tools/call" | "prompts/get" => self.name.as_ref(),
+            "resources/read" => self.uri.as_ref(),
+            "tasks/get" | "tasks/update" | "tasks/cancel" => self.task_id.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// Does that method need `Mcp-Name`?
+pub(super) fn is_named(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read" | "tasks/get" | "tasks/update" | "tasks/cancel")
+}
+
+/// What a completion is for.
+#[derive(Debug, Default, Clone, Deserialize)]
+pub struct Reference<'a> {
+    /// `ref/prompt` or `ref/resource`.
+    #[serde(borrow, default, rename = "type")]
+    pub kind: Cow<'a, str>,
+    /// Name of the prompt.
+    #[serde(borrow, default)]
+    pub name: Option<Cow<'a, str>>,
+    /// URI or template of the resource.
+    #[serde(borrow, default)]
+    pub uri: Option<Cow<'a, str>>,
+}
+
+/// What a client wants to hear of.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "names of the specification")]
+pub struct Wanted<'a> {
+    /// Changes of the list of tools.
+    #[serde(default)]
+    pub tools_list_changed: Option<bool>,
+    /// Changes of the list of prompts.
+    #[serde(default)]
+    pub prompts_list_changed: Option<bool>,
+    /// Changes of the list of resources.
+    #[serde(default)]
+    pub resources_list_changed: Option<bool>,
+    /// Changes of these resources.
+    #[serde(borrow, default)]
+    pub resource_subscriptions: Option<Vec<Cow<'a, str>>>,
+    /// Changes of these tasks.
+    #[serde(borrow, default)]
+    pub task_ids: Option<Vec<Cow<'a, str>>>,
 }
 
 /// `_meta` of a request.
@@ -40,6 +121,18 @@ pub struct Meta<'a> {
     /// Who it says it is.
     #[serde(borrow, default, rename = "io.modelcontextprotocol/clientInfo")]
     pub client_info: Option<ClientInfo<'a>>,
+    /// From which level on it wants log messages.
+    #[serde(borrow, default, rename = "io.modelcontextprotocol/logLevel")]
+    pub log_level: Option<&'a RawValue>,
+    /// By which it knows progress of this request: a string or an integer.
+    #[serde(borrow, default, rename = "progressToken")]
+    pub progress_token: Option<&'a RawValue>,
+    /// W3C trace context.
+    #[serde(borrow, default)]
+    pub traceparent: Option<Cow<'a, str>>,
+    /// W3C trace state.
+    #[serde(borrow, default)]
+    pub tracestate: Option<Cow<'a, str>>,
 }
 
 /// What a client says of itself. For display only.

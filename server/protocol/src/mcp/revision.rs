@@ -3,7 +3,9 @@
 /// A revision that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Revision {
-    /// Structured output, no batches, handshake.
+    /// Streamable HTTP, batches.
+    V2025_03_26,
+    /// Structured output, elicitation, no batches, handshake.
     V2025_06_18,
     /// The last one with a handshake.
     V2025_11_25,
@@ -13,13 +15,16 @@ pub enum Revision {
 
 impl Revision {
     /// All of them, newest first, as they are offered.
-    pub const ALL: [Self; 3] = [Self::V2026_07_28, Self::V2025_11_25, Self::V2025_06_18];
+    pub const ALL: [Self; 4] = [Self::V2026_07_28, Self::V2025_11_25, Self::V2025_06_18, Self::V2025_03_26];
     /// What a handshake settles on when it asks for something unknown.
     pub const LATEST_WITH_HANDSHAKE: Self = Self::V2025_11_25;
+    /// What a request without a header and without a session speaks.
+    pub const WITHOUT_HEADER: Self = Self::V2025_03_26;
 
     /// Its date, as on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::V2025_03_26 => "2025-03-26",
             Self::V2025_06_18 => "2025-06-18",
             Self::V2025_11_25 => "2025-11-25",
             Self::V2026_07_28 => "2026-07-28",
@@ -34,6 +39,36 @@ impl Revision {
     /// Does it begin with `initialize`? If not, every request carries its own metadata.
     pub fn has_handshake(self) -> bool {
         self != Self::V2026_07_28
+    }
+
+    /// May a body be an array of messages?
+    pub fn has_batches(self) -> bool {
+        self == Self::V2025_03_26
+    }
+
+    /// Do streams begin with an event that has an id and no data, so that they can be resumed from the start?
+    pub fn has_priming_event(self) -> bool {
+        self == Self::V2025_11_25
+    }
+
+    /// Do tools have an output schema, and results structured content?
+    pub fn has_structured_content(self) -> bool {
+        self != Self::V2025_03_26
+    }
+
+    /// May structured content be any JSON value, and not only an object?
+    pub fn has_free_structured_content(self) -> bool {
+        !self.has_handshake()
+    }
+
+    /// Can a client be asked for input?
+    pub fn has_elicitation(self) -> bool {
+        self != Self::V2025_03_26
+    }
+
+    /// Error code of a resource that does not exist.
+    pub fn resource_not_found_code(self) -> i64 {
+        if self.has_handshake() { super::RESOURCE_NOT_FOUND } else { crate::jsonrpc::INVALID_PARAMS }
     }
 
     /// HTTP status of a JSON-RPC error for an unknown method.

@@ -10,7 +10,7 @@ use actix_web::{
 use futures_util::StreamExt as _;
 use trunkline_platform::gateway::{self, Caller, Measure, Unauthenticated};
 use trunkline_protocol::mcp::{
-    classify,
+    Incoming, classify,
     headers::{METHOD, McpHeaders, NAME, PROTOCOL_VERSION},
 };
 
@@ -46,8 +46,9 @@ pub(super) async fn post(
     };
     match classify(&body, &mcp_headers(request.headers())) {
         Err(rejection) => respond::rejection(&rejection),
-        Ok(None) => HttpResponse::Accepted().finish(),
-        Ok(Some(message)) => {
+        Ok(Incoming::Notification(_)) => HttpResponse::Accepted().finish(),
+        Ok(Incoming::Response(_) | Incoming::Batch(_)) => respond::transport(400, "send one request or notification"),
+        Ok(Incoming::Request(message)) => {
             let request_id = request_id(&request);
             let exchange =
                 Exchange { state: &state, tenant: &tenant, accept, measure, request_id: &request_id, bytes_in: body.len() };

@@ -10,7 +10,11 @@ use tracing::Instrument as _;
 use trunkline_platform::gateway::{self, AdmittedCall, CallRequest, Caller, Measure};
 use trunkline_protocol::{
     jsonrpc::{self, ErrorObject, INVALID_PARAMS, METHOD_NOT_FOUND},
-    mcp::{ClientInfo, Request, lifecycle, tools},
+    mcp::{
+        ClientInfo, Request,
+        lifecycle::{self, Served},
+        results,
+    },
 };
 
 use super::{accept::Accept, respond, stream};
@@ -45,10 +49,11 @@ pub(super) async fn dispatch(exchange: &Exchange<'_>, caller: Caller, request: &
     let result = match &*request.method {
         "tools/list" => return list_tools(exchange, &caller, request),
         "initialize" if has_handshake => {
-            lifecycle::initialize(request.params.protocol_version.as_deref(), INSTRUCTIONS).to_string()
+            let revision = lifecycle::negotiate(request.params.protocol_version.as_deref());
+            lifecycle::initialize(revision, Served::default(), false, INSTRUCTIONS).to_string()
         }
         "ping" if has_handshake => "{}".to_owned(),
-        "server/discover" if !has_handshake => lifecycle::discover(INSTRUCTIONS).to_string(),
+        "server/discover" if !has_handshake => lifecycle::discover(Served::default(), INSTRUCTIONS).to_string(),
         _ => {
             let error = ErrorObject::new(METHOD_NOT_FOUND, "this method is not served here");
             return respond::error(request.revision.unknown_method_status(), Some(request.id), &error);
@@ -76,7 +81,7 @@ fn list_tools(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -
         return respond::error(200, Some(request.id), &error);
     };
     let descriptions = page.tools.iter().map(|tool| tool.description.as_str());
-    answer(exchange, request.id, &tools::list_result(request.revision, descriptions, page.next_cursor.as_deref()))
+    answer(exchange, request.id, &results::list(request.revision, "tools", descriptions, page.next_cursor.as_deref()))
 }
 
 async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
