@@ -125,6 +125,14 @@ define_ids! {
     ToolVersionId "ver"
     /// A sealed upstream secret.
     CredentialId "crd"
+    /// Where imported definitions come from.
+    SourceId "src"
+    /// A tool, prompt or resource of a source.
+    DefinitionId "def"
+    /// A change of a definition that waits for a person.
+    ChangeId "chg"
+    /// A named choice of tools.
+    ToolsetId "set"
     /// A limit that departs from the default.
     LimitId "lim"
     /// A tool call or a change: its usage record and its audit entry share it.

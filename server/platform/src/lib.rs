@@ -33,6 +33,7 @@ pub mod random;
 pub mod record;
 pub mod redis;
 pub mod secret;
+pub mod upstream;
 pub mod usage;
 mod vault;
 

@@ -21,6 +21,7 @@ use crate::{
     record::{KeysSeen, Spool},
     redis::Redis,
     secret::MasterKey,
+    upstream::Upstreams,
 };
 
 /// Settings of every module. Each owns its part; the binary composes them from defaults, file and environment.
@@ -75,6 +76,8 @@ pub struct Inner {
     pub replicas: Replicas,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
+    /// Servers that are called for tenants.
+    pub upstreams: Upstreams,
     /// Numbers for Prometheus.
     pub metrics: Arc<Metrics>,
     /// Calls that run at the moment.
@@ -93,6 +96,7 @@ impl Platform {
             local_buckets: LocalBuckets::default(),
             replicas: Replicas::new(id),
             keys_seen: KeysSeen::default(),
+            upstreams: Upstreams::default(),
             metrics: Arc::default(),
             running: Arc::default(),
         }))

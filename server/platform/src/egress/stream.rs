@@ -8,6 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Egress, EgressError, OutboundRequest, classify, content_type};
 
+/// No answer is read for longer, whatever its request says.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// Bounds of an answer that is read as it comes. The request's own deadline bounds the whole of it.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamLimits {
@@ -39,8 +42,8 @@ impl Egress {
     pub async fn open(&self, request: OutboundRequest, limits: StreamLimits) -> Result<OutboundStream, EgressError> {
         self.check(&request.url)?;
         let now = Instant::now();
-        let deadline = now + request.deadline;
-        let first_byte = deadline.min(now + limits.first_byte);
+        let deadline = now + request.deadline.min(LONGEST);
+        let first_byte = earlier(deadline, now, limits.first_byte);
         let response = timeout_at(first_byte, self.begin(request)).await.unwrap_or(Err(EgressError::Timeout))?;
         Ok(OutboundStream {
             status: response.status(),
@@ -57,10 +60,15 @@ impl Egress {
 impl OutboundStream {
     /// The next piece of the body; `None` at its end. Fails at the first bound that is reached, and the answer is useless from then on.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, EgressError> {
-        let until = self.deadline.min(Instant::now() + self.idle);
+        let until = earlier(self.deadline, Instant::now(), self.idle);
         let chunk = timeout_at(until, self.response.chunk()).await.map_err(|_| EgressError::Timeout)?;
         let Some(chunk) = chunk.map_err(|error| classify(&error))? else { return Ok(None) };
         self.bytes_left = self.bytes_left.checked_sub(chunk.len() as u64).ok_or(EgressError::TooLarge)?;
         Ok(Some(chunk))
     }
+}
+
+/// The deadline, or the end of a wait that begins now. A wait may be without end.
+fn earlier(deadline: Instant, now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait).map_or(deadline, |end| end.min(deadline))
 }
