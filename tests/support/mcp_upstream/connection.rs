@@ -11,6 +11,8 @@ use tokio::{
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
+    /// The client's port: which connection it came over.
+    pub(crate) port: u16,
     /// `POST`, `GET` or `DELETE`.
     pub(crate) http_method: String,
     /// Headers, names in lower case.
@@ -65,11 +67,12 @@ impl Connection {
         }
         let body = String::from_utf8_lossy(&bytes[end..]).into_owned();
         let json = serde_json::from_str(&body).unwrap_or_default();
-        Some(Seen { http_method, headers, body, json })
+        let port = self.stream.peer_addr().ok()?.port();
+        Some(Seen { port, http_method, headers, body, json })
     }
 
     async fn more(&mut self, bytes: &mut Vec<u8>) -> Option<()> {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = [0; 4 * 1024];
         let length = self.stream.read(&mut chunk).await.ok().filter(|length| *length > 0)?;
         bytes.extend_from_slice(&chunk[..length]);
         Some(())
@@ -92,8 +95,7 @@ impl Connection {
 
     async fn whole(&mut self, status: u16, kind: &str, body: &str) -> Option<()> {
         let session = self.session_header();
-        let head =
-            format!("HTTP/1.1 {status} Status\r\ncontent-type: {kind}\r\n{session}content-length: {}\r\n\r\n", body.len());
+        let head = format!("HTTP/1.1 {status} Status\r\ncontent-type: {kind}\r\n{session}content-length: {}\r\n\r\n", body.len());
         self.write(&head).await?;
         self.write(body).await
     }

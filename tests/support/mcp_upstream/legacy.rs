@@ -9,8 +9,7 @@ use trunkline_protocol::mcp::Revision;
 use super::{
     Change, Seen, Session, State, Way,
     connection::Connection,
-    failure, lock, offer,
-    success,
+    failure, lock, offer, success,
     tools::{Call, End},
 };
 
@@ -81,9 +80,8 @@ async fn initialize(state: &State, connection: &mut Connection, request: &Seen, 
 async fn notification(state: &State, connection: &mut Connection, request: &Seen, session: Option<&str>) -> Option<()> {
     match request.json["method"].as_str()? {
         "notifications/initialized" => {
-            if let Some(session) = session.and_then(|id| lock(&state.sessions).get_mut(id).map(|s| s as *mut Session).map(|_| id)) {
-                lock(&state.sessions).entry(session.to_owned()).and_modify(|session| session.is_ready = true);
-            }
+            let key = session.unwrap_or_default().to_owned();
+            lock(&state.sessions).entry(key).and_modify(|session| session.is_ready = true);
         }
         "notifications/cancelled" => {
             let id = &request.json["params"]["requestId"];
@@ -153,7 +151,7 @@ async fn call_tool(call: &mut Call<'_>, name: &str) -> End {
 
 fn answered(answer: Option<Value>) -> End {
     match answer {
-        Some(answer) => End::Answer(Call::text(&answer.to_string())),
+        Some(answer) => End::answer(Call::text(&answer.to_string())),
         None => End::Written(None),
     }
 }
@@ -184,7 +182,7 @@ async fn ask(call: &mut Call<'_>, method: &str, params: Value) -> Option<Value> 
 /// Closes the stream before the answer, which is to be had by resuming.
 async fn cut(call: &mut Call<'_>) -> Option<()> {
     let event = format!("event-{}", call.state.next());
-    let answer = success(call.id(), &Call::text("resumed").unwrap_or_default());
+    let answer = success(call.id(), &Call::text("resumed"));
     lock(&call.state.kept).insert(event.clone(), answer);
     call.connection.events(&format!("id: {event}\nretry: 20\ndata:\n\n")).await?;
     call.connection.end().await

@@ -27,6 +27,7 @@ use trunkline_protocol::mcp::Revision;
 use super::world;
 use connection::Connection;
 pub(crate) use connection::Seen;
+pub(crate) use offer::region_schema;
 
 /// Which era it speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub(crate) struct McpUpstream {
 
 /// Everything it knows.
 struct State {
-    speaks: Speaks,
+    speaks: Mutex<Speaks>,
     way: Way,
     seen: Mutex<Vec<Seen>>,
     sessions: Mutex<BTreeMap<String, Session>>,
@@ -120,7 +121,7 @@ impl McpUpstream {
         let listener = listening.expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let state = Arc::new(State {
-            speaks,
+            speaks: Mutex::new(speaks),
             way,
             seen: Mutex::default(),
             sessions: Mutex::default(),
@@ -201,6 +202,11 @@ impl McpUpstream {
     /// Ends all sessions, as a restart does.
     pub(crate) fn forget_sessions(&self) {
         lock(&self.state.sessions).clear();
+    }
+
+    /// From now on it speaks something else.
+    pub(crate) fn speak(&self, speaks: Speaks) {
+        *lock(&self.state.speaks) = speaks;
     }
 
     /// From now on every request gets that status; `None` ends it.
@@ -285,7 +291,8 @@ async fn serve(state: &State, connection: &mut Connection, request: Seen) -> Opt
     }
     let claims = request.json["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string();
     let is_modern = claims || request.header("mcp-protocol-version") == Some("2026-07-28");
-    match state.speaks {
+    let speaks = *lock(&state.speaks);
+    match speaks {
         Speaks::Only(Revision::V2026_07_28) => modern::serve(state, connection, &request).await,
         Speaks::Both if is_modern => modern::serve(state, connection, &request).await,
         Speaks::Both => legacy::serve(state, connection, &request, Revision::V2025_11_25).await,

@@ -120,7 +120,7 @@ async fn call_tool(call: &mut Call<'_>, name: &str) -> End {
         "sample" => rounds(call, &[("sampling/createMessage", "sampling", sample)]),
         "roots" => rounds(call, &[("roots/list", "roots", json!({}))]),
         "log" if call.request.json["params"]["_meta"]["io.modelcontextprotocol/logLevel"].is_null() => {
-            End::Answer(Call::text("nobody wants a log"))
+            End::answer(Call::text("nobody wants a log"))
         }
         _ => call.run(name).await,
     }
@@ -136,16 +136,14 @@ fn rounds(call: &Call<'_>, questions: &[(&str, &str, Value)]) -> End {
     }
     let Some((method, capability, question)) = questions.get(answers.len()) else {
         let answers = if questions.len() == 1 { answers.remove(0) } else { json!(answers) };
-        return End::Answer(Call::text(&answers.to_string()));
+        return End::answer(Call::text(&answers.to_string()));
     };
     if params["_meta"][CAPABILITIES][*capability].is_null() {
         return End::Answer(Err((-32021, "missing capability", json!({ "requiredCapabilities": { (*capability): {} } }))));
     }
     let state = json!(answers).to_string();
     let requests = json!({ "answer": { "method": method, "params": question } });
-    End::Answer(Ok(
-        json!({ "resultType": "input_required", "inputRequests": requests, "requestState": state }).to_string()
-    ))
+    End::Answer(Ok(json!({ "resultType": "input_required", "inputRequests": requests, "requestState": state }).to_string()))
 }
 
 /// A stream for the changes it asks for.

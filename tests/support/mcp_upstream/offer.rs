@@ -74,8 +74,28 @@ fn count(state: &State, member: &str) -> usize {
 
 /// Every tool has one of these names; what it does is in `tools.rs`.
 const TOOLS: &[&str] = &[
-    "echo", "raw", "slow", "fail", "tool_error", "ask", "ask_twice", "sample", "roots", "log", "wrong_id", "two_answers",
-    "endless", "huge_event", "huge_result", "hang", "broken", "cut", "gone", "unknown_type", "odd_request", "silent",
+    "echo",
+    "raw",
+    "slow",
+    "fail",
+    "tool_error",
+    "ask",
+    "ask_twice",
+    "sample",
+    "roots",
+    "log",
+    "wrong_id",
+    "two_answers",
+    "endless",
+    "huge_event",
+    "huge_result",
+    "hang",
+    "broken",
+    "cut",
+    "gone",
+    "unknown_type",
+    "odd_request",
+    "silent",
 ];
 
 fn tools(state: &State) -> Vec<Value> {

@@ -5,13 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use serde_json::{Value, json};
 use trunkline_protocol::mcp::Revision;
 
-use super::{
-    Seen, State, Way,
-    connection::Connection,
-    failure, lock,
-    offer::Answer,
-    success,
-};
+use super::{Seen, State, Way, connection::Connection, failure, lock, offer::Answer, success};
 
 /// One call that runs.
 pub(super) struct Call<'a> {
@@ -31,6 +25,13 @@ pub(super) enum End {
     Written(Option<()>),
 }
 
+impl End {
+    /// With a result.
+    pub(super) fn answer(result: String) -> Self {
+        Self::Answer(Ok(result))
+    }
+}
+
 impl Call<'_> {
     pub(super) fn id(&self) -> &Value {
         &self.request.json["id"]
@@ -41,8 +42,8 @@ impl Call<'_> {
     }
 
     /// A result with one text.
-    pub(super) fn text(text: &str) -> Answer {
-        Ok(json!({ "content": [{ "type": "text", "text": text }] }).to_string())
+    pub(super) fn text(text: &str) -> String {
+        json!({ "content": [{ "type": "text", "text": text }] }).to_string()
     }
 
     /// A notification on the stream of the call.
@@ -64,7 +65,7 @@ impl Call<'_> {
             "slow" => self.slow().await,
             "fail" => End::Answer(Err((4_711, "it failed as wanted", json!({ "why": "because" })))),
             "tool_error" => End::Answer(Ok(r#"{"content":[{"type":"text","text":"no luck"}],"isError":true}"#.to_owned())),
-            "region" => End::Answer(Self::text("the headers fit")),
+            "region" => End::answer(Self::text("the headers fit")),
             "log" => self.log().await,
             "wrong_id" => End::Written(self.connection.json(200, &success(&json!("another"), r#"{"content":[]}"#)).await),
             "two_answers" => End::Written(self.two_answers().await),
@@ -74,9 +75,9 @@ impl Call<'_> {
             }
             "huge_event" => {
                 let _ = self.notify("notifications/message", json!({ "level": "info", "data": "x".repeat(2 << 20) })).await;
-                End::Answer(Self::text("too late"))
+                End::answer(Self::text("too late"))
             }
-            "huge_result" => End::Answer(Self::text(&"x".repeat(5 << 20))),
+            "huge_result" => End::answer(Self::text(&"x".repeat(5 << 20))),
             "hang" | "silent" => {
                 if name == "silent" {
                     let _ = self.connection.events(": nothing yet\n\n").await;
@@ -89,9 +90,9 @@ impl Call<'_> {
                 let _ = self.connection.events(": soon\n\n").await;
                 End::Written(self.connection.end().await)
             }
-            "unknown_type" => End::Written(
-                self.connection.json(200, &success(self.id(), r#"{"resultType":"surprise","content":[]}"#)).await,
-            ),
+            "unknown_type" => {
+                End::Written(self.connection.json(200, &success(self.id(), r#"{"resultType":"surprise","content":[]}"#)).await)
+            }
             _ => End::Answer(Err((-32602, "no such tool", Value::Null))),
         }
     }
@@ -103,7 +104,8 @@ impl Call<'_> {
         for step in 1..=steps {
             // A batch and a JSON body have no room for progress before the answer.
             if !token.is_null() && (self.state.way == Way::Events) {
-                let progress = json!({ "progressToken": token, "progress": step, "total": steps, "message": format!("step {step}") });
+                let progress =
+                    json!({ "progressToken": token, "progress": step, "total": steps, "message": format!("step {step}") });
                 if self.notify("notifications/progress", progress).await.is_none() {
                     return End::Written(self.hang_up());
                 }
@@ -115,7 +117,7 @@ impl Call<'_> {
                 return End::Written(None);
             }
         }
-        End::Answer(Self::text("slowly done"))
+        End::answer(Self::text("slowly done"))
     }
 
     /// What a cancellation names: the request in its session.
@@ -130,12 +132,12 @@ impl Call<'_> {
                 return End::Written(None);
             }
         }
-        End::Answer(Self::text("logged"))
+        End::answer(Self::text("logged"))
     }
 
     async fn two_answers(&mut self) -> Option<()> {
         for text in ["first", "second"] {
-            let result = Self::text(text).unwrap_or_default();
+            let result = Self::text(text);
             let result = with_type(self.revision, &result);
             self.connection.event(&success(self.id(), &result)).await?;
         }

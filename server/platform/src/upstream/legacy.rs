@@ -58,7 +58,7 @@ pub(super) async fn ask(link: &Link, session: &Session, request: &Request<'_>) -
         let posted = link.wire.post(headers, body(request, &id), request.deadline + QUESTIONS_WITHIN);
         let answer = timeout_at(request.deadline, posted).await.map_err(|_| UpstreamError::Timeout)??;
         if !answer.is_success() {
-            return refused(answer.refusal(request.deadline).await?, &id, session.has_id());
+            return refused(&answer.refusal(request.deadline).await?, &id, session.has_id());
         }
         let (dialogue, wire, deadline) = (request.dialogue, &link.wire, request.deadline);
         Conversation { id: &id, dialogue, wire, session: Some(to_answer.clone()), deadline }.answer(answer).await
@@ -92,7 +92,7 @@ async fn withdraw(link: &Link, headers: HeaderMap, id: &str) {
 }
 
 /// An answer with another status than success.
-fn refused(refusal: Refusal, id: &str, has_session: bool) -> Result<Outcome, Fault> {
+fn refused(refusal: &Refusal, id: &str, has_session: bool) -> Result<Outcome, Fault> {
     let error = refusal.as_error();
     if let Some(written) = refusal.error_for(id) {
         return Ok(Err(error_object(written)?));

@@ -155,7 +155,7 @@ impl Watch<'_> {
                 self.last_event = None;
                 return Err(Fault::SessionGone(UpstreamError::Status(404)));
             }
-            self.check(&answer)?;
+            check(&answer)?;
             if matches!(self.read(answer, Some(session)).await?, End::Unwanted) {
                 return Ok(());
             }
@@ -210,7 +210,7 @@ impl Watch<'_> {
             };
             let body = modern::body(&request, &self.link.next_id());
             let answer = self.link.wire.subscribe(modern::headers(&request), body, opened + LIFE, SILENCE).await?;
-            self.check(&answer)?;
+            check(&answer)?;
             if matches!(self.read(answer, None).await?, End::Unwanted) {
                 return Ok(());
             }
@@ -236,16 +236,6 @@ impl Watch<'_> {
             filter["resourceSubscriptions"] = json!(wanted.uris);
         }
         filter.to_string()
-    }
-
-    /// Is it a stream for changes?
-    fn check(&self, answer: &Answer) -> Result<(), UpstreamError> {
-        match answer.status {
-            401 | 403 => Err(UpstreamError::Unauthorized),
-            200 if answer.is_stream => Ok(()),
-            200 => Err(UpstreamError::Broken("it has no stream for changes")),
-            status => Err(UpstreamError::Status(status)),
-        }
     }
 
     /// Reads one stream to its end, and tells what it says.
@@ -332,6 +322,16 @@ impl Watch<'_> {
         }
         sleep(self.retry.unwrap_or(PAUSE).min(LONGEST_PAUSE)).await;
         Ok(())
+    }
+}
+
+/// Is it a stream for changes?
+fn check(answer: &Answer) -> Result<(), UpstreamError> {
+    match answer.status {
+        401 | 403 => Err(UpstreamError::Unauthorized),
+        200 if answer.is_stream => Ok(()),
+        200 => Err(UpstreamError::Broken("it has no stream for changes")),
+        status => Err(UpstreamError::Status(status)),
     }
 }
 
