@@ -24,6 +24,7 @@ use crate::{
     redis::Redis,
     secret::MasterKey,
     session::{InFlight, Sessions},
+    upstream::Upstreams,
 };
 
 /// Settings of every module. Each owns its part; the binary composes them from defaults, file and environment.
@@ -86,6 +87,8 @@ pub struct Inner {
     pub closing: CancellationToken,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
+    /// Servers that are called for tenants.
+    pub upstreams: Upstreams,
     /// Numbers for Prometheus.
     pub metrics: Arc<Metrics>,
     /// Calls that run at the moment.
@@ -108,6 +111,7 @@ impl Platform {
             in_flight: InFlight::default(),
             closing: CancellationToken::new(),
             keys_seen: KeysSeen::default(),
+            upstreams: Upstreams::default(),
             metrics: Arc::default(),
             running: Arc::default(),
         }))
