@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{template::UrlTemplate, tool::has_hidden_characters};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    ids::SourceId,
+};
 
 /// Shortest and longest deadline of a tool, in milliseconds.
 pub const TIMEOUT_MS: std::ops::RangeInclusive<u32> = 100..=60_000;
@@ -24,6 +27,13 @@ pub enum Executor {
     },
     /// A request to somebody's HTTP API.
     Http(HttpTool),
+    /// A tool of an upstream MCP server.
+    Upstream {
+        /// Which server.
+        source: SourceId,
+        /// Its name there.
+        name: String,
+    },
 }
 
 /// The tools we bring along.
@@ -290,6 +300,8 @@ impl Executor {
                 "additionalProperties": false,
             }),
             Self::Http(http) => http.input_schema(),
+            // Theirs is kept with the version, as they wrote it.
+            Self::Upstream { .. } => json!({ "type": "object" }),
         }
     }
 }

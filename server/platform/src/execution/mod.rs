@@ -98,6 +98,9 @@ pub async fn run(means: Means<'_>, tool: &LoadedTool, arguments: &Map<String, Va
     match &tool.tool.version.executor {
         Executor::Builtin { name } => builtin::run(*name, means.clock, arguments),
         Executor::Http(http) => http::run(means.egress, http, arguments, secret).await,
+        Executor::Upstream { .. } => {
+            Run::failed(Outcome::UpstreamError, "upstream_unreachable", "Its server cannot be called yet.")
+        }
     }
 }
 
@@ -106,5 +109,6 @@ pub fn deadline(executor: &Executor) -> Duration {
     match executor {
         Executor::Builtin { .. } => Duration::from_secs(1),
         Executor::Http(http) => Duration::from_millis(http.timeout_ms.into()),
+        Executor::Upstream { .. } => Duration::from_mins(1),
     }
 }

@@ -80,7 +80,7 @@ fn list_tools(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -
         let error = ErrorObject::new(INVALID_PARAMS, "the cursor is not one that this list gave you");
         return respond::error(200, Some(request.id), &error);
     };
-    let descriptions = page.tools.iter().map(|tool| tool.description.as_str());
+    let descriptions = page.tools.iter().map(|tool| tool.description(request.revision));
     answer(exchange, request.id, &results::list(request.revision, "tools", descriptions, page.next_cursor.as_deref()))
 }
 

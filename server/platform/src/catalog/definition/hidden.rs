@@ -69,8 +69,24 @@ mod tests {
     #[test]
     fn what_is_not_seen_is_found() {
         for hidden in [
-            "\u{0}", "\u{1b}[31m", "\u{7f}", "\u{85}", "\u{ad}", "\u{200b}", "\u{200d}", "\u{202e}", "\u{2066}", "\u{feff}",
-            "\u{e0041}", "\u{e0100}", "\u{3164}", "a\u{fe0f}", "❤\u{fe0f}\u{fe0f}", "\u{e000}", "\u{10fffd}", "\u{2028}",
+            "\u{0}",
+            "\u{1b}[31m",
+            "\u{7f}",
+            "\u{85}",
+            "\u{ad}",
+            "\u{200b}",
+            "\u{200d}",
+            "\u{202e}",
+            "\u{2066}",
+            "\u{feff}",
+            "\u{e0041}",
+            "\u{e0100}",
+            "\u{3164}",
+            "a\u{fe0f}",
+            "❤\u{fe0f}\u{fe0f}",
+            "\u{e000}",
+            "\u{10fffd}",
+            "\u{2028}",
         ] {
             assert!(first(&format!("text{hidden}text")).is_some(), "{hidden:?}");
         }

@@ -15,25 +15,99 @@ type Rule = &'static [&'static [&'static str]];
 
 const NEVER: &[&str] = &["not", "don't", "dont", "never", "without", "avoid"];
 const SAYS: &[&str] = &[
-    "tell", "telling", "inform", "informing", "mention", "mentioning", "notify", "notifying", "reveal", "revealing", "show", "showing",
-    "disclose", "disclosing", "alert", "ask", "asking", "warn", "explain",
+    "tell",
+    "telling",
+    "inform",
+    "informing",
+    "mention",
+    "mentioning",
+    "notify",
+    "notifying",
+    "reveal",
+    "revealing",
+    "show",
+    "showing",
+    "disclose",
+    "disclosing",
+    "alert",
+    "ask",
+    "asking",
+    "warn",
+    "explain",
 ];
 const PERSON: &[&str] = &["user", "users", "human", "person", "people", "anyone", "anybody", "them", "operator"];
 const TAKES: &[&str] = &[
-    "read", "send", "include", "provide", "pass", "paste", "give", "share", "upload", "attach", "return", "output", "print", "cat",
-    "open", "supply", "copy", "forward", "append", "insert", "extract", "collect", "fetch", "load", "submit", "transmit", "leak",
-    "post", "email", "exfiltrate",
+    "read",
+    "send",
+    "include",
+    "provide",
+    "pass",
+    "paste",
+    "give",
+    "share",
+    "upload",
+    "attach",
+    "return",
+    "output",
+    "print",
+    "cat",
+    "open",
+    "supply",
+    "copy",
+    "forward",
+    "append",
+    "insert",
+    "extract",
+    "collect",
+    "fetch",
+    "load",
+    "submit",
+    "transmit",
+    "leak",
+    "post",
+    "email",
+    "exfiltrate",
 ];
 const SECRETS: &[&str] = &[
-    "password", "passwords", "passphrase", "secret", "secrets", "apikey", "credential", "credentials", "token", "tokens", "cookies",
-    "id_rsa", "environment", "env", "conversation", "transcript", "history", "prompt", "wallet", "seed", "keychain",
+    "password",
+    "passwords",
+    "passphrase",
+    "secret",
+    "secrets",
+    "apikey",
+    "credential",
+    "credentials",
+    "token",
+    "tokens",
+    "cookies",
+    "id_rsa",
+    "environment",
+    "env",
+    "conversation",
+    "transcript",
+    "history",
+    "prompt",
+    "wallet",
+    "seed",
+    "keychain",
 ];
 
 const INSTRUCTIONS: &[Rule] = &[
     &[
         &["ignore", "disregard", "forget", "override", "bypass", "discard", "neglect"],
         &["previous", "prior", "above", "earlier", "preceding", "other", "existing", "system", "all", "any", "your"],
-        &["instruction", "instructions", "prompt", "prompts", "rules", "guidelines", "messages", "context", "tools", "restrictions"],
+        &[
+            "instruction",
+            "instructions",
+            "prompt",
+            "prompts",
+            "rules",
+            "guidelines",
+            "messages",
+            "context",
+            "tools",
+            "restrictions",
+        ],
     ],
     &[&["system", "developer"], &["prompt", "message", "instructions"]],
     &[NEVER, SAYS, PERSON],
@@ -46,8 +120,18 @@ const INSTRUCTIONS: &[Rule] = &[
         &["tool", "tools", "function", "functions"],
     ],
     &[&["instead", "rather"], &["of", "than"], &["tool", "tools", "function"]],
-    &[&["never", "not", "don't", "stop"], &["use", "using", "call", "calling"], &["other", "another", "any", "the"], &["tool", "tools"]],
-    &[&["always", "must", "required", "mandatory"], &["call", "use", "invoke", "run"], &["this", "first"], &["tool", "before", "first"]],
+    &[
+        &["never", "not", "don't", "stop"],
+        &["use", "using", "call", "calling"],
+        &["other", "another", "any", "the"],
+        &["tool", "tools"],
+    ],
+    &[
+        &["always", "must", "required", "mandatory"],
+        &["call", "use", "invoke", "run"],
+        &["this", "first"],
+        &["tool", "before", "first"],
+    ],
     &[&["you"], &["are"], &["now"]],
     &[&["new", "updated", "real", "actual", "hidden", "secret"], &["instructions", "directive", "directives"]],
     &[&["pretend", "act"], &["as", "to"], &["if", "be", "an", "a", "the", "you"]],
@@ -95,14 +179,49 @@ const MARKS: &[(&str, FindingKind)] = &[
 
 /// Names of members that ask for what a tool has no business with.
 const ASKING_NAMES: &[&str] = &[
-    "systemprompt", "conversationhistory", "conversation", "chathistory", "privatekey", "sshkey", "password", "apikey", "credentials",
-    "envvars", "environmentvariables", "sidenote", "secret", "accesstoken",
+    "systemprompt",
+    "conversationhistory",
+    "conversation",
+    "chathistory",
+    "privatekey",
+    "sshkey",
+    "password",
+    "apikey",
+    "credentials",
+    "envvars",
+    "environmentvariables",
+    "sidenote",
+    "secret",
+    "accesstoken",
 ];
 
 /// Ends of host names by which an address without a scheme is told from a file name.
 const TOP_LEVEL: &[&str] = &[
-    "com", "net", "org", "io", "dev", "app", "ai", "co", "xyz", "me", "info", "site", "online", "sh", "tk", "ru", "cn", "de", "uk",
-    "top", "link", "live", "cloud", "tech", "workers.dev",
+    "com",
+    "net",
+    "org",
+    "io",
+    "dev",
+    "app",
+    "ai",
+    "co",
+    "xyz",
+    "me",
+    "info",
+    "site",
+    "online",
+    "sh",
+    "tk",
+    "ru",
+    "cn",
+    "de",
+    "uk",
+    "top",
+    "link",
+    "live",
+    "cloud",
+    "tech",
+    "workers.dev",
 ];
 
 /// Adds what the new texts say and the old ones do not.
@@ -199,12 +318,15 @@ fn is_mixed(word: &str) -> bool {
 }
 
 fn is_encoded(text: &str) -> bool {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_' | '%' | '\\'))).any(|run| run.len() >= ENCODED)
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_' | '%' | '\\')))
+        .any(|run| run.len() >= ENCODED)
 }
 
 /// Addresses of the web and of mail, in lower case.
 fn addresses(text: &str) -> Vec<String> {
-    let tokens = text.split(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '(' | ')' | '[' | ']' | '"' | '\'' | '`' | ',' | ';' | '|'));
+    let tokens = text.split(|c: char| {
+        c.is_whitespace() || matches!(c, '<' | '>' | '(' | ')' | '[' | ']' | '"' | '\'' | '`' | ',' | ';' | '|')
+    });
     let trimmed = tokens.map(|token| token.trim_end_matches(['.', ':', '!', '?', '*', '}']).to_lowercase());
     trimmed.filter(|token| is_address(token)).collect()
 }
@@ -218,5 +340,7 @@ fn is_address(token: &str) -> bool {
     let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '.' | '_'));
     let Some((name, end)) = domain.rsplit_once('.') else { return false };
     let numbers = domain.split('.').count() == 4 && domain.split('.').all(|part| part.parse::<u8>().is_ok());
-    is_name(name) && (numbers || TOP_LEVEL.contains(&end)) && (!user.is_empty() || host.len() < token.len() || host.starts_with("www.") || numbers)
+    is_name(name)
+        && (numbers || TOP_LEVEL.contains(&end))
+        && (!user.is_empty() || host.len() < token.len() || host.starts_with("www.") || numbers)
 }

@@ -19,8 +19,6 @@ pub use name::exposed_key;
 pub use risk::{Finding, FindingKind, risk};
 pub use schema::compile;
 
-pub(super) use fitness::misfits;
-
 /// What a definition defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "their names say it")]

@@ -205,7 +205,8 @@ fn schemas(old: &Definition, new: &Definition, found: &mut Vec<Finding>) {
 fn arguments(old: &Definition, new: &Definition, found: &mut Vec<Finding>) {
     let read = |definition: &Definition| -> BTreeMap<String, bool> {
         let arguments = definition.member("arguments").and_then(Value::as_array).cloned().unwrap_or_default();
-        let one = |argument: &Value| Some((argument.get("name")?.as_str()?.to_owned(), argument.get("required") == Some(&true.into())));
+        let one =
+            |argument: &Value| Some((argument.get("name")?.as_str()?.to_owned(), argument.get("required") == Some(&true.into())));
         arguments.iter().filter_map(one).collect()
     };
     let (before, after) = (read(old), read(new));

@@ -104,11 +104,16 @@ fn kind(executor: &Executor) -> &'static str {
     match executor {
         Executor::Builtin { .. } => "Built-in",
         Executor::Http(_) => "HTTP",
+        Executor::Upstream { .. } => "MCP",
     }
 }
 
 fn state_word(tool: &Tool) -> &'static str {
-    if tool.enabled { "published" } else { "disabled" }
+    match (tool.enabled, tool.withheld) {
+        (false, _) => "disabled",
+        (true, true) => "withheld",
+        (true, false) => "published",
+    }
 }
 
 fn price(micro: i64, currency: &str) -> String {
