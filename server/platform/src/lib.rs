@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod actor;
 pub mod agents;
 pub mod audit;
+pub mod bus;
 pub mod call;
 pub mod catalog;
 pub mod clock;
@@ -33,6 +34,7 @@ pub mod random;
 pub mod record;
 pub mod redis;
 pub mod secret;
+pub mod session;
 pub mod usage;
 mod vault;
 

@@ -6,13 +6,16 @@ use std::{
 };
 
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
     accounts,
-    catalog::{definition::ItemKind, snapshot::Snapshots},
+    bus::Bus,
+    catalog::snapshot::Snapshots,
     clock::Clock,
     db::Db,
+    dialogue::ItemKind,
     egress::Egress,
     epoch::Generations,
     ids::ReplicaId,
@@ -22,6 +25,7 @@ use crate::{
     record::{KeysSeen, Spool},
     redis::Redis,
     secret::MasterKey,
+    session::{InFlight, Sessions},
 };
 
 /// Settings of every module. Each owns its part; the binary composes them from defaults, file and environment.
@@ -74,6 +78,14 @@ pub struct Inner {
     pub local_buckets: LocalBuckets,
     /// Who shares them.
     pub replicas: Replicas,
+    /// Messages between replicas.
+    pub bus: Bus,
+    /// Sessions that were used here lately.
+    pub sessions: Sessions,
+    /// Requests of sessions that run here.
+    pub(crate) in_flight: InFlight,
+    /// Cancelled when the process is about to stop: open streams end.
+    pub closing: CancellationToken,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Numbers for Prometheus.
@@ -95,6 +107,10 @@ impl Platform {
             generations: Generations::default(),
             local_buckets: LocalBuckets::default(),
             replicas: Replicas::new(id),
+            bus: Bus::new(id),
+            sessions: Sessions::default(),
+            in_flight: InFlight::default(),
+            closing: CancellationToken::new(),
             keys_seen: KeysSeen::default(),
             metrics: Arc::default(),
             running: Arc::default(),

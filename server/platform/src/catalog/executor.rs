@@ -27,7 +27,7 @@ pub enum Executor {
     },
     /// A request to somebody's HTTP API.
     Http(HttpTool),
-    /// A tool of an upstream MCP server.
+    /// A tool of an MCP server.
     Upstream {
         /// Which server.
         source: SourceId,
@@ -282,9 +282,15 @@ impl ParameterType {
 }
 
 impl Executor {
-    /// The JSON Schema of the arguments, in the order of the parameters.
+    /// Does somebody else's MCP server run it? Then it may talk while it runs.
+    pub fn is_proxied(&self) -> bool {
+        matches!(self, Self::Upstream { .. })
+    }
+
+    /// The JSON Schema of the arguments, in the order of the parameters. A server brings its own.
     pub fn input_schema(&self) -> Value {
         match self {
+            Self::Upstream { .. } => json!({ "type": "object" }),
             Self::Builtin { name: Builtin::Echo } => json!({
                 "type": "object",
                 "properties": { "text": { "type": "string", "description": "What to give back.", "maxLength": 100_000 } },
@@ -300,8 +306,6 @@ impl Executor {
                 "additionalProperties": false,
             }),
             Self::Http(http) => http.input_schema(),
-            // Theirs is kept with the version, as they wrote it.
-            Self::Upstream { .. } => json!({ "type": "object" }),
         }
     }
 }

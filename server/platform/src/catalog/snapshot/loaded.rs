@@ -4,7 +4,12 @@ use std::sync::{Arc, OnceLock, atomic::AtomicU32};
 
 use jsonschema::Validator;
 use serde_json::value::RawValue;
-use trunkline_protocol::mcp::{Revision, object::RawObject, tools::ToolDescription};
+use trunkline_protocol::mcp::{
+    Revision,
+    mirrored::{Mirrored, mirrored},
+    object::RawObject,
+    tools::ToolDescription,
+};
 
 use crate::{
     catalog::{
@@ -27,6 +32,7 @@ pub struct LoadedTool {
     pub(super) sealed: Option<(String, Vec<u8>)>,
     validator: OnceLock<Result<Validator, String>>,
     output_validator: OnceLock<Option<Result<Validator, String>>>,
+    mirrored: OnceLock<Vec<Mirrored>>,
     /// Calls of it that run on this replica.
     pub(crate) running: Arc<AtomicU32>,
 }
@@ -51,6 +57,7 @@ impl LoadedTool {
             sealed: None,
             validator: OnceLock::new(),
             output_validator: OnceLock::new(),
+            mirrored: OnceLock::new(),
             running: Arc::default(),
         })
     }
@@ -74,6 +81,16 @@ impl LoadedTool {
             std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
         });
         Some(opened)
+    }
+
+    /// Arguments that clients mirror into headers. Annotations that cannot be used do not come this far.
+    pub fn mirrored(&self) -> &[Mirrored] {
+        self.mirrored.get_or_init(|| {
+            let schema = self.tool.version.input_schema.get();
+            // Few schemas have one; the others are not read again.
+            let schema = schema.contains("x-mcp-header").then(|| serde_json::from_str(schema).ok()).flatten();
+            schema.and_then(|schema| mirrored(&schema).ok()).unwrap_or_default()
+        })
     }
 
     /// The compiled schema of its arguments; compiled when first needed.
@@ -147,10 +164,9 @@ pub struct LoadedItem {
     pub key: String,
     /// As its source names it.
     pub upstream_key: String,
-    /// In its source's own words, to the byte.
+    /// It as it stands in a list: in its source's own words, to the byte, under the name that callers use.
     pub definition: Box<RawValue>,
     pub(super) digest: [u8; 32],
-    description: String,
 }
 
 impl LoadedItem {
@@ -162,17 +178,14 @@ impl LoadedItem {
         definition: Box<RawValue>,
         digest: [u8; 32],
     ) -> Result<Self> {
-        let mut object = RawObject::parse(definition.get()).map_err(Error::internal)?;
-        if kind == ItemKind::Prompts {
+        let definition = if kind == ItemKind::Prompts && key != upstream_key {
+            let mut object = RawObject::parse(definition.get()).map_err(Error::internal)?;
             object.set_text("name", &key);
-        }
-        let description = object.to_json();
-        Ok(Self { id, kind, source, key, upstream_key, definition, digest, description })
-    }
-
-    /// It as it stands in a list: JSON, under the name that callers use.
-    pub fn description(&self) -> &str {
-        &self.description
+            RawValue::from_string(object.to_json()).map_err(Error::internal)?
+        } else {
+            definition
+        };
+        Ok(Self { id, kind, source, key, upstream_key, definition, digest })
     }
 }
 

@@ -17,7 +17,6 @@ use tokio::sync::Mutex;
 pub use loaded::{LoadedItem, LoadedSource, LoadedTool};
 
 use super::{
-    definition::ItemKind,
     source::{self, Target},
     store,
     tool::credential_place,
@@ -28,8 +27,9 @@ use crate::{
     accounts::TenantSlug,
     agents::{self, Agent, Key},
     db::TenantTx,
+    dialogue::ItemKind,
     epoch,
-    error::Result,
+    error::{Error, Result},
     ids::{AgentId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId},
     quota::LimitTable,
     secret::{DataKey, Digest, Plaintext, SealError},
@@ -170,6 +170,12 @@ pub(crate) async fn load_one(
     let key = vault::find(tx, &platform.master_key).await?;
     let secret = loaded.open(key.as_ref());
     Ok(Some((loaded, secret)))
+}
+
+/// The snapshot of the tenant of that transaction.
+pub(crate) async fn of_tenant(platform: &Platform, tx: &mut TenantTx) -> Result<Current> {
+    let slug = store::slug(tx).await?;
+    platform.snapshots.get(platform, &slug).await?.ok_or(Error::not_found("tenant"))
 }
 
 #[derive(Debug, Default)]
