@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use trunkline_platform::{
     dialogue::{Dialogue, Heard, Said},
-    upstream::{ItemKind, Reply, Retry, UpstreamError, UpstreamRequest},
+    upstream::{InputRequired, ItemKind, Reply, Retry, UpstreamError, UpstreamRequest},
 };
 use trunkline_protocol::mcp::object::RawObject;
 
@@ -197,11 +197,13 @@ async fn questions_are_asked_and_answered() {
                 assert_eq!((said, methods), (serde_json::from_str(answer).expect("JSON"), vec![method.to_owned()]));
             } else {
                 let reply = exchange(&app, &target, "tools/call", &params, &dialogue).await;
-                let Ok(Reply::InputRequired { requests: Some(requests), state }) = reply else { panic!("{reply:?}") };
+                let Ok(Reply::InputRequired(InputRequired { requests: Some(requests), state })) = reply else {
+                    panic!("{reply:?}")
+                };
                 assert!(requests.get().contains(method), "{requests}");
                 let responses = format!(r#"{{"answer":{answer}}}"#);
                 let responses = serde_json::value::RawValue::from_string(responses).expect("JSON");
-                let (params, input) = (params.to_string(), Retry { responses, state });
+                let (params, input) = (params.to_string(), Retry { responses: Some(responses), state });
                 let params = RawObject::parse(&params).expect("an object");
                 let request =
                     UpstreamRequest { method: "tools/call", params: &params, input: Some(&input), schema: None, trace: None };
