@@ -142,7 +142,10 @@ impl Bus {
     fn receive(&self, payload: &[u8]) {
         let read = serde_json::from_slice(payload).and_then(|wire| match wire {
             // The mailbox was closed meanwhile, or is full: whoever waits for an answer has a deadline.
-            Wire { to: Some(to), body } => Ok(drop(self.deliver(&to, body))),
+            Wire { to: Some(to), body } => {
+                let _ = self.deliver(&to, body);
+                Ok(())
+            }
             Wire { to: None, body } => serde_json::from_str(body.get()).map(|word| drop(self.words.send(word))),
         });
         if let Err(error) = read {
