@@ -66,8 +66,8 @@ impl ItemKind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::ResourceTemplates];
 
-    /// As stored: one of them.
-    pub fn as_str(self) -> &'static str {
+    /// One of them, as stored and shown.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Tools => "tool",
             Self::Prompts => "prompt",
@@ -78,7 +78,7 @@ impl ItemKind {
 
     /// The kind of that stored word.
     pub fn find(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 
     /// The member that names one.

@@ -178,7 +178,7 @@ fn read(lists: Vec<(ItemKind, Vec<Box<RawValue>>)>) -> (Vec<Definition>, String)
     let notice = match left_out.first() {
         None => String::new(),
         Some((kind, why)) => {
-            let kind = kind.as_str().replace('_', " ");
+            let kind = kind.word().replace('_', " ");
             format!("{} left out. The first is a {kind}: {why}.", left_out.len())
         }
     };

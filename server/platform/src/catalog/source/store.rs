@@ -478,7 +478,7 @@ pub(super) async fn insert_definitions(
     .bind(source)
     .bind(at)
     .bind(settled.iter().map(|one| one.id).collect::<Vec<_>>())
-    .bind(settled.iter().map(|one| one.definition.kind.as_str()).collect::<Vec<_>>())
+    .bind(settled.iter().map(|one| one.definition.kind.word()).collect::<Vec<_>>())
     .bind(settled.iter().map(|one| one.definition.key.as_str()).collect::<Vec<_>>())
     .bind(settled.iter().map(|one| one.exposed_key.as_str()).collect::<Vec<_>>())
     .bind(settled.iter().map(|one| one.definition.raw.get()).collect::<Vec<_>>())
@@ -676,7 +676,7 @@ pub(super) async fn search(
     filter: DefinitionFilter,
     search: &Search,
 ) -> Result<Found<ListedDefinition>> {
-    let kind = filter.kind.map(ItemKind::as_str);
+    let kind = filter.kind.map(ItemKind::word);
     let total = sqlx::query_scalar(
         "SELECT count(*) FROM app.definitions d
          LEFT JOIN app.definition_changes c ON c.tenant_id = d.tenant_id AND c.definition_id = d.id AND c.state = 'pending'
@@ -749,7 +749,7 @@ pub(super) async fn waiting(tx: &mut TenantTx, source: SourceId, kind: Option<It
     )
     .bind(tx.tenant())
     .bind(source)
-    .bind(kind.map(ItemKind::as_str))
+    .bind(kind.map(ItemKind::word))
     .fetch_all(tx.connection())
     .await?)
 }
