@@ -112,7 +112,11 @@ async fn show(state: web::Data<WebState>, member: InTenant, path: (Path<SourceId
         kind: kind_word(listed.kind),
         state: definition_state(listed),
         reason: listed.reason.clone(),
-        findings: if listed.state == DefinitionState::Approved { Vec::new() } else { listed.findings.iter().map(FindingRow::new).collect() },
+        findings: if listed.state == DefinitionState::Approved {
+            Vec::new()
+        } else {
+            listed.findings.iter().map(FindingRow::new).collect()
+        },
         effect: if listed.kind == ItemKind::Tools { standing.effect(source.default_effect).as_str() } else { "" },
         tool_url: listed.tool.map(|tool| urls::tool(slug, tool.id)).unwrap_or_default(),
         id: listed.id.to_string(),
@@ -120,7 +124,11 @@ async fn show(state: web::Data<WebState>, member: InTenant, path: (Path<SourceId
         switch_off: matches!(listed.state, DefinitionState::Waiting | DefinitionState::Approved),
         seen: platform.clock.now().to_rfc3339(),
         description: diff::parts(standing.description()),
-        members: standing.locked().filter(|(name, _)| *name != "description").map(|(name, value)| member_row(name, value)).collect(),
+        members: standing
+            .locked()
+            .filter(|(name, _)| *name != "description")
+            .map(|(name, value)| member_row(name, value))
+            .collect(),
         change,
         history: history(&detail),
     })

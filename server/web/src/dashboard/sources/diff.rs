@@ -182,10 +182,7 @@ mod tests {
         new[50] = "changed".to_owned();
         let lines = lines(&old.join("\n"), &new.join("\n"));
         let sides: Vec<_> = lines.iter().map(|line| line.side).collect();
-        assert_eq!(
-            sides,
-            ["skipped", "same", "same", "same", "removed", "added", "same", "same", "same", "skipped"]
-        );
+        assert_eq!(sides, ["skipped", "same", "same", "same", "removed", "added", "same", "same", "same", "skipped"]);
         assert_eq!(lines[0].parts[0].text, "47 lines more");
         assert!(super::lines("same", "same").is_empty());
     }

@@ -172,9 +172,15 @@ async fn create(state: web::Data<WebState>, member: Allowed<ManageTools>, form: 
 /// Reads the source right away, so that its page has something to show. What fails is tried again by itself.
 async fn first_look(state: &WebState, member: &Allowed<ManageTools>, id: SourceId) -> (&'static str, String) {
     match source::refresh_now(&state.platform, &member.actor, id).await {
-        Ok(Refreshed::Done(tally)) if tally.added == 0 => ("info", "The source is added. It has nothing to offer yet.".to_owned()),
-        Ok(Refreshed::Done(_)) => ("success", "The source is added. Look at what it has, and switch on what agents may use.".to_owned()),
-        Ok(Refreshed::Stale(_)) => ("error", "The source is added, but it cannot be read yet. It is tried again by itself.".to_owned()),
+        Ok(Refreshed::Done(tally)) if tally.added == 0 => {
+            ("info", "The source is added. It has nothing to offer yet.".to_owned())
+        }
+        Ok(Refreshed::Done(_)) => {
+            ("success", "The source is added. Look at what it has, and switch on what agents may use.".to_owned())
+        }
+        Ok(Refreshed::Stale(_)) => {
+            ("error", "The source is added, but it cannot be read yet. It is tried again by itself.".to_owned())
+        }
         Err(_) => ("info", "The source is added, and is read in a moment.".to_owned()),
     }
 }
@@ -281,7 +287,11 @@ fn fields(member: &Allowed<ManageTools>, draft: Draft, errors: FieldErrors) -> S
         changes: of(
             &draft.changes,
             &[
-                ("harmless_pass", "Harmless ones pass", "Instructions, new addresses, new required parameters and the like wait for you."),
+                (
+                    "harmless_pass",
+                    "Harmless ones pass",
+                    "Instructions, new addresses, new required parameters and the like wait for you.",
+                ),
                 ("everything_waits", "Every change waits", "Not a comma changes without you."),
             ],
         ),

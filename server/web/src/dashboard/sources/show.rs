@@ -9,7 +9,8 @@ use trunkline_platform::{
     catalog::{
         definition::{Definition, ItemKind, hidden},
         source::{
-            self, Decided, DefinitionFilter, DefinitionState, ListedDefinition, ListedSource, Pick, Refreshed, Show, Source, SourceKind,
+            self, Decided, DefinitionFilter, DefinitionState, ListedDefinition, ListedSource, Pick, Refreshed, Show, Source,
+            SourceKind,
         },
     },
     db::page::Search,
@@ -143,11 +144,14 @@ async fn show(state: web::Data<WebState>, member: InTenant, id: Path<SourceId>, 
 fn filter(query: &Query) -> Result<DefinitionFilter, Error> {
     let kind = match query.get("kind") {
         "" => None,
-        word => Some(ItemKind::find(word).ok_or_else(|| Error::invalid("kind", "expected tool, prompt, resource or resource_template"))?),
+        word => Some(
+            ItemKind::find(word).ok_or_else(|| Error::invalid("kind", "expected tool, prompt, resource or resource_template"))?,
+        ),
     };
     let show = match query.get("show") {
         "" => Show::All,
-        word => Show::find(word).ok_or_else(|| Error::invalid("show", "expected all, on, waiting, changed, blocked, off or removed"))?,
+        word => Show::find(word)
+            .ok_or_else(|| Error::invalid("show", "expected all, on, waiting, changed, blocked, off or removed"))?,
     };
     Ok(DefinitionFilter { kind, show })
 }
@@ -192,7 +196,11 @@ fn kinds(listed: &ListedSource, url: &str, filter: DefinitionFilter) -> Vec<Tab>
     let has = |kind: &ItemKind| listed.counts.iter().any(|(of, _)| of == kind) || filter.kind == Some(*kind);
     let kinds: Vec<_> = ItemKind::ALL.into_iter().filter(has).collect();
     // One kind needs no tabs.
-    if kinds.len() < 2 && filter.kind.is_none() { Vec::new() } else { std::iter::once(None).chain(kinds.into_iter().map(Some)).map(tab).collect() }
+    if kinds.len() < 2 && filter.kind.is_none() {
+        Vec::new()
+    } else {
+        std::iter::once(None).chain(kinds.into_iter().map(Some)).map(tab).collect()
+    }
 }
 
 fn shows(listed: &ListedSource, url: &str, filter: DefinitionFilter) -> Vec<Tab> {
@@ -284,7 +292,8 @@ async fn refresh(state: web::Data<WebState>, member: Allowed<ManageTools>, id: P
                 (tally.removed, "gone"),
                 (tally.returned, "back"),
             ];
-            let parts: Vec<_> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+            let parts: Vec<_> =
+                parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
             let what = if parts.is_empty() { "nothing has changed".to_owned() } else { parts.join(", ") };
             ("success", format!("Read: {what}."))
         }
