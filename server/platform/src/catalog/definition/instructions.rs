@@ -229,7 +229,8 @@ pub(super) fn introduced(before: &[(String, &str)], after: &[(String, &str)], fo
     let said: HashSet<String> = before.iter().flat_map(|(_, text)| sentences(text)).map(|sentence| plain(sentence)).collect();
     let known: HashSet<String> = before.iter().flat_map(|(_, text)| addresses(text)).collect();
     for (place, text) in after {
-        for address in addresses(text).into_iter().filter(|address| !known.contains(address)) {
+        // What is new as a whole may have addresses, such as that of its manual: they are seen with the rest of it.
+        for address in addresses(text).into_iter().filter(|address| !before.is_empty() && !known.contains(address)) {
             found.push(Finding::new(FindingKind::NewUrl, place, address));
         }
         for sentence in sentences(text).filter(|sentence| !said.contains(&plain(sentence))) {
