@@ -10,6 +10,8 @@ mod support;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod bridge;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod cli;

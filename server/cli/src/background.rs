@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use trunkline_platform::{Platform, Result, accounts, catalog, jobs, quota, record};
+use trunkline_platform::{Platform, Result, accounts, bus, catalog, jobs, quota, record, session, upstream};
 
 use crate::lifecycle::Tasks;
 
@@ -32,6 +32,15 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
         catalog::listen::run(to_hear, stop).await;
         Ok(())
     });
+    let (to_bus, to_sessions) = (of(), of());
+    tasks.spawn("bus", |stop| async move {
+        bus::run(to_bus, stop).await;
+        Ok(())
+    });
+    tasks.spawn("sessions", |stop| async move {
+        session::run(to_sessions, stop).await;
+        Ok(())
+    });
     tasks.spawn("jobs", |stop| async move {
         jobs::run(to_work, stop).await;
         Ok(())
@@ -41,6 +50,17 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
         every(&to_share, BEAT_EVERY, stop, "the other replicas are not counted", beat).await;
         // The others find out by themselves if this fails.
         let _ = quota::replicas::leave(&to_share).await;
+        Ok(())
+    });
+    let to_sweep = of();
+    tasks.spawn("idle upstreams", |stop| async move {
+        let sweep = |platform: Platform| async move {
+            platform.upstreams.sweep(upstream::IDLE).await;
+            Ok(())
+        };
+        every(&to_sweep, DROP_IDLE_EVERY, stop, "idle upstreams stay", sweep).await;
+        // Whoever we have sessions with should not have to wait for them to run out.
+        to_sweep.upstreams.sweep(Duration::ZERO).await;
         Ok(())
     });
     let (to_forget, to_partition, to_drop, to_note, to_refresh) = (of(), of(), of(), of(), of());

@@ -35,7 +35,12 @@ pub struct Generations {
 
 impl Default for Generations {
     fn default() -> Self {
-        Self { changed: RwLock::default(), changes: broadcast::channel(MOST_CHANGES).0, started: Instant::now(), heard_ms: AtomicU64::new(0) }
+        Self {
+            changed: RwLock::default(),
+            changes: broadcast::channel(MOST_CHANGES).0,
+            started: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub mod record;
 pub mod redis;
 pub mod secret;
 pub mod session;
+pub mod upstream;
 pub mod usage;
 mod vault;
 

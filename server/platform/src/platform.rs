@@ -18,6 +18,7 @@ use crate::{
     dialogue::ItemKind,
     egress::Egress,
     epoch::Generations,
+    execution,
     ids::ReplicaId,
     mail,
     metrics::Metrics,
@@ -26,6 +27,7 @@ use crate::{
     redis::Redis,
     secret::MasterKey,
     session::{InFlight, Sessions},
+    upstream::Upstreams,
 };
 
 /// Settings of every module. Each owns its part; the binary composes them from defaults, file and environment.
@@ -88,6 +90,8 @@ pub struct Inner {
     pub closing: CancellationToken,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
+    /// Servers that are called for tenants.
+    pub upstreams: Upstreams,
     /// Numbers for Prometheus.
     pub metrics: Arc<Metrics>,
     /// Calls that run at the moment.
@@ -112,9 +116,10 @@ impl Platform {
             in_flight: InFlight::default(),
             closing: CancellationToken::new(),
             keys_seen: KeysSeen::default(),
+            upstreams: Upstreams::default(),
             metrics: Arc::default(),
             running: Arc::default(),
-            conformance: |_| Vec::new(),
+            conformance: execution::conformance::definitions,
         }))
     }
 }

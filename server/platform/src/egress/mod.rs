@@ -1,7 +1,10 @@
 //! The only outbound HTTP client for addresses that tenants name: public destinations only, decided after resolution on exactly the
 //! addresses that are dialled; no redirects, no proxies, no cookies; every answer bounded in time and size.
+//!
+//! An answer is read whole (`send`) or as it comes (`open`).
 
 mod guard;
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,9 +14,12 @@ use reqwest::{
     Client, Method, StatusCode,
     header::{CONTENT_TYPE, HeaderMap},
 };
+use rustls::{ClientConfig, crypto::aws_lc_rs};
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use url::Url;
 
 pub use guard::is_public;
+pub use stream::{OutboundStream, StreamLimits};
 
 use crate::{
     error::{Error, Result},
@@ -82,27 +88,29 @@ pub enum EgressError {
 #[derive(Debug, Clone)]
 pub struct Egress {
     client: Client,
-    allow: Arc<[Network]>,
+    resolver: Arc<guard::Resolver>,
+    tls: ClientConfig,
     allow_http: bool,
 }
 
 impl Egress {
     /// A client that reaches public addresses and `settings.allow`.
     pub fn new(settings: &Settings) -> Result<Self> {
-        let allow: Arc<[Network]> = settings.allow.clone().into();
-        #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
-        let client = Client::builder()
-            .dns_resolver(Arc::new(guard::Resolver::new(Arc::clone(&allow))))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(3))
-            .pool_idle_timeout(Duration::from_mins(1))
-            .pool_max_idle_per_host(256)
-            .tcp_nodelay(true)
-            .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(Error::internal)?;
-        Ok(Self { client, allow, allow_http: settings.allow_http })
+        let resolver = Arc::new(guard::Resolver::new(settings.allow.clone().into()));
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(rustls::ConfigBuilder::with_platform_verifier)
+            .map_err(Error::internal)?
+            .with_no_client_auth();
+        let client = client(&resolver, &tls)?;
+        Ok(Self { client, resolver, tls, allow_http: settings.allow_http })
+    }
+
+    /// The same way out with connections of its own: what one tenant opened with its credential is never reused for anybody else.
+    pub fn separate(&self) -> Result<Self> {
+        let mut tls = self.tls.clone();
+        tls.resumption = rustls::client::Resumption::in_memory_sessions(8);
+        Ok(Self { client: client(&self.resolver, &tls)?, ..self.clone() })
     }
 
     /// May this URL be used at all? Its host is checked again, with its addresses, when it is dialled.
@@ -110,7 +118,7 @@ impl Egress {
         if !self.allow_http && (url.scheme() != "https" || !is_usual_port(url.port_or_known_default())) {
             return Err(EgressError::Refused);
         }
-        guard::check_url(url, &self.allow)
+        guard::check_url(url, &self.resolver.allow)
     }
 
     /// Sends a request and reads the whole answer.
@@ -121,21 +129,44 @@ impl Egress {
     }
 
     async fn exchange(&self, request: OutboundRequest) -> std::result::Result<OutboundAnswer, EgressError> {
+        let response = self.begin(request).await?;
+        let (status, content_type) = (response.status(), content_type(response.headers()));
+        Ok(OutboundAnswer { status, content_type, body: read(response).await? })
+    }
+
+    /// Sends a request, up to the head of its answer.
+    async fn begin(&self, request: OutboundRequest) -> std::result::Result<reqwest::Response, EgressError> {
         let mut builder = self.client.request(request.method, request.url).headers(request.headers);
         if let Some(body) = request.body {
             builder = builder.body(body);
         }
-        let response = builder.send().await.map_err(|error| classify(&error))?;
-        let status = response.status();
-        let content_type = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .map(|value| value.trim().to_ascii_lowercase())
-            .unwrap_or_default();
-        Ok(OutboundAnswer { status, content_type, body: read(response).await? })
+        builder.send().await.map_err(|error| classify(&error))
     }
+}
+
+fn client(resolver: &Arc<guard::Resolver>, tls: &ClientConfig) -> Result<Client> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
+    let builder = Client::builder();
+    builder
+        .tls_backend_preconfigured(tls.clone())
+        .dns_resolver(Arc::clone(resolver))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(3))
+        .pool_idle_timeout(Duration::from_mins(1))
+        .pool_max_idle_per_host(256)
+        .tcp_nodelay(true)
+        // A stream may be silent for long; a peer that is gone must be noticed all the same.
+        .tcp_keepalive(Duration::from_secs(30))
+        .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(Error::internal)
+}
+
+/// Lower case, without parameters.
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.split(';').next()).map(|value| value.trim().to_ascii_lowercase()).unwrap_or_default()
 }
 
 /// Ports that serve HTTP by convention, and those that anybody may listen on.

@@ -1,6 +1,7 @@
 //! Running a tool: a match over the closed set of kinds. What comes out is always an `Outcome`; nothing here decides who may.
 
 mod builtin;
+pub mod conformance;
 mod http;
 mod proxy;
 mod validate;
@@ -10,7 +11,8 @@ use std::{borrow::Cow, time::Duration};
 use serde_json::{Map, Value, value::RawValue};
 use trunkline_protocol::mcp::{object::RawObject, tools::ToolResult};
 
-pub use proxy::{proxied_deadline, run_item, run_proxied, source_deadline};
+pub use conformance::TaskUse;
+pub use proxy::{asks_first, proxied_deadline, run_item, run_proxied, source_deadline, task_use};
 pub use validate::check;
 
 use crate::{

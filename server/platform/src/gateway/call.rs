@@ -1,6 +1,6 @@
 //! An admitted call: run, recorded, put into the caller's revision.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -18,16 +18,17 @@ use super::{
     Caller, Finished, Voice,
     converse::{self, Leg, Ongoing, Patience},
     draft::Draft,
-    measure, parked,
+    parked,
     slot::Slot,
     state::{Held, Place},
+    tasks::{self, Hosted},
 };
 use crate::{
     Platform,
     call::Outcome,
     catalog::snapshot::{Current, LoadedTool},
-    dialogue::{Dialogue, InputRequired, Reply},
-    execution::{self, Answer, Input, Means, Run},
+    dialogue::{Dialogue, InputRequired, Listener, Reply},
+    execution::{self, Answer, Input, Means, Run, TaskUse},
     quota::Remaining,
     secret::{Plaintext, SealError},
 };
@@ -62,33 +63,63 @@ impl AdmittedCall {
     /// Runs the tool under its deadline, records the call and gives its answer. `cancelled` ends it early.
     pub async fn run(self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
         let Self { tool, ready, state, caller, left, mut draft, slot } = self;
-        let upstream = Instant::now();
         // Only what may ask for input has a state that is bound to its arguments.
         let arguments = match &ready {
             Ready::Run(input) if tool.tool.version.executor.is_proxied() => serde_json::to_string(&input.arguments).ok(),
             _ => None,
         };
+        draft.begin();
         let (run, held) = match (ready, state) {
             (Ready::Known(run), _) => (run, None),
             (Ready::Run(input), Some(Held::Parked(at))) => resume(platform, &voice, &at, input, &cancelled).await,
             (Ready::Run(input), _) if tool.tool.version.executor.is_proxied() => {
-                talk(platform, &voice, &tool, &caller.snapshot, input, slot, &cancelled).await
+                let asks_first = execution::asks_first(&tool, &caller.snapshot, input.retry.as_ref());
+                match execution::task_use(&tool, &caller.snapshot) {
+                    TaskUse::Required if !voice.speaks_tasks() => {
+                        draft.finish(Outcome::Denied, Some("needs_tasks".into()), 0);
+                        return Finished { answer: Err(voice.revision.fit_error(tasks::undeclared())) };
+                    }
+                    TaskUse::Required | TaskUse::Possible if voice.speaks_tasks() && !asks_first => {
+                        return task(platform, voice, tool, caller, input, left, draft, slot).await;
+                    }
+                    _ => talk(platform, &voice, &tool, &caller.snapshot, input, slot, &cancelled).await,
+                }
             }
             (Ready::Run(input), _) => {
                 let secret = caller.snapshot.secret(&tool);
                 (quietly(platform, &tool, secret, &input.arguments, &cancelled).await, None)
             }
         };
-        draft.entry.upstream_us = measure::micros(upstream);
-        draft.entry.cost_micro = if run.is_billed() { tool.tool.version.price_micro } else { 0 };
-        let seal = |held| {
-            Place::new(&caller, "tools/call", tool.tool.name.as_str(), arguments.as_deref()).seal(platform, held)
-        };
+        draft.settle(&run);
+        let seal = |held| Place::new(&caller, "tools/call", tool.tool.name.as_str(), arguments.as_deref()).seal(platform, held);
         let answer = render(voice.revision, &run, &[("trunkline/limits", &left.to_json())], Caching::NotTold, held, seal);
         let size = answer.as_ref().map_or(0, String::len);
         draft.finish(run.outcome, run.error, size);
         Finished { answer }
     }
+}
+
+/// Goes on in the background; the caller gets a task.
+#[expect(clippy::too_many_arguments, reason = "everything that a call has, moved to where it goes on")]
+async fn task(
+    platform: &Platform,
+    voice: Voice,
+    tool: Arc<LoadedTool>,
+    caller: Caller,
+    input: Input,
+    left: Remaining,
+    draft: Draft,
+    slot: Slot,
+) -> Finished {
+    let listener = Listener { wants_progress: false, log_level: None, asks_inline: true, ..voice.listener() };
+    let ongoing = ongoing(platform, listener, &tool, &caller.snapshot, input, slot);
+    let revision = voice.revision;
+    let render = move |run: &Run| {
+        let limits = left.to_json();
+        render(revision, run, &[("trunkline/limits", &limits)], Caching::NotTold, None, |_| String::new())
+    };
+    let hosted = Hosted { tenant: caller.snapshot.tenant, agent: caller.agent.id, ongoing, draft, render: Box::new(render) };
+    Finished { answer: tasks::start(platform, hosted).await }
 }
 
 /// A tool that says nothing while it runs.
@@ -127,7 +158,19 @@ async fn talk(
     slot: Slot,
     cancelled: &CancellationToken,
 ) -> (Run, Option<Held>) {
-    let (dialogue, heard) = Dialogue::open(voice.listener());
+    let ongoing = ongoing(platform, voice.listener(), tool, snapshot, input, slot);
+    leg(converse::drive(platform, voice, ongoing, cancelled).await)
+}
+
+fn ongoing(
+    platform: &Platform,
+    listener: Listener,
+    tool: &Arc<LoadedTool>,
+    snapshot: &Current,
+    input: Input,
+    slot: Slot,
+) -> Ongoing {
+    let (dialogue, heard) = Dialogue::open(listener);
     let stop = CancellationToken::new();
     let deadline = execution::proxied_deadline(tool, snapshot);
     let work = execution::run_proxied(platform.clone(), Arc::clone(tool), snapshot.clone(), input, dialogue, stop.clone());
@@ -137,8 +180,7 @@ async fn talk(
         drop(slot);
         run
     };
-    let ongoing = Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline) };
-    leg(converse::drive(platform, voice, ongoing, cancelled).await)
+    Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline) }
 }
 
 /// How a leg ended, and what its state holds if it asks for input.
@@ -171,7 +213,12 @@ pub(super) async fn resume(
         tokio::select! {
             biased;
             Some(said) = heard.next() => drop(voice.pass(platform, said).await),
-            (run, at) = &mut window => return (run, at.as_ref().map(Held::parked)),
+            (run, at) = &mut window => {
+                while let Some(said) = heard.left() {
+                    voice.pass(platform, said).await;
+                }
+                return (run, at.as_ref().map(Held::parked));
+            }
             () = tokio::time::sleep_until(deadline) => return (converse::timed_out(), None),
         }
     }

@@ -40,7 +40,7 @@ pub enum Change {
     List(&'static str),
     /// A resource.
     Resource(String),
-    /// A task.
+    /// A task: it as it is now, as JSON.
     Task(String),
 }
 
@@ -104,7 +104,9 @@ async fn heard(platform: &Platform, caller: &Caller, interest: &Interest, word: 
             let lists = [("tools", interest.tools), ("prompts", interest.prompts), ("resources", interest.resources)];
             lists.into_iter().find(|(name, wanted)| *wanted && *name == list).map(|(name, _)| Change::List(name))
         }
-        Word::TaskChanged { tenant: of, task } if of == tenant && interest.tasks.contains(&task) => Some(Change::Task(task)),
+        Word::TaskChanged { tenant: of, task } if of == tenant && interest.tasks.contains(&task) => {
+            super::tasks::told(platform, caller, &task).await.map(Change::Task)
+        }
         _ => None,
     }
 }

@@ -7,10 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 use trunkline_protocol::mcp::object::{RawObject, json_string};
 
-use super::{
-    parked,
-    speak::Voice,
-};
+use super::{parked, speak::Voice};
 use crate::{
     Platform,
     bus::Address,
@@ -71,7 +68,10 @@ impl Patience {
 pub(super) enum Leg {
     Done(Run),
     /// It waits in the background, at that address, for the answer to its question.
-    Parked { question: Asked, at: Address },
+    Parked {
+        question: Asked,
+        at: Address,
+    },
 }
 
 /// A question that a new request will answer.
@@ -84,11 +84,16 @@ pub(super) struct Asked {
 impl Asked {
     /// As `inputRequests` has it.
     pub(super) fn to_requests(&self) -> Box<RawValue> {
+        let json = format!("{{{}:{}}}", json_string(QUESTION), self.to_request().get());
+        RawValue::from_string(json).unwrap_or_default()
+    }
+
+    /// One request of it.
+    pub(super) fn to_request(&self) -> Box<RawValue> {
         let mut request = RawObject::default();
         request.set_text("method", &self.method);
         request.set("params", self.params.get());
-        let json = format!("{{{}:{}}}", json_string(QUESTION), request.to_json());
-        RawValue::from_string(json).unwrap_or_default()
+        RawValue::from_string(request.to_json()).unwrap_or_default()
     }
 }
 
@@ -109,7 +114,12 @@ pub(super) async fn drive(platform: &Platform, voice: &Voice, mut ongoing: Ongoi
                     None => {}
                 }
             }
-            run = &mut ongoing.work => return Leg::Done(run),
+            run = &mut ongoing.work => {
+                while let Some(said) = ongoing.heard.left() {
+                    voice.pass(platform, said).await;
+                }
+                return Leg::Done(run);
+            }
             () = tokio::time::sleep_until(ongoing.patience.until()) => {
                 farewell(ongoing);
                 return Leg::Done(timed_out());

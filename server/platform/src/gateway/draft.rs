@@ -2,13 +2,12 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
-use trunkline_protocol::mcp::Revision;
-
 use super::{CallRequest, Caller, Credential, Measure, Refusal, admit::without_redis, call::Ready, list, measure};
 use crate::{
     Platform,
     call::{Entry, Outcome},
     catalog::snapshot::LoadedTool,
+    execution::Run,
     ids::EntryId,
     metrics::Metrics,
     quota::{self, BucketsOf, Decision},
@@ -21,13 +20,20 @@ use crate::{
 pub(super) struct Draft {
     pub(super) entry: Entry,
     measure: Measure,
-    revision: Revision,
+    began: Instant,
+    price_micro: i64,
     metrics: Arc<Metrics>,
     place: Option<Reservation>,
 }
 
 impl Draft {
-    pub(super) fn new(platform: &Platform, caller: &Caller, request: &CallRequest<'_>, measure: Measure, place: Reservation) -> Self {
+    pub(super) fn new(
+        platform: &Platform,
+        caller: &Caller,
+        request: &CallRequest<'_>,
+        measure: Measure,
+        place: Reservation,
+    ) -> Self {
         let at = platform.clock.now();
         let Credential::Key(key) = &caller.credential;
         let entry = Entry {
@@ -52,11 +58,12 @@ impl Draft {
             request_id: request.request_id.to_owned(),
             degraded: false,
         };
-        Self { entry, measure, revision: request.revision, metrics: Arc::clone(&platform.metrics), place: Some(place) }
+        Self { entry, measure, began: Instant::now(), price_micro: 0, metrics: Arc::clone(&platform.metrics), place: Some(place) }
     }
 
     pub(super) fn about(&mut self, tool: &LoadedTool) {
         self.entry.tool = Some((tool.tool.id, tool.tool.version.id));
+        self.price_micro = tool.tool.version.price_micro;
     }
 
     /// Asks for all buckets of the call. One whose arguments do not fit is no call of the tool: it is charged like a list, so that it
@@ -73,10 +80,20 @@ impl Draft {
             }
         };
         let session = caller.session.as_ref().map(|session| session.keys(platform));
-        let decision =
-            quota::admit(platform, tenant, &snapshot.epoch, session.as_ref(), &buckets, without_redis(tool)).await;
+        let decision = quota::admit(platform, tenant, &snapshot.epoch, session.as_ref(), &buckets, without_redis(tool)).await;
         self.entry.admission_us += measure::micros(began);
         decision
+    }
+
+    /// The tool has run: how long, and what it costs.
+    pub(super) fn settle(&mut self, run: &Run) {
+        self.entry.upstream_us = measure::micros(self.began);
+        self.entry.cost_micro = if run.is_billed() { self.price_micro } else { 0 };
+    }
+
+    /// The tool begins to run.
+    pub(super) fn begin(&mut self) {
+        self.began = Instant::now();
     }
 
     /// A refusal that somebody else has decided.
@@ -119,7 +136,7 @@ impl Drop for Draft {
 }
 
 /// At most 128 bytes of a name that somebody else chose, without control characters.
-fn clip(name: &str) -> String {
+pub fn clip(name: &str) -> String {
     let mut end = name.len().min(128);
     while !name.is_char_boundary(end) {
         end -= 1;

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_protocol::{
     jsonrpc::{ErrorObject, INVALID_PARAMS},
     mcp::{
-        RESOURCE_NOT_FOUND, Reference, Revision,
+        RESOURCE_NOT_FOUND, Reference,
         object::{RawObject, json_string},
         results::Caching,
     },
@@ -43,24 +43,56 @@ pub struct ItemRequest<'a> {
     pub arguments: Option<&'a RawValue>,
     /// What came back with a retry.
     pub input: Input<'a>,
-    /// Revision to answer in.
-    pub revision: Revision,
+}
+
+/// The same, on its own: it may outlive its request.
+#[derive(Debug, Clone)]
+pub struct OwnedItemRequest {
+    method: String,
+    name: Option<String>,
+    uri: Option<String>,
+    reference: Option<(String, Option<String>, Option<String>)>,
+    params: Option<Box<RawValue>>,
+    arguments: Option<Box<RawValue>>,
+    responses: Option<Box<RawValue>>,
+    state: Option<Box<RawValue>>,
+}
+
+impl OwnedItemRequest {
+    /// A copy.
+    pub fn new(request: &ItemRequest<'_>) -> Self {
+        let owned = |raw: Option<&RawValue>| raw.map(ToOwned::to_owned);
+        Self {
+            method: request.method.to_owned(),
+            name: request.name.map(str::to_owned),
+            uri: request.uri.map(str::to_owned),
+            reference: request.reference.map(|reference| {
+                let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
+                (reference.kind.clone().into_owned(), text(&reference.name), text(&reference.uri))
+            }),
+            params: owned(request.params),
+            arguments: owned(request.arguments),
+            responses: owned(request.input.responses),
+            state: owned(request.input.state),
+        }
+    }
 }
 
 /// Answers it. The caller has been admitted.
 pub async fn answer_item(
     platform: &Platform,
     caller: &Caller,
-    request: &ItemRequest<'_>,
+    request: OwnedItemRequest,
     voice: &Voice,
     cancelled: &CancellationToken,
 ) -> Result<Finished, Refusal> {
+    let request = &request;
     let item = match find(caller, request) {
         Ok(item) => item,
-        Err(error) => return Ok(Finished { answer: Err(error) }),
+        Err(error) => return Ok(Finished { answer: Err(voice.revision.fit_error(error)) }),
     };
-    let key = request.name.or(request.uri).unwrap_or(&item.key);
-    let place = Place::new(caller, request.method, key, request.arguments.map(RawValue::get));
+    let key = request.name.as_deref().or(request.uri.as_deref()).unwrap_or(&item.key);
+    let place = Place::new(caller, &request.method, key, request.arguments.as_deref().map(RawValue::get));
     let state = open(platform, &place, request)?;
     if let Some(state) = &state {
         match state.use_up(platform, caller).await {
@@ -76,8 +108,8 @@ pub async fn answer_item(
     Ok(Finished { answer })
 }
 
-fn open(platform: &Platform, place: &Place, request: &ItemRequest<'_>) -> Result<Option<Opened>, Refusal> {
-    let Some(state) = request.input.state else { return Ok(None) };
+fn open(platform: &Platform, place: &Place, request: &OwnedItemRequest) -> Result<Option<Opened>, Refusal> {
+    let Some(state) = &request.state else { return Ok(None) };
     let state: String = serde_json::from_str(state.get()).map_err(|_| Refusal::InvalidState)?;
     place.open(platform, &state).map(Some).map_err(|_| Refusal::InvalidState)
 }
@@ -86,12 +118,12 @@ async fn run(
     platform: &Platform,
     caller: &Caller,
     item: &Arc<LoadedItem>,
-    request: &ItemRequest<'_>,
+    request: &OwnedItemRequest,
     state: Option<Opened>,
     voice: &Voice,
     cancelled: &CancellationToken,
 ) -> (Run, Option<Held>) {
-    let responses = request.input.responses.map(ToOwned::to_owned);
+    let responses = request.responses.clone();
     let held = state.map(|state| state.held);
     let input = execution::Input {
         arguments: serde_json::Map::new(),
@@ -111,40 +143,43 @@ async fn run(
     let stop = CancellationToken::new();
     let snapshot = caller.snapshot.clone();
     let deadline = execution::source_deadline(&snapshot, item.source);
-    let method = request.method.to_owned();
+    let method = request.method.clone();
     let work = execution::run_item(platform.clone(), snapshot, item.source, method, input, dialogue, stop.clone());
     let ongoing = Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline) };
     leg(converse::drive(platform, voice, ongoing, cancelled).await)
 }
 
 /// What is asked for, if it exists for this caller.
-fn find<'c>(caller: &'c Caller, request: &ItemRequest<'_>) -> Result<&'c Arc<LoadedItem>, ErrorObject> {
+fn find<'c>(caller: &'c Caller, request: &OwnedItemRequest) -> Result<&'c Arc<LoadedItem>, ErrorObject> {
     let missing = |what| ErrorObject::new(INVALID_PARAMS, format!("params.{what} is missing"));
     let by_key = |kind, key: &str| {
         let items = caller.items(kind);
         items.binary_search_by(|item| item.key.as_str().cmp(key)).ok().map(|at| &items[at])
     };
-    match request.method {
+    match request.method.as_str() {
         "prompts/get" => {
-            let name = request.name.ok_or_else(|| missing("name"))?;
+            let name = request.name.as_deref().ok_or_else(|| missing("name"))?;
             by_key(ItemKind::Prompts, name).ok_or_else(unknown_prompt)
         }
-        "resources/read" => resource(caller, request.uri.ok_or_else(|| missing("uri"))?),
+        "resources/read" => find_resource(caller, request.uri.as_deref().ok_or_else(|| missing("uri"))?),
         _ => {
-            let reference = request.reference.ok_or_else(|| missing("ref"))?;
-            match (&*reference.kind, &reference.name, &reference.uri) {
+            let (kind, name, uri) = request.reference.as_ref().ok_or_else(|| missing("ref"))?;
+            match (kind.as_str(), name, uri) {
                 ("ref/prompt", Some(name), _) => by_key(ItemKind::Prompts, name).ok_or_else(unknown_prompt),
                 ("ref/resource", _, Some(uri)) => {
-                    by_key(ItemKind::ResourceTemplates, uri).map_or_else(|| resource(caller, uri), Ok)
+                    by_key(ItemKind::ResourceTemplates, uri).map_or_else(|| find_resource(caller, uri), Ok)
                 }
-                _ => Err(ErrorObject::new(INVALID_PARAMS, "params.ref must be a ref/prompt with a name or a ref/resource with a uri")),
+                _ => Err(ErrorObject::new(
+                    INVALID_PARAMS,
+                    "params.ref must be a ref/prompt with a name or a ref/resource with a uri",
+                )),
             }
         }
     }
 }
 
 /// A resource by its URI: one that is listed, or one that a template makes.
-pub(super) fn resource<'c>(caller: &'c Caller, uri: &str) -> Result<&'c Arc<LoadedItem>, ErrorObject> {
+pub fn find_resource<'c>(caller: &'c Caller, uri: &str) -> Result<&'c Arc<LoadedItem>, ErrorObject> {
     let listed = caller.items(ItemKind::Resources);
     let listed = listed.binary_search_by(|item| item.key.as_str().cmp(uri)).ok().map(|at| &listed[at]);
     let made = || caller.items(ItemKind::ResourceTemplates).iter().find(|item| matches_template(&item.key, uri));
@@ -164,18 +199,16 @@ fn matches_template(template: &str, uri: &str) -> bool {
     let Some(uri) = uri.strip_prefix(before) else { return false };
     let is_open = expression.starts_with(['+', '#', '/', '?', '&', ';', '.']) || expression.contains(['*', ',']);
     let mut ends = uri.char_indices().map(|(at, c)| at + c.len_utf8());
-    ends.by_ref()
-        .take_while(|&end| is_open || !uri[..end].ends_with('/'))
-        .any(|end| matches_template(after, &uri[end..]))
+    ends.by_ref().take_while(|&end| is_open || !uri[..end].ends_with('/')).any(|end| matches_template(after, &uri[end..]))
 }
 
 /// The parameters as they go on to the source, with its own names.
-fn params_of(request: &ItemRequest<'_>, item: &LoadedItem) -> Option<RawObject<'static>> {
-    let mut params = RawObject::parse(request.params?.get()).ok()?.into_owned();
-    for key in ["_meta", "inputResponses", "requestState"] {
+fn params_of(request: &OwnedItemRequest, item: &LoadedItem) -> Option<RawObject<'static>> {
+    let mut params = RawObject::parse(request.params.as_ref()?.get()).ok()?.into_owned();
+    for key in ["inputResponses", "requestState"] {
         params.remove(key);
     }
-    match request.method {
+    match request.method.as_str() {
         "prompts/get" => params.set_text("name", &item.upstream_key),
         "completion/complete" => {
             let reference = params.get("ref").map(str::to_owned)?;
@@ -193,7 +226,9 @@ fn params_of(request: &ItemRequest<'_>, item: &LoadedItem) -> Option<RawObject<'
 /// Only a tool's failure is a result; here it is an error.
 fn not_text(answer: Answer) -> Answer {
     match answer {
-        Answer::Text(said) => Answer::Reply(Reply::Error(ErrorObject::new(trunkline_protocol::jsonrpc::INTERNAL_ERROR, said.text))),
+        Answer::Text(said) => {
+            Answer::Reply(Reply::Error(ErrorObject::new(trunkline_protocol::jsonrpc::INTERNAL_ERROR, said.text)))
+        }
         reply @ Answer::Reply(_) => reply,
     }
 }

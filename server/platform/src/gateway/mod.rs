@@ -16,6 +16,7 @@ mod parked;
 mod slot;
 mod speak;
 mod state;
+pub mod tasks;
 mod trial;
 
 use std::time::Duration;
@@ -27,7 +28,8 @@ pub use admit::admit_call;
 pub use call::AdmittedCall;
 pub use caller::{Caller, Credential, SessionRefused, Unauthenticated, authenticate};
 pub use changes::{Change, Interest, watch};
-pub use items::{ItemRequest, answer_item};
+pub use draft::clip;
+pub use items::{ItemRequest, OwnedItemRequest, answer_item, find_resource};
 pub use list::{ListPage, admit_list, list_items, list_tools, served};
 pub use measure::Measure;
 pub use speak::{Outgoing, Voice, deliver_answer};

@@ -109,7 +109,8 @@ async fn wait_for_answer(platform: &Platform, mailbox: &mut Mailbox, asked: &Ask
         let letter = tokio::time::timeout_at(deadline, mailbox.next()).await.ok().flatten()?;
         let ToParked::Resume { responses, reply_to } = bus::open(&letter)? else { return None };
         let window: Address = reply_to.parse().ok()?;
-        let given = responses.as_ref().and_then(|responses| RawObject::parse(responses.get()).ok()?.get(QUESTION).map(str::to_owned));
+        let given =
+            responses.as_ref().and_then(|responses| RawObject::parse(responses.get()).ok()?.get(QUESTION).map(str::to_owned));
         let Some(given) = given.filter(|json| json.starts_with('{')) else {
             let again = FromParked::Asked { method: asked.method.clone(), params: asked.params.clone() };
             let _ = bus::send(platform, &window, &again).await;
@@ -131,18 +132,9 @@ async fn go_on(platform: &Platform, ongoing: &mut Ongoing, mailbox: &mut Mailbox
         tokio::select! {
             biased;
             Some(said) = ongoing.heard.next() => {
-                let letter = match said {
-                    Said::Question(question) => return Next::Asked(question),
-                    Said::Progress(Progress { progress, total, message }) => FromParked::Progress {
-                        progress: progress.into_owned(),
-                        total: total.map(std::borrow::Cow::into_owned),
-                        message: message.map(std::borrow::Cow::into_owned),
-                    },
-                    Said::Log(params) => FromParked::Log { level: level_of(&params), params },
-                    Said::Pause(_) => continue,
-                };
-                // Notifications that cannot be passed on are lost like those to any caller that does not read.
-                let _ = bus::send(platform, window, &letter).await;
+                if let Some(question) = pass(platform, window, said).await {
+                    return Next::Asked(question);
+                }
             }
             letter = mailbox.next() => {
                 // A second window changes nothing; a caller that went away does.
@@ -150,10 +142,32 @@ async fn go_on(platform: &Platform, ongoing: &mut Ongoing, mailbox: &mut Mailbox
                     return Next::Stop;
                 }
             }
-            run = &mut ongoing.work => return Next::Done(run),
+            run = &mut ongoing.work => {
+                while let Some(said) = ongoing.heard.left() {
+                    pass(platform, window, said).await;
+                }
+                return Next::Done(run);
+            }
             () = tokio::time::sleep_until(ongoing.patience.until()) => return Next::Done(timed_out()),
         }
     }
+}
+
+/// Passes on what was said; a question comes back.
+async fn pass(platform: &Platform, window: &Address, said: Said) -> Option<Question> {
+    let letter = match said {
+        Said::Question(question) => return Some(question),
+        Said::Progress(Progress { progress, total, message }) => FromParked::Progress {
+            progress: progress.into_owned(),
+            total: total.map(std::borrow::Cow::into_owned),
+            message: message.map(std::borrow::Cow::into_owned),
+        },
+        Said::Log(params) => FromParked::Log { level: level_of(&params), params },
+        Said::Pause(_) => return None,
+    };
+    // Notifications that cannot be passed on are lost like those to any caller that does not read.
+    let _ = bus::send(platform, window, &letter).await;
+    None
 }
 
 fn level_of(params: &RawValue) -> String {
@@ -204,7 +218,9 @@ pub(super) async fn resume(
 
 fn gone(undelivered: Undelivered) -> Run {
     let error = match undelivered {
-        Undelivered::Gone => ErrorObject::new(INVALID_PARAMS, "requestState belongs to a call that is not waiting any more: call again without it"),
+        Undelivered::Gone => {
+            ErrorObject::new(INVALID_PARAMS, "requestState belongs to a call that is not waiting any more: call again without it")
+        }
         _ => ErrorObject::new(INTERNAL_ERROR, "the waiting call cannot be reached; try again"),
     };
     Run { outcome: Outcome::UpstreamError, error: Some("state_gone".into()), answer: Answer::Reply(Reply::Error(error)) }
@@ -246,4 +262,3 @@ impl From<Told> for Run {
         Self { outcome: Outcome::find(&told.outcome).unwrap_or(Outcome::Unknown), error: told.error.map(Into::into), answer }
     }
 }
-

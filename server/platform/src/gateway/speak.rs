@@ -7,7 +7,11 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use trunkline_protocol::{
     jsonrpc::{self, ErrorObject, INTERNAL_ERROR},
-    mcp::{LogLevel, Revision, capabilities::ClientCapabilities, object::{RawObject, json_string}},
+    mcp::{
+        LogLevel, Revision,
+        capabilities::{ClientCapabilities, TASKS},
+        object::{RawObject, json_string},
+    },
 };
 
 use crate::{
@@ -52,6 +56,11 @@ struct Answered {
 }
 
 impl Voice {
+    /// Can its client follow a call that goes on after its answer?
+    pub(super) fn speaks_tasks(&self) -> bool {
+        !self.revision.has_handshake() && self.capabilities.extension(TASKS)
+    }
+
     /// What the running request learns of the caller.
     pub(super) fn listener(&self) -> Listener {
         let hears = self.outlet.is_some();

@@ -61,8 +61,7 @@ impl Place {
     }
 
     pub(super) fn seal(&self, platform: &Platform, held: Held) -> String {
-        let sealed =
-            Sealed { held, until: platform.clock.now().timestamp() + GOOD_FOR_S, once: crate::random::base62(16) };
+        let sealed = Sealed { held, until: platform.clock.now().timestamp() + GOOD_FOR_S, once: crate::random::base62(16) };
         let json = serde_json::to_vec(&sealed).unwrap_or_default();
         BASE64_URL_SAFE_NO_PAD.encode(platform.master_key.derive("request state").seal(&self.0, &json))
     }

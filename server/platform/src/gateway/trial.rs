@@ -45,7 +45,8 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let (tool, secret) = snapshot::load_one(platform, &mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTrialBegun(id)).await?;
-    let current = if tool.tool.version.executor.is_proxied() { Some(snapshot::of_tenant(platform, &mut tx).await?) } else { None };
+    let current =
+        if tool.tool.version.executor.is_proxied() { Some(snapshot::of_tenant(platform, &mut tx).await?) } else { None };
     tx.commit().await?;
 
     let started = Instant::now();

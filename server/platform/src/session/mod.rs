@@ -136,6 +136,11 @@ pub struct NewSession<'a> {
     pub client_name: &'a str,
 }
 
+/// A word that tells one stream of a session from another.
+pub fn mark() -> String {
+    crate::random::base62(12)
+}
+
 /// Begins a session.
 pub async fn begin(platform: &Platform, new: NewSession<'_>) -> Result<Arc<Session>, Away> {
     let mut capabilities = new.capabilities.askable();

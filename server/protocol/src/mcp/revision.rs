@@ -43,6 +43,11 @@ impl Revision {
         self != Self::V2026_07_28
     }
 
+    /// Does every request name it in a header?
+    pub fn has_version_header(self) -> bool {
+        self != Self::V2025_03_26
+    }
+
     /// May a body be an array of messages?
     pub fn has_batches(self) -> bool {
         self == Self::V2025_03_26

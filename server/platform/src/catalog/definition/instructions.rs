@@ -230,7 +230,9 @@ pub(super) fn introduced(before: &[(String, &str)], after: &[(String, &str)], fo
     let known: HashSet<String> = before.iter().flat_map(|(_, text)| addresses(text)).collect();
     for (place, text) in after {
         // What is new as a whole may have addresses, such as that of its manual: they are seen with the rest of it.
-        for address in addresses(text).into_iter().filter(|address| !before.is_empty() && !known.contains(address)) {
+        let mut introduced = if before.is_empty() || is_identifier(place) { Vec::new() } else { addresses(text) };
+        introduced.retain(|address| !known.contains(address));
+        for address in introduced {
             found.push(Finding::new(FindingKind::NewUrl, place, address));
         }
         for sentence in sentences(text).filter(|sentence| !said.contains(&plain(sentence))) {
@@ -239,6 +241,11 @@ pub(super) fn introduced(before: &[(String, &str)], after: &[(String, &str)], fo
             }
         }
     }
+}
+
+/// A resource's own URI, a schema's dialect: what something is called, not where somebody is sent.
+fn is_identifier(place: &str) -> bool {
+    matches!(place, "uri" | "uriTemplate") || [".$schema", ".$id", ".$ref"].iter().any(|member| place.ends_with(member))
 }
 
 fn judge(sentence: &str) -> Vec<FindingKind> {

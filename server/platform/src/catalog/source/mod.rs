@@ -14,7 +14,6 @@ pub(super) mod store;
 use std::time::Duration;
 
 use reqwest::header::HeaderName;
-use url::Url;
 
 pub use decide::{Decided, Pick, approve_changes, reject_changes, switch_off, switch_on};
 pub use definition::{
@@ -22,6 +21,8 @@ pub use definition::{
 };
 pub use refresh::{Refreshed, Tally, refresh, refresh_due};
 pub use source::{Changes, Meanwhile, NewDefinitions, NewSource, Policy, Source, SourceKind, SourceName, Stale, parse_url};
+
+pub use crate::upstream::Target;
 
 use super::{SecretChange, definition::ItemKind, store as catalog_store, tool::credential_place};
 use crate::{
@@ -41,21 +42,6 @@ use crate::{
 
 /// Sources of one tenant.
 pub const MAX_SOURCES: i64 = 200;
-
-/// How a source is reached: everything a client of it needs.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// Which.
-    pub source: SourceId,
-    /// Where.
-    pub url: Url,
-    /// The secret, and the header it goes into.
-    pub header: Option<(HeaderName, Plaintext)>,
-    /// Longest time for one request.
-    pub deadline: Duration,
-}
 
 /// A source in a list.
 #[derive(Debug, Clone)]

@@ -100,7 +100,7 @@ struct TryOut {
 
 struct TryResult {
     outcome: &'static str,
-    error: &'static str,
+    error: String,
     latency: String,
     size: String,
     body: String,
@@ -176,7 +176,7 @@ fn result(trial: &Trial) -> TryResult {
     let size = format!("{value}\u{a0}{unit}");
     TryResult {
         outcome: trial.outcome.as_str(),
-        error: trial.error.unwrap_or_default(),
+        error: trial.error.as_deref().unwrap_or_default().to_owned(),
         latency: format::duration(trial.took),
         body: body.to_owned(),
         cut: if is_cut { format!("Only the first 64 KiB of {size} are shown. An agent gets all of it.") } else { String::new() },

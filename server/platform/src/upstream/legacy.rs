@@ -1,0 +1,126 @@
+//! A request in a session of the handshake era.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+use trunkline_protocol::{
+    jsonrpc,
+    mcp::{HEADER_MISMATCH, UNSUPPORTED_VERSION},
+};
+
+use super::{
+    Reply, UpstreamError,
+    conversation::{Conversation, Outcome, QUESTIONS_WITHIN, error_object},
+    error::Fault,
+    link::Link,
+    request::Request,
+    session::{Pool, Session, Setup},
+    wire::Refusal,
+};
+
+/// Longest time for a cancellation to arrive. The caller waits for it.
+const WITHDRAW_WITHIN: Duration = Duration::from_secs(1);
+
+/// Asks in the session for what the caller's client can be asked; once more in a new one if that is gone.
+pub(super) async fn run(pool: &Pool, link: &Arc<Link>, request: &Request<'_>) -> Result<Reply, Fault> {
+    if request.input.is_some() {
+        return Err(UpstreamError::Broken("it asked for input in another revision than it speaks now").into());
+    }
+    let setup = Setup::of(request.dialogue);
+    let session = obtain(pool, link, &setup, request).await?;
+    match ask(link, &session, request).await {
+        Err(Fault::SessionGone(_)) => {
+            pool.forget(link, &setup, &session);
+            let session = obtain(pool, link, &setup, request).await?;
+            ask(link, &session, request).await
+        }
+        other => other,
+    }
+}
+
+async fn obtain(pool: &Pool, link: &Arc<Link>, setup: &Setup, request: &Request<'_>) -> Result<Arc<Session>, Fault> {
+    tokio::select! {
+        session = pool.obtain(link, setup, request.deadline) => session,
+        () = request.cancelled.cancelled() => Err(UpstreamError::Cancelled.into()),
+    }
+}
+
+/// Asks once and waits for the answer. A request that is given up is withdrawn.
+pub(super) async fn ask(link: &Link, session: &Session, request: &Request<'_>) -> Result<Reply, Fault> {
+    let id = link.next_id();
+    let mut headers = session.headers();
+    let to_answer = headers.clone();
+    request.trace_headers(&mut headers);
+    let asked = async {
+        // Questions stop the clock; this bound does not.
+        let posted = link.wire.post(headers, body(request, &id), request.deadline + QUESTIONS_WITHIN);
+        let answer = timeout_at(request.deadline, posted).await.map_err(|_| UpstreamError::Timeout)??;
+        if !answer.is_success() {
+            return refused(&answer.refusal(request.deadline).await?, &id, session.has_id());
+        }
+        let (dialogue, wire, deadline) = (request.dialogue, &link.wire, request.deadline);
+        Conversation { id: &id, dialogue, wire, session: Some(to_answer.clone()), deadline }.answer(answer).await
+    };
+    let outcome = tokio::select! {
+        outcome = asked => outcome,
+        () = request.cancelled.cancelled() => Err(UpstreamError::Cancelled.into()),
+    };
+    if let Err(Fault::Upstream(UpstreamError::Cancelled | UpstreamError::Timeout | UpstreamError::TooLarge)) = outcome {
+        withdraw(link, to_answer, &id).await;
+    }
+    reply(outcome?)
+}
+
+fn body(request: &Request<'_>, id: &str) -> String {
+    let mut meta = request.meta();
+    if request.dialogue.wants_progress() {
+        meta.set("progressToken", id.to_owned());
+    }
+    jsonrpc::request(id, request.method, &request.params(&meta).to_json())
+}
+
+/// Says that nobody waits any more. Closing the stream does not say it in this era.
+async fn withdraw(link: &Link, headers: HeaderMap, id: &str) {
+    let body = jsonrpc::notification("notifications/cancelled", &format!(r#"{{"requestId":{id}}}"#));
+    let until = Instant::now() + WITHDRAW_WITHIN;
+    let posted = timeout_at(until, link.wire.post(headers, body, until)).await;
+    if !matches!(posted, Ok(Ok(_))) {
+        tracing::debug!("an upstream does not take a cancellation");
+    }
+}
+
+/// An answer with another status than success.
+fn refused(refusal: &Refusal, id: &str, has_session: bool) -> Result<Outcome, Fault> {
+    let error = refusal.as_error();
+    if let Some(written) = refusal.error_for(id) {
+        return Ok(Err(error_object(written)?));
+    }
+    Err(match (refusal.status, refusal.code()) {
+        (_, Some(HEADER_MISMATCH | UNSUPPORTED_VERSION)) => Fault::OtherEra(error),
+        // Some servers say 400 for a session that they do not know.
+        (404, _) | (400, Some(-32000)) if has_session => Fault::SessionGone(error),
+        (404 | 405, _) => Fault::OtherEra(error),
+        _ => error.into(),
+    })
+}
+
+/// What the answer means. Results of this era have no type; one that has another than `complete` is of no era.
+fn reply(outcome: Outcome) -> Result<Reply, Fault> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Typed {
+        #[serde(default)]
+        result_type: Option<String>,
+    }
+    let result = match outcome {
+        Ok(result) => result,
+        Err(error) => return Ok(Reply::Error(error)),
+    };
+    let typed: Typed = serde_json::from_str(result.get()).map_err(|_| UpstreamError::Broken("its result cannot be read"))?;
+    match typed.result_type.as_deref() {
+        None | Some("complete") => Ok(Reply::Result(result)),
+        Some(_) => Err(UpstreamError::Broken("its result is of an unknown type").into()),
+    }
+}
