@@ -25,8 +25,8 @@ const ICONS = [
   "activity", "arrow-down-left", "arrow-left", "arrow-right", "arrow-up-right", "ban", "bot", "braces", "building-2", "cable",
   "check", "chevron-down", "chevron-left", "chevron-right", "chevrons-up-down", "circle-alert", "circle-check", "circle-dashed",
   "circle-x", "clock", "code", "coins", "copy", "download", "external-link", "eye", "filter", "gauge", "globe", "hash", "history",
-  "house", "info", "key-round", "loader-circle", "lock", "log-out", "mail", "menu", "minus", "monitor", "moon", "pause", "pencil",
-  "play", "plus", "power", "refresh-cw", "rotate-cw", "scroll-text", "search", "send", "settings", "shield", "shield-check", "sun",
+  "house", "info", "key-round", "layers", "loader-circle", "lock", "log-out", "mail", "menu", "minus", "monitor", "moon", "pause", "pencil",
+  "play", "plug", "plus", "power", "refresh-cw", "rotate-cw", "scroll-text", "search", "send", "settings", "shield", "shield-check", "sun",
   "table", "terminal", "timer", "trash-2", "triangle-alert", "user", "users", "wrench", "x", "zap",
 ];
 

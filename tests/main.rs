@@ -26,6 +26,8 @@ mod mcp;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod sources;
+#[cfg(test)]
 mod tenancy;
 #[cfg(test)]
 mod upstream;

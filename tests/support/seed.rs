@@ -5,7 +5,7 @@ use trunkline_platform::{
     accounts,
     actor::{Member, Role},
     clock::Clock as _,
-    ids::{AgentId, EntryId, InvitationId, KeyId, LimitId, ToolId},
+    ids::{AgentId, ChangeId, DefinitionId, EntryId, InvitationId, KeyId, LimitId, SourceId, ToolId, ToolsetId},
     random,
 };
 
@@ -31,6 +31,14 @@ pub(crate) struct Seeded<'a> {
     pub(crate) invitation: InvitationId,
     /// A call.
     pub(crate) call: EntryId,
+    /// A source.
+    pub(crate) source: SourceId,
+    /// A prompt of it.
+    pub(crate) definition: DefinitionId,
+    /// A change of that, which waits.
+    pub(crate) change: ChangeId,
+    /// A toolset with the tool.
+    pub(crate) toolset: ToolsetId,
 }
 
 impl Seeded<'_> {
@@ -87,7 +95,85 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     })
     .await;
     let viewer = (viewer, viewer_email);
-    Seeded { tenant, canary, owner_email, developer, viewer, agent, tool, invitation, call }
+    let (source, definition, change) = insert_source(&mut sql, app, &tenant, &canary, upstream).await;
+    let toolset = insert_toolset(&mut sql, app, &tenant, &canary, tool).await;
+    Seeded { tenant, canary, owner_email, developer, viewer, agent, tool, invitation, call, source, definition, change, toolset }
+}
+
+/// A source that is not due, with a prompt and a change of it, beside the verbs.
+async fn insert_source(
+    sql: &mut PgConnection,
+    app: &TestApp,
+    tenant: &Tenant<'_>,
+    canary: &str,
+    upstream: &Upstream,
+) -> (SourceId, DefinitionId, ChangeId) {
+    let now = app.clock.now();
+    let (source, definition, change) = (SourceId::new(now), DefinitionId::new(now), ChangeId::new(now));
+    sqlx::query(
+        "INSERT INTO app.sources
+           (id, tenant_id, name, kind, url, timeout_ms, prefix, new_definitions, changes, meanwhile, default_effect, created_at)
+         VALUES ($1, $2, $3, 'mcp', $4, 1000, true, 'wait', 'harmless_pass', 'serve_approved', 'destructive', $5)",
+    )
+    .bind(source)
+    .bind(tenant.id)
+    .bind(format!("{canary}-src"))
+    .bind(upstream.url("/mcp"))
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("a source");
+    let text = format!(r#"{{"name":"prompt","description":"{canary} prompt"}}"#);
+    sqlx::query(
+        "INSERT INTO app.definitions
+           (id, tenant_id, source_id, kind, upstream_key, exposed_key, definition, digest, state, created_at, changed_at)
+         VALUES ($1, $2, $3, 'prompt', 'prompt', $4, $5::text::json, sha256('a'), 'approved', $6, $6)",
+    )
+    .bind(definition)
+    .bind(tenant.id)
+    .bind(source)
+    .bind(format!("{canary}-src.prompt"))
+    .bind(&text)
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("a definition");
+    sqlx::query(
+        "INSERT INTO app.definition_changes (id, tenant_id, definition_id, definition, digest, findings, state, created_at)
+         VALUES ($1, $2, $3, $4::text::json, sha256('b'), '[]', 'pending', $5)",
+    )
+    .bind(change)
+    .bind(tenant.id)
+    .bind(definition)
+    .bind(text.replace(" prompt", " changed prompt"))
+    .bind(now)
+    .execute(sql)
+    .await
+    .expect("a change");
+    (source, definition, change)
+}
+
+/// A toolset, beside the verbs.
+async fn insert_toolset(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'_>, canary: &str, tool: ToolId) -> ToolsetId {
+    let now = app.clock.now();
+    let toolset = ToolsetId::new(now);
+    sqlx::query("INSERT INTO app.toolsets (id, tenant_id, name, title, description, created_at) VALUES ($1, $2, $3, $4, '', $5)")
+        .bind(toolset)
+        .bind(tenant.id)
+        .bind(format!("{canary}-set"))
+        .bind(format!("{canary} toolset"))
+        .bind(now)
+        .execute(&mut *sql)
+        .await
+        .expect("a toolset");
+    sqlx::query("INSERT INTO app.toolset_tools (tenant_id, toolset_id, tool_id) VALUES ($1, $2, $3)")
+        .bind(tenant.id)
+        .bind(toolset)
+        .bind(tool)
+        .execute(sql)
+        .await
+        .expect("its tool");
+    toolset
 }
 
 /// A limit, beside the verbs.

@@ -49,10 +49,28 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
             ("burst", "5"),
         ],
         "/t/{tenant}/tools/{tool}/try" => vec![("mode", "json"), ("arguments", r#"{"text":"x"}"#)],
+        "/t/{tenant}/sources/new" | "/t/{tenant}/sources/{source}/edit" => vec![
+            ("name", "another"),
+            ("url", "http://127.0.0.1:9/mcp"),
+            ("timeout_ms", "1000"),
+            ("new_definitions", "wait"),
+            ("changes", "harmless_pass"),
+            ("meanwhile", "serve_approved"),
+            ("default_effect", "destructive"),
+        ],
+        "/t/{tenant}/sources/{source}/definitions" => vec![("action", "all"), ("seen", "2099-01-01T00:00:00Z")],
+        "/t/{tenant}/toolsets/new" | "/t/{tenant}/toolsets/{toolset}/edit" => vec![("name", "another"), ("title", "Another")],
         "/t/{tenant}/agents/{agent}/suspend"
         | "/t/{tenant}/agents/{agent}/resume"
         | "/t/{tenant}/tools/{tool}/disable"
         | "/t/{tenant}/tools/{tool}/enable"
+        | "/t/{tenant}/sources/{source}/changes/{change}/approve"
+        | "/t/{tenant}/sources/{source}/changes/{change}/reject"
+        | "/t/{tenant}/sources/{source}/refresh"
+        | "/t/{tenant}/sources/{source}/disable"
+        | "/t/{tenant}/sources/{source}/enable"
+        | "/t/{tenant}/sources/{source}/remove"
+        | "/t/{tenant}/toolsets/{toolset}/delete"
         | "/logout"
         | "/confirm/{token}"
         | "/invitations/{token}"
@@ -73,6 +91,10 @@ fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
         ("call", vec![of.call.to_string()]),
         ("member", members),
         ("invitation", vec![of.invitation.to_string()]),
+        ("source", vec![of.source.to_string()]),
+        ("definition", vec![of.definition.to_string()]),
+        ("change", vec![of.change.to_string()]),
+        ("toolset", vec![of.toolset.to_string()]),
     ]);
     // Where a secret is expected, every id of the tenant is as good as any.
     let all: Vec<_> = ids.values().flatten().cloned().collect();
@@ -82,11 +104,11 @@ fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
 
 /// The paths of a pattern with that tenant and each fitting id.
 fn paths(pattern: &str, slug: &str, ids: &BTreeMap<&'static str, Vec<String>>) -> Vec<String> {
-    let with_tenant = pattern.replace("{tenant}", slug).replace("{path:.+}", "css/app.css");
-    let Some((start, end)) = with_tenant.find('{').zip(with_tenant.find('}')) else { return vec![with_tenant] };
-    let name = &with_tenant[start + 1..end];
+    let path = pattern.replace("{tenant}", slug).replace("{path:.+}", "css/app.css");
+    let Some((start, end)) = path.find('{').zip(path.find('}')) else { return vec![path] };
+    let name = &path[start + 1..end];
     let known = ids.get(name).unwrap_or_else(|| panic!("{pattern}: what is a {{{name}}}? Add its ids to the table"));
-    known.iter().map(|id| with_tenant.replace(&format!("{{{name}}}"), id)).collect()
+    known.iter().flat_map(|id| paths(&path.replace(&format!("{{{name}}}"), id), slug, ids)).collect()
 }
 
 fn has_id(route: &Route) -> bool {
@@ -239,7 +261,21 @@ async fn no_route_gives_away_or_changes_anything_of_another_tenant() {
 async fn state_of(app: &TestApp, of: &Seeded<'_>) -> Vec<String> {
     let mut sql = app.sql().await;
     let mut state = Vec::new();
-    for table in ["memberships", "invitations", "agents", "keys", "tools", "tool_versions", "limits", "credentials"] {
+    for table in [
+        "memberships",
+        "invitations",
+        "agents",
+        "keys",
+        "tools",
+        "tool_versions",
+        "limits",
+        "credentials",
+        "sources",
+        "definitions",
+        "definition_changes",
+        "toolsets",
+        "toolset_tools",
+    ] {
         let rows = format!("SELECT (to_jsonb(t) - 'last_used_on')::text FROM app.{table} t WHERE tenant_id = $1 ORDER BY 1");
         let rows: Vec<String> =
             sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).bind(of.tenant.id).fetch_all(&mut sql).await.expect("rows");
@@ -291,7 +327,7 @@ async fn ids_of_another_tenant_in_a_query_show_nothing_of_it() {
         format!("before={call}"),
         format!("agent={agent}&tool={tool}&before={call}"),
     ] {
-        for page in ["", "/logs", "/agents", "/keys", "/tools", "/members", "/connect"] {
+        for page in ["", "/logs", "/agents", "/keys", "/tools", "/sources", "/toolsets", "/members", "/connect"] {
             let page = owner.get(&format!("/t/bravo{page}?{query}&q={}", a.canary)).await;
             // What was typed into a field stands in it again; nothing else may.
             let shown = page.body.replace(&format!("value=\"{}\"", a.canary), "").replace(&format!("q={}", a.canary), "");

@@ -133,6 +133,7 @@ async fn references_cannot_cross_tenants_even_without_policies() {
     let (a, b) = two_tenants(&app, &upstream).await;
     let mut admin = app.sql().await;
     let (agent, tool, tenant) = (a.agent_id().uuid(), a.tool.uuid(), b.tenant.id.uuid());
+    let (source, definition, toolset) = (a.source.uuid(), a.definition.uuid(), a.toolset.uuid());
     let id = uuid::Uuid::from_u128(1);
     for statement in [
         format!(
@@ -149,6 +150,12 @@ async fn references_cannot_cross_tenants_even_without_policies() {
         ),
         format!("UPDATE app.tools SET version_id = (SELECT version_id FROM app.tools WHERE id = '{tool}') WHERE tenant_id = '{tenant}';
              SET CONSTRAINTS ALL IMMEDIATE"),
+        format!("UPDATE app.sources SET credential_id = (SELECT id FROM app.credentials WHERE tenant_id <> '{tenant}') WHERE tenant_id = '{tenant}'"),
+        format!("UPDATE app.definitions SET tool_id = '{tool}' WHERE tenant_id = '{tenant}'"),
+        format!("UPDATE app.definitions SET source_id = '{source}' WHERE tenant_id = '{tenant}'"),
+        format!("UPDATE app.definition_changes SET definition_id = '{definition}' WHERE tenant_id = '{tenant}'"),
+        format!("UPDATE app.toolset_tools SET tool_id = '{tool}' WHERE tenant_id = '{tenant}'"),
+        format!("UPDATE app.toolset_tools SET toolset_id = '{toolset}' WHERE tenant_id = '{tenant}'"),
         format!("UPDATE app.tool_versions SET credential_id = (SELECT id FROM app.credentials WHERE tenant_id <> '{tenant}') WHERE tenant_id = '{tenant}'"),
     ] {
         assert_eq!(state(&mut admin, statement.clone()).await, "23503", "{statement}");

@@ -15,7 +15,9 @@ mod members;
 mod reset;
 mod settings;
 mod signup;
+mod sources;
 mod tools;
+mod toolsets;
 mod welcome;
 
 use actix_web::{
@@ -47,6 +49,8 @@ pub fn routes() -> Vec<Route> {
         agents::routes(),
         keys::routes(),
         tools::routes(),
+        sources::routes(),
+        toolsets::routes(),
         logs::routes(),
         members::routes(),
         settings::routes(),

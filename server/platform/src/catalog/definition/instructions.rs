@@ -229,7 +229,8 @@ pub(super) fn introduced(before: &[(String, &str)], after: &[(String, &str)], fo
     let said: HashSet<String> = before.iter().flat_map(|(_, text)| sentences(text)).map(|sentence| plain(sentence)).collect();
     let known: HashSet<String> = before.iter().flat_map(|(_, text)| addresses(text)).collect();
     for (place, text) in after {
-        let mut introduced = if is_identifier(place) { Vec::new() } else { addresses(text) };
+        // What is new as a whole may have addresses, such as that of its manual: they are seen with the rest of it.
+        let mut introduced = if before.is_empty() || is_identifier(place) { Vec::new() } else { addresses(text) };
         introduced.retain(|address| !known.contains(address));
         for address in introduced {
             found.push(Finding::new(FindingKind::NewUrl, place, address));

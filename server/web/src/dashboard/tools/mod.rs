@@ -108,7 +108,7 @@ fn kind(executor: &Executor) -> &'static str {
     }
 }
 
-fn state_word(tool: &Tool) -> &'static str {
+pub(super) fn state_word(tool: &Tool) -> &'static str {
     match (tool.enabled, tool.withheld) {
         (false, _) => "disabled",
         (true, true) => "withheld",
