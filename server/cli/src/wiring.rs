@@ -134,6 +134,8 @@ impl Installation {
     pub async fn stop(self, shutdown: Shutdown) {
         self.vitals.drain();
         tokio::time::sleep(Duration::from_secs(shutdown.delay_s)).await;
+        // Open streams end now; calls that run have their grace.
+        self.platform.closing.cancel();
         self.public.stop(true).await;
         self.ops.stop(true).await;
         self.tasks.stop().await;

@@ -19,6 +19,60 @@ const WAITING: usize = 64;
 /// Longest wait for a person's or a model's answer.
 pub const ANSWER_WITHIN: Duration = Duration::from_mins(5);
 
+/// What can be listed, and asked for by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ItemKind {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list`.
+    Resources,
+    /// `resources/templates/list`.
+    ResourceTemplates,
+}
+
+impl ItemKind {
+    /// The member of the result that has the items.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::ResourceTemplates => "resourceTemplates",
+        }
+    }
+}
+
+/// What somebody who ran a request gave back, before it is put into the caller's revision.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// The result object as it came: unknown members included.
+    Result(Box<RawValue>),
+    /// It needs input first; the caller comes back with it.
+    InputRequired(InputRequired),
+    /// An error of the protocol: code, message and data as they came.
+    Error(ErrorObject),
+}
+
+/// What is needed before a request can be answered. At least one of both is there.
+#[derive(Debug, Clone)]
+pub struct InputRequired {
+    /// Requests to the caller's client: an object by key.
+    pub requests: Option<Box<RawValue>>,
+    /// What has to come back with the answers, as it was given.
+    pub state: Option<String>,
+}
+
+/// The caller came back with what was needed.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// Answers of the client: an object by key.
+    pub responses: Option<Box<RawValue>>,
+    /// The state that was given with the requests.
+    pub state: Option<String>,
+}
+
 /// How far a request has come. Members are JSON, as they were written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {

@@ -13,15 +13,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::broadcast;
+
 use crate::{Platform, ids::TenantId, redis::Redis};
 
 /// Longest life of an epoch in Redis, in seconds. When it lapses, replicas reload once.
 const TTL_S: u64 = 30 * 24 * 3600;
 
+/// Changes that wait for a slow listener, who then assumes the worst.
+const MOST_CHANGES: usize = 1_024;
+
 /// What this replica has heard of changes.
 #[derive(Debug)]
 pub struct Generations {
     changed: RwLock<HashMap<TenantId, u64>>,
+    changes: broadcast::Sender<TenantId>,
     started: Instant,
     /// Milliseconds after `started` at which a source of changes was last known to work.
     heard_ms: AtomicU64,
@@ -29,7 +35,12 @@ pub struct Generations {
 
 impl Default for Generations {
     fn default() -> Self {
-        Self { changed: RwLock::default(), started: Instant::now(), heard_ms: AtomicU64::new(0) }
+        Self {
+            changed: RwLock::default(),
+            changes: broadcast::channel(MOST_CHANGES).0,
+            started: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+        }
     }
 }
 
@@ -39,8 +50,19 @@ impl Generations {
         self.changed.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).copied().unwrap_or(0)
     }
 
+    /// Tenants of which changes are heard, from now on.
+    pub fn listen(&self) -> broadcast::Receiver<TenantId> {
+        self.changes.subscribe()
+    }
+
     /// A change was heard of.
     pub fn advance(&self, tenant: TenantId) {
+        self.count(tenant);
+        // Nobody may be listening.
+        let _ = self.changes.send(tenant);
+    }
+
+    fn count(&self, tenant: TenantId) {
         *self.changed.write().unwrap_or_else(PoisonError::into_inner).entry(tenant).or_default() += 1;
     }
 

@@ -39,6 +39,10 @@ pub struct Metrics {
     pub failed_authentications: Counter,
     /// Decisions made without Redis.
     pub degraded_decisions: Counter,
+    /// Event streams that are open.
+    pub open_streams: Gauge,
+    /// Streams that were closed because nobody read them.
+    pub slow_readers: Counter,
     /// Entries that wait to be written.
     pub record_queue: Gauge,
     /// Entries written.
@@ -58,6 +62,9 @@ impl Default for Metrics {
         let calls = Family::<CallLabels, Counter>::default();
         let (failed_authentications, degraded_decisions, records_written, record_retries, records_refused) = Default::default();
         let record_queue = Gauge::default();
+        let (open_streams, slow_readers) = (Gauge::default(), Counter::default());
+        registry.register("mcp_open_streams", "Event streams that are open", open_streams.clone());
+        registry.register("mcp_slow_readers", "Streams closed because nobody read them", Counter::clone(&slow_readers));
         registry.register("mcp_tool_calls", "Tool calls by outcome", calls.clone());
         registry.register("mcp_tool_call_duration_seconds", "Time from request to result", call_seconds.clone());
         registry.register("trunkline_failed_authentications", "Refused credentials", Counter::clone(&failed_authentications));
@@ -76,6 +83,8 @@ impl Default for Metrics {
             call_seconds,
             failed_authentications,
             degraded_decisions,
+            open_streams,
+            slow_readers,
             record_queue,
             records_written,
             record_retries,

@@ -5,10 +5,12 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
 };
 
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
     accounts,
+    bus::Bus,
     catalog::snapshot::Snapshots,
     clock::Clock,
     db::Db,
@@ -21,6 +23,7 @@ use crate::{
     record::{KeysSeen, Spool},
     redis::Redis,
     secret::MasterKey,
+    session::{InFlight, Sessions},
     upstream::Upstreams,
 };
 
@@ -74,6 +77,14 @@ pub struct Inner {
     pub local_buckets: LocalBuckets,
     /// Who shares them.
     pub replicas: Replicas,
+    /// Messages between replicas.
+    pub bus: Bus,
+    /// Sessions that were used here lately.
+    pub sessions: Sessions,
+    /// Requests of sessions that run here.
+    pub(crate) in_flight: InFlight,
+    /// Cancelled when the process is about to stop: open streams end.
+    pub closing: CancellationToken,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Servers that are called for tenants.
@@ -95,6 +106,10 @@ impl Platform {
             generations: Generations::default(),
             local_buckets: LocalBuckets::default(),
             replicas: Replicas::new(id),
+            bus: Bus::new(id),
+            sessions: Sessions::default(),
+            in_flight: InFlight::default(),
+            closing: CancellationToken::new(),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),
             metrics: Arc::default(),

@@ -184,6 +184,11 @@ impl MasterKey {
         Ok(DataKey(Zeroizing::new(bytes)))
     }
 
+    /// A key for that purpose only, for values that leave the installation and come back.
+    pub fn derive(&self, purpose: &str) -> DataKey {
+        DataKey(Zeroizing::new(hmac_sha256(&self.key.0[..], purpose.as_bytes())))
+    }
+
     /// HMAC-SHA256 of `message` under a key for that purpose only.
     pub fn mac(&self, purpose: &str, message: &[u8]) -> [u8; 32] {
         let derived = hmac_sha256(&self.key.0[..], purpose.as_bytes());

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{template::UrlTemplate, tool::has_hidden_characters};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    ids::SourceId,
+};
 
 /// Shortest and longest deadline of a tool, in milliseconds.
 pub const TIMEOUT_MS: std::ops::RangeInclusive<u32> = 100..=60_000;
@@ -24,6 +27,13 @@ pub enum Executor {
     },
     /// A request to somebody's HTTP API.
     Http(HttpTool),
+    /// A tool of an MCP server.
+    Upstream {
+        /// Which server.
+        source: SourceId,
+        /// Its name there.
+        name: String,
+    },
 }
 
 /// The tools we bring along.
@@ -272,9 +282,15 @@ impl ParameterType {
 }
 
 impl Executor {
-    /// The JSON Schema of the arguments, in the order of the parameters.
+    /// Does somebody else's MCP server run it? Then it may talk while it runs.
+    pub fn is_proxied(&self) -> bool {
+        matches!(self, Self::Upstream { .. })
+    }
+
+    /// The JSON Schema of the arguments, in the order of the parameters. A server brings its own.
     pub fn input_schema(&self) -> Value {
         match self {
+            Self::Upstream { .. } => json!({ "type": "object" }),
             Self::Builtin { name: Builtin::Echo } => json!({
                 "type": "object",
                 "properties": { "text": { "type": "string", "description": "What to give back.", "maxLength": 100_000 } },

@@ -1,5 +1,6 @@
 //! The catalogue: tools and their immutable versions. Publishing is the only way in; what runs is what the tool points at.
 
+pub mod definition;
 mod executor;
 pub mod listen;
 pub mod snapshot;

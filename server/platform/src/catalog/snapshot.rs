@@ -11,8 +11,13 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use jsonschema::Validator;
+use serde_json::value::RawValue;
 use tokio::sync::Mutex;
-use trunkline_protocol::mcp::tools::ToolDescription;
+use trunkline_protocol::mcp::{
+    Revision,
+    mirrored::{Mirrored, mirrored},
+    tools::ToolDescription,
+};
 
 use super::{
     store,
@@ -23,9 +28,10 @@ use crate::{
     accounts::TenantSlug,
     agents::{self, Agent, Key},
     db::TenantTx,
+    dialogue::ItemKind,
     epoch,
     error::{Error, Result},
-    ids::{AgentId, TenantId, ToolId},
+    ids::{AgentId, SourceId, TenantId, ToolId},
     quota::LimitTable,
     secret::{DataKey, Digest, Plaintext, SealError},
     vault,
@@ -50,6 +56,9 @@ pub struct Snapshot {
     keys: HashMap<String, (Arc<Key>, Digest)>,
     /// By name.
     tools: Vec<Arc<LoadedTool>>,
+    prompts: Vec<Arc<LoadedItem>>,
+    resources: Vec<Arc<LoadedItem>>,
+    templates: Vec<Arc<LoadedItem>>,
     /// Limits that depart from the defaults.
     pub limits: LimitTable,
     data_key: Option<DataKey>,
@@ -60,11 +69,11 @@ pub struct Snapshot {
 pub struct LoadedTool {
     /// The tool and its version.
     pub tool: Tool,
-    /// It as it stands in a list: JSON.
-    pub description: String,
+    description: String,
     /// What its secret is sealed as.
     sealed: Option<(String, Vec<u8>)>,
     validator: OnceLock<Result<Validator, String>>,
+    mirrored: OnceLock<Vec<Mirrored>>,
     /// Calls of it that run on this replica.
     pub(crate) running: Arc<AtomicU32>,
 }
@@ -80,7 +89,14 @@ impl LoadedTool {
             annotations: version.effect.into(),
         })
         .map_err(Error::internal)?;
-        Ok(Self { description, tool, sealed: None, validator: OnceLock::new(), running: Arc::default() })
+        Ok(Self {
+            description,
+            tool,
+            sealed: None,
+            validator: OnceLock::new(),
+            mirrored: OnceLock::new(),
+            running: Arc::default(),
+        })
     }
 
     fn open(&self, key: Option<&DataKey>) -> Option<Result<Plaintext, SealError>> {
@@ -90,6 +106,21 @@ impl LoadedTool {
             std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
         });
         Some(opened)
+    }
+
+    /// It as it stands in a list of that revision: JSON.
+    pub fn description(&self, _revision: Revision) -> &str {
+        &self.description
+    }
+
+    /// Arguments that clients mirror into headers. Annotations that cannot be used do not come this far.
+    pub fn mirrored(&self) -> &[Mirrored] {
+        self.mirrored.get_or_init(|| {
+            let schema = self.tool.version.input_schema.get();
+            // Few schemas have one; the others are not read again.
+            let schema = schema.contains("x-mcp-header").then(|| serde_json::from_str(schema).ok()).flatten();
+            schema.and_then(|schema| mirrored(&schema).ok()).unwrap_or_default()
+        })
     }
 
     /// The compiled schema of its arguments; compiled when first needed.
@@ -108,7 +139,37 @@ impl LoadedTool {
     }
 }
 
+/// A prompt, a resource or a template of a source, ready to be listed and asked for.
+#[derive(Debug)]
+pub struct LoadedItem {
+    /// What it is.
+    pub kind: ItemKind,
+    /// Whose.
+    pub source: SourceId,
+    /// Name or URI (template) by which callers know it.
+    pub key: String,
+    /// Name or URI (template) by which its source knows it.
+    pub upstream_key: String,
+    /// It as it stands in a list: JSON.
+    pub definition: Box<RawValue>,
+}
+
 impl Snapshot {
+    /// Prompts, by name.
+    pub fn prompts(&self) -> &[Arc<LoadedItem>] {
+        &self.prompts
+    }
+
+    /// Resources, by URI.
+    pub fn resources(&self) -> &[Arc<LoadedItem>] {
+        &self.resources
+    }
+
+    /// Templates of resources, by template.
+    pub fn templates(&self) -> &[Arc<LoadedItem>] {
+        &self.templates
+    }
+
     /// The agent.
     pub fn agent(&self, id: AgentId) -> Option<&Arc<Agent>> {
         self.agents.get(&id)
@@ -157,6 +218,12 @@ pub(crate) async fn load_one(
     let key = vault::find(tx, &platform.master_key).await?;
     let secret = loaded.open(key.as_ref());
     Ok(Some((loaded, secret)))
+}
+
+/// The snapshot of the tenant of that transaction.
+pub(crate) async fn of_tenant(platform: &Platform, tx: &mut TenantTx) -> Result<Current> {
+    let slug = store::slug(tx).await?;
+    platform.snapshots.get(platform, &slug).await?.ok_or(Error::not_found("tenant"))
 }
 
 #[derive(Debug, Default)]
@@ -317,6 +384,9 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         agents: agents.into_iter().map(|agent| (agent.id, Arc::new(agent))).collect(),
         keys: keys.into_iter().map(|stored| (stored.key.lookup.clone(), (Arc::new(stored.key), stored.digest))).collect(),
         tools: loaded,
+        prompts: Vec::new(),
+        resources: Vec::new(),
+        templates: Vec::new(),
         limits,
         data_key,
     };

@@ -291,6 +291,10 @@ pub(super) async fn load_credentials(tx: &mut TenantTx) -> Result<Vec<SealedCred
 }
 
 /// The tenant of that slug, if it exists.
+pub(super) async fn slug(tx: &mut TenantTx) -> Result<String> {
+    Ok(sqlx::query_scalar("SELECT slug FROM app.tenants WHERE id = $1").bind(tx.tenant()).fetch_one(tx.connection()).await?)
+}
+
 pub(super) async fn find_tenant(tx: &mut crate::db::SystemTx, slug: &str) -> Result<Option<TenantId>> {
     Ok(sqlx::query_scalar("SELECT id FROM app.tenants WHERE slug = $1").bind(slug).fetch_optional(tx.connection()).await?)
 }

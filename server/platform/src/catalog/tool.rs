@@ -141,7 +141,8 @@ impl NewVersion {
             }
         }
         match &self.executor {
-            Executor::Builtin { .. } => Ok(()),
+            // A source's own definitions are judged when they are imported.
+            Executor::Builtin { .. } | Executor::Upstream { .. } => Ok(()),
             Executor::Http(http) => http.check(),
         }
     }

@@ -1,61 +1,105 @@
 //! Running a tool: a match over the closed set of kinds. What comes out is always an `Outcome`; nothing here decides who may.
 
 mod builtin;
+pub mod conformance;
 mod http;
+mod proxy;
 mod validate;
 
 use std::{borrow::Cow, time::Duration};
 
 use serde_json::{Map, Value, value::RawValue};
-use trunkline_protocol::mcp::tools::ToolResult;
+use trunkline_protocol::mcp::{object::RawObject, tools::ToolResult};
 
+pub use proxy::{proxied_deadline, run_item, run_proxied, source_deadline, task_use};
 pub use validate::check;
 
 use crate::{
     call::Outcome,
     catalog::{Executor, snapshot::LoadedTool},
     clock::Clock,
+    dialogue::{Reply, Retry},
     egress::{Egress, EgressError},
     secret::Plaintext,
 };
 
 /// How a run ended and what the caller gets to see of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Run {
     /// For the record.
     pub outcome: Outcome,
     /// Class of the failure, as in `_meta["trunkline/error"]`.
-    pub error: Option<&'static str>,
+    pub error: Option<Cow<'static, str>>,
     /// For the caller.
-    pub result: ToolResult,
+    pub answer: Answer,
+}
+
+/// What the caller gets to see.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// Text of ours or of an HTTP tool.
+    Text(ToolResult),
+    /// What an MCP server said.
+    Reply(Reply),
 }
 
 impl Run {
     /// A tool that did what it should.
     pub fn ok(text: String) -> Self {
-        Self { outcome: Outcome::Ok, error: None, result: ToolResult { text, is_error: false } }
+        Self { outcome: Outcome::Ok, error: None, answer: Answer::Text(ToolResult { text, is_error: false }) }
     }
 
     /// A tool that failed, in words of ours that help the caller.
     pub fn failed(outcome: Outcome, error: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         let text: Cow<'static, str> = text.into();
-        Self { outcome, error: Some(error), result: ToolResult { text: text.into_owned(), is_error: true } }
+        let answer = Answer::Text(ToolResult { text: text.into_owned(), is_error: true });
+        Self { outcome, error: Some(error.into()), answer }
     }
 
     /// Arguments that do not fit.
     pub fn invalid_arguments(problems: &str) -> Self {
         Self::failed(Outcome::ToolError, "invalid_arguments", format!("The arguments do not fit: {problems}"))
     }
+
+    /// What a person reads of it.
+    pub fn text(&self) -> &str {
+        match &self.answer {
+            Answer::Text(result) => &result.text,
+            Answer::Reply(Reply::Result(result)) => result.get(),
+            Answer::Reply(Reply::InputRequired(_)) => "The tool asks for input before it runs.",
+            Answer::Reply(Reply::Error(error)) => &error.message,
+        }
+    }
+
+    /// Did anything leave for the tool, and did it come to its end? What did not is not billed.
+    pub fn is_billed(&self) -> bool {
+        let error = self.error.as_deref();
+        let asks = matches!(self.answer, Answer::Reply(Reply::InputRequired(_)));
+        let unsent = ["invalid_arguments", "tool_crashed", "secret_integrity", "egress_refused", "upstream_unreachable"];
+        !asks && error.is_none_or(|error| !unsent.contains(&error))
+    }
 }
 
-impl Run {
-    /// Did anything leave for the tool? What did not is not billed.
-    pub fn was_dispatched(&self) -> bool {
-        !matches!(
-            self.error,
-            Some("invalid_arguments" | "tool_crashed" | "secret_integrity" | "egress_refused" | "upstream_unreachable")
-        )
+impl From<Reply> for Run {
+    fn from(reply: Reply) -> Self {
+        let (outcome, error) = match &reply {
+            Reply::Result(result) if says_error(result.get()) => (Outcome::ToolError, Some("tool_error")),
+            Reply::Result(_) => (Outcome::Ok, None),
+            Reply::InputRequired(_) => (Outcome::Ok, Some("input_required")),
+            Reply::Error(_) => (Outcome::UpstreamError, Some("upstream_error")),
+        };
+        Self { outcome, error: error.map(Cow::Borrowed), answer: Answer::Reply(reply) }
     }
+}
+
+/// Does a result of an MCP server say that its tool failed?
+fn says_error(result: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        #[serde(default, rename = "isError")]
+        is_error: bool,
+    }
+    serde_json::from_str::<Said>(result).is_ok_and(|said| said.is_error)
 }
 
 impl From<EgressError> for Run {
@@ -98,7 +142,31 @@ pub async fn run(means: Means<'_>, tool: &LoadedTool, arguments: &Map<String, Va
     match &tool.tool.version.executor {
         Executor::Builtin { name } => builtin::run(*name, means.clock, arguments),
         Executor::Http(http) => http::run(means.egress, http, arguments, secret).await,
+        // Those go by `run_proxied`, where they can talk.
+        Executor::Upstream { .. } => proxy::unavailable(),
     }
+}
+
+/// May, or must, a tool go on as a task?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskUse {
+    /// It answers its call.
+    Never,
+    /// It does where the client knows tasks.
+    WhenDeclared,
+    /// It cannot answer otherwise.
+    Required,
+}
+
+/// What a call gives its tool.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Arguments that fit the schema.
+    pub arguments: Map<String, Value>,
+    /// The caller's parameters as they were written, without what was meant for us. Only for what somebody else's server runs.
+    pub params: Option<RawObject<'static>>,
+    /// What the caller brings back from an earlier round.
+    pub retry: Option<Retry>,
 }
 
 /// Longest time a tool may take.
@@ -106,5 +174,6 @@ pub fn deadline(executor: &Executor) -> Duration {
     match executor {
         Executor::Builtin { .. } => Duration::from_secs(1),
         Executor::Http(http) => Duration::from_millis(http.timeout_ms.into()),
+        Executor::Upstream { .. } => proxy::DEADLINE,
     }
 }

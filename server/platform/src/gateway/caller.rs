@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use trunkline_protocol::oauth::scope::Scope;
+
 use crate::{
     Platform,
     agents::{Agent, AgentState, BearerKey, Key, KeyState},
-    catalog::snapshot::{Current, LoadedTool},
+    catalog::snapshot::{Current, LoadedItem, LoadedTool},
+    dialogue::ItemKind,
+    session::{self, Session},
 };
+
+use super::Refusal;
 
 /// What the caller showed. Access tokens come beside keys.
 #[derive(Debug, Clone)]
@@ -24,6 +30,8 @@ pub struct Caller {
     pub agent: Arc<Agent>,
     /// What it showed.
     pub credential: Credential,
+    /// Its session, in revisions that have them.
+    pub session: Option<Arc<Session>>,
     slug: Arc<str>,
 }
 
@@ -57,13 +65,55 @@ async fn identify(platform: &Platform, slug: &str, bearer: &str) -> Result<Calle
     Caller::with_key(platform, snapshot, key, slug.into())
 }
 
+impl Credential {
+    /// Names what was shown, without telling it: the client of a session.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Key(key) => key.id.to_string(),
+        }
+    }
+}
+
+/// Why a session cannot be gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionRefused {
+    /// There is no such session of this caller, or not any more.
+    NotFound,
+    /// It cannot be found out now.
+    Unavailable,
+}
+
 impl Caller {
+    /// The same caller in a session of its own. Somebody else's session does not exist.
+    pub async fn in_session(mut self, platform: &Platform, id: &str) -> Result<Self, SessionRefused> {
+        let found = session::find(platform, self.snapshot.tenant, self.agent.id, &self.credential.id(), id).await;
+        match found {
+            Ok(Some(session)) => {
+                self.session = Some(session);
+                Ok(self)
+            }
+            Ok(None) => Err(SessionRefused::NotFound),
+            Err(error) => {
+                tracing::warn!(%error, "a session cannot be looked up");
+                Err(SessionRefused::Unavailable)
+            }
+        }
+    }
+
+    /// Admission has found that its session is gone.
+    pub(super) fn session_ended(&self, platform: &Platform) -> Refusal {
+        if let Some(session) = &self.session {
+            session::has_ended(platform, session);
+        }
+        Refusal::NoSession
+    }
+
     fn with_key(platform: &Platform, snapshot: Current, key: Arc<Key>, slug: Arc<str>) -> Result<Self, Unauthenticated> {
         if key.state(platform.clock.now()) != KeyState::Active {
             return Err(Unauthenticated::Invalid);
         }
         let agent = Arc::clone(snapshot.agent(key.agent_id).ok_or(Unauthenticated::Invalid)?);
-        Ok(Self { snapshot, agent, credential: Credential::Key(key), slug })
+        Ok(Self { snapshot, agent, credential: Credential::Key(key), session: None, slug })
     }
 
     /// The same caller after a change of its tenant, if it still is one.
@@ -77,9 +127,26 @@ impl Caller {
         match &self.credential {
             Credential::Key(key) => {
                 let key = Arc::clone(snapshot.key_by_lookup(&key.lookup).ok_or(Unauthenticated::Invalid)?);
-                Self::with_key(platform, snapshot, key, Arc::clone(&self.slug))
+                let caller = Self::with_key(platform, snapshot, key, Arc::clone(&self.slug))?;
+                Ok(Self { session: self.session.clone(), ..caller })
             }
         }
+    }
+
+    /// The same caller as its tenant is now; `None` if it is not one any more, or its session has ended.
+    pub(super) async fn again(&self, platform: &Platform) -> Option<Self> {
+        let snapshot = platform.snapshots.get(platform, &self.slug).await.ok()??;
+        let Credential::Key(key) = &self.credential;
+        let key = Arc::clone(snapshot.key_by_lookup(&key.lookup)?);
+        let mut caller = Self::with_key(platform, snapshot, key, Arc::clone(&self.slug)).ok()?;
+        caller.session.clone_from(&self.session);
+        if let Some(session) = &caller.session {
+            // While it cannot be asked, it is believed.
+            if matches!(session::is_alive(platform, session).await, Ok(false)) {
+                return None;
+            }
+        }
+        (!caller.is_suspended()).then_some(caller)
     }
 
     /// Known, but stopped: the agent or its tenant is suspended until somebody acts.
@@ -87,11 +154,36 @@ impl Caller {
         !self.snapshot.active || self.agent.state == AgentState::Suspended
     }
 
+    /// May it read prompts?
+    pub fn may_read_prompts(&self) -> bool {
+        self.has(&Scope::PromptsRead)
+    }
+
+    /// May it read resources?
+    pub fn may_read_resources(&self) -> bool {
+        self.has(&Scope::ResourcesRead)
+    }
+
+    fn has(&self, scope: &Scope) -> bool {
+        let Credential::Key(key) = &self.credential;
+        key.scopes.iter().any(|have| have == scope) && self.agent.scopes.iter().any(|have| have == scope)
+    }
+
     /// May it use that tool? By its own scopes and by its agent's ceiling.
     pub fn may_use(&self, tool: &LoadedTool) -> bool {
         let (name, effect) = (tool.tool.name.as_str(), tool.tool.version.effect);
         let Credential::Key(key) = &self.credential;
         key.scopes.permits_tool(name, effect) && self.agent.scopes.permits_tool(name, effect)
+    }
+
+    /// Prompts, resources or templates that exist for this caller. Tools are asked for by `tool`.
+    pub fn items(&self, kind: ItemKind) -> &[Arc<LoadedItem>] {
+        match kind {
+            ItemKind::Prompts if self.may_read_prompts() => self.snapshot.prompts(),
+            ItemKind::Resources if self.may_read_resources() => self.snapshot.resources(),
+            ItemKind::ResourceTemplates if self.may_read_resources() => self.snapshot.templates(),
+            _ => &[],
+        }
     }
 
     /// The tool of that name, if it exists for this caller.

@@ -1,40 +1,39 @@
 //! Lists: what a caller may use, from memory, in order, in pages.
 
-use std::sync::Arc;
-
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use trunkline_protocol::mcp::{Revision, lifecycle::Served};
 
 use super::{Caller, Refusal, UNHEARD_READS, Unauthenticated};
 use crate::{
     Platform,
-    catalog::snapshot::LoadedTool,
+    dialogue::ItemKind,
     ids::AgentId,
     quota::{self, Decision, Scope, WithoutRedis},
 };
 
-/// Tools of one page.
+/// Items of one page.
 const PAGE: usize = 500;
 /// Bytes of a cursor's seal.
 const SEAL: usize = 16;
 
 /// One page of a list.
 #[derive(Debug)]
-pub struct ListPage {
-    /// The tools.
-    pub tools: Tools,
+pub struct ListPage<'c> {
+    /// Its items as JSON, in order.
+    pub items: Vec<&'c str>,
     /// Where the next page begins.
     pub next_cursor: Option<String>,
 }
-
-/// Tools in order.
-pub type Tools = Vec<Arc<LoadedTool>>;
 
 /// Charges a list, a handshake or a ping to the agent's own bucket for them, and notices changes as a call does.
 pub async fn admit_list(platform: &Platform, mut caller: Caller) -> Result<Caller, Refusal> {
     for _ in 0..3 {
         let bucket = bucket(platform, caller.agent.id);
         let snapshot = &caller.snapshot;
-        match quota::admit(platform, snapshot.tenant, &snapshot.epoch, &[bucket], WithoutRedis::LocalShare(UNHEARD_READS)).await {
+        let session = caller.session.as_ref().map(|session| session.keys(platform));
+        let without_redis = WithoutRedis::LocalShare(UNHEARD_READS);
+        match quota::admit(platform, snapshot.tenant, &snapshot.epoch, session.as_ref(), &[bucket], without_redis).await {
+            Decision::NoSession => return Err(caller.session_ended(platform)),
             Decision::Admitted { .. } if caller.is_suspended() => return Err(Refusal::Suspended),
             Decision::Admitted { .. } => return Ok(caller),
             Decision::Limited { by, retry_after_ms, .. } => return Err(Refusal::Limited { by, retry_after_ms }),
@@ -55,38 +54,62 @@ pub(super) fn bucket(platform: &Platform, agent: AgentId) -> quota::Bucket {
     quota::Bucket { scope: Scope::Lists, key, rate: platform.settings.quota.lists }
 }
 
-/// The page after `cursor`. `None`: the cursor is not one of ours for this caller.
-pub fn list_tools(platform: &Platform, caller: &Caller, cursor: Option<&str>) -> Option<ListPage> {
-    let after = match cursor {
-        None => None,
-        Some(cursor) => Some(open(platform, caller, cursor)?),
-    };
-    let mut visible = caller
-        .snapshot
-        .tools()
-        .iter()
-        .filter(|tool| after.as_deref().is_none_or(|after| tool.tool.name.as_str() > after))
-        .filter(|tool| caller.may_use(tool));
-    let tools: Tools = visible.by_ref().take(PAGE).cloned().collect();
-    let more = visible.next().is_some();
-    let next_cursor = tools.last().filter(|_| more).map(|last| seal(platform, caller, last.tool.name.as_str()));
-    Some(ListPage { tools, next_cursor })
+/// What is served to this caller beside tools.
+pub fn served(caller: &Caller) -> Served {
+    let snapshot = &caller.snapshot;
+    let prompts = caller.may_read_prompts() && !snapshot.prompts().is_empty();
+    let resources = caller.may_read_resources() && !(snapshot.resources().is_empty() && snapshot.templates().is_empty());
+    Served { prompts, resources, completions: prompts || resources }
 }
 
-/// A cursor names the last tool of its page, and is sealed for this agent: another one's means nothing here.
-fn seal(platform: &Platform, caller: &Caller, name: &str) -> String {
-    let mac = mac(platform, caller, name);
+/// The page of tools after `cursor`, as that revision describes them. `None`: the cursor is not one of ours for this caller.
+pub fn list_tools<'c>(platform: &Platform, caller: &'c Caller, revision: Revision, cursor: Option<&str>) -> Option<ListPage<'c>> {
+    let visible = caller.snapshot.tools().iter().filter(|tool| caller.may_use(tool));
+    let visible = visible.map(|tool| (tool.tool.name.as_str(), tool.description(revision)));
+    page(platform, caller, "tools", visible, cursor)
+}
+
+/// The page of prompts, resources or templates after `cursor`.
+pub fn list_items<'c>(platform: &Platform, caller: &'c Caller, kind: ItemKind, cursor: Option<&str>) -> Option<ListPage<'c>> {
+    let visible = caller.items(kind).iter().map(|item| (item.key.as_str(), item.definition.get()));
+    page(platform, caller, kind.as_str(), visible, cursor)
+}
+
+fn page<'c>(
+    platform: &Platform,
+    caller: &Caller,
+    list: &str,
+    visible: impl Iterator<Item = (&'c str, &'c str)>,
+    cursor: Option<&str>,
+) -> Option<ListPage<'c>> {
+    let after = match cursor {
+        None => None,
+        Some(cursor) => Some(open(platform, caller, list, cursor)?),
+    };
+    let mut visible = visible.skip_while(|(key, _)| after.as_deref().is_some_and(|after| *key <= after)).peekable();
+    let (mut items, mut last) = (Vec::new(), "");
+    while let Some((key, item)) = visible.next_if(|_| items.len() < PAGE) {
+        last = key;
+        items.push(item);
+    }
+    let next_cursor = visible.peek().is_some().then(|| seal(platform, caller, list, last));
+    Some(ListPage { items, next_cursor })
+}
+
+/// A cursor names the last item of its page, and is sealed for this agent and list: another one's means nothing here.
+fn seal(platform: &Platform, caller: &Caller, list: &str, name: &str) -> String {
+    let mac = mac(platform, caller, list, name);
     BASE64_URL_SAFE_NO_PAD.encode([&mac[..SEAL], name.as_bytes()].concat())
 }
 
-fn open(platform: &Platform, caller: &Caller, cursor: &str) -> Option<String> {
+fn open(platform: &Platform, caller: &Caller, list: &str, cursor: &str) -> Option<String> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let (seal, name) = bytes.split_at_checked(SEAL)?;
     let name = std::str::from_utf8(name).ok()?;
-    let expected = mac(platform, caller, name);
+    let expected = mac(platform, caller, list, name);
     bool::from(subtle::ConstantTimeEq::ct_eq(seal, &expected[..SEAL])).then(|| name.to_owned())
 }
 
-fn mac(platform: &Platform, caller: &Caller, name: &str) -> [u8; 32] {
-    platform.master_key.mac("list cursor", format!("{}|{}|{name}", caller.snapshot.tenant, caller.agent.id).as_bytes())
+fn mac(platform: &Platform, caller: &Caller, list: &str, name: &str) -> [u8; 32] {
+    platform.master_key.mac("list cursor", format!("{}|{}|{list}|{name}", caller.snapshot.tenant, caller.agent.id).as_bytes())
 }

@@ -1,20 +1,26 @@
 //! Trying a tool out by hand: the same schema, way out and deadline as a call, but nobody's call: no agent, no price, no record of usage.
 //! The audit log has a line before and a line after.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use serde_json::value::RawValue;
+use serde_json::{Map, value::RawValue};
 use tokio_util::sync::CancellationToken;
+use trunkline_protocol::mcp::object::RawObject;
 
-use super::run;
+use super::{call::quietly, converse::timed_out};
 use crate::{
     Platform,
     actor::{Member, Permission},
     audit::{self, Event},
     call::Outcome,
-    catalog::snapshot,
+    catalog::snapshot::{self, Current, LoadedTool},
+    dialogue::Dialogue,
     error::{Error, Result},
-    execution,
+    execution::{self, Input, Run},
     ids::ToolId,
     quota::attempts::{self, Attempt},
 };
@@ -25,7 +31,7 @@ pub struct Trial {
     /// How it ended.
     pub outcome: Outcome,
     /// Class of the failure, as in `_meta["trunkline/error"]`.
-    pub error: Option<&'static str>,
+    pub error: Option<Cow<'static, str>>,
     /// What an agent would have read.
     pub text: String,
     /// How long the tool took.
@@ -39,17 +45,35 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let (tool, secret) = snapshot::load_one(platform, &mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTrialBegun(id)).await?;
+    let current =
+        if tool.tool.version.executor.is_proxied() { Some(snapshot::of_tenant(platform, &mut tx).await?) } else { None };
     tx.commit().await?;
 
     let started = Instant::now();
-    let ran = match execution::read_arguments(&tool, Some(arguments)) {
-        Ok(arguments) => run(platform, &tool, secret, &arguments, CancellationToken::new()).await,
-        Err(misfit) => misfit,
+    let ran = match (execution::read_arguments(&tool, Some(arguments)), current) {
+        (Ok(arguments), None) => quietly(platform, &tool, secret, &arguments, &CancellationToken::new()).await,
+        (Ok(_), Some(current)) => proxied(platform, tool, current, arguments).await,
+        (Err(misfit), _) => misfit,
     };
     let took = started.elapsed();
 
     let mut tx = platform.db.tenant(actor.tenant).await?;
     audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTried(id, ran.outcome)).await?;
     tx.commit().await?;
-    Ok(Trial { outcome: ran.outcome, error: ran.error, text: ran.result.text, took })
+    let text = ran.text().to_owned();
+    Ok(Trial { outcome: ran.outcome, error: ran.error, text, took })
+}
+
+/// A tool of a source, with nobody whom it could ask.
+async fn proxied(platform: &Platform, tool: LoadedTool, current: Current, arguments: &RawValue) -> Run {
+    let mut params = RawObject::default();
+    params.set("arguments", arguments.get().to_owned());
+    let input = Input { arguments: Map::new(), params: Some(params), retry: None };
+    let stop = CancellationToken::new();
+    let deadline = execution::proxied_deadline(&tool, &current);
+    let run = execution::run_proxied(platform.clone(), Arc::new(tool), current, input, Dialogue::silent(), stop.clone());
+    tokio::time::timeout(deadline, run).await.unwrap_or_else(|_| {
+        stop.cancel();
+        timed_out()
+    })
 }

@@ -149,6 +149,8 @@ pub enum Decision {
     },
     /// What is in memory of this tenant is out of date. Charged nowhere.
     Stale,
+    /// The session has ended. Charged nowhere.
+    NoSession,
     /// Redis is away and this call must not run on a guess. Charged nowhere.
     Unavailable,
 }
@@ -176,15 +178,29 @@ pub enum WithoutRedis {
     Refuse,
 }
 
+/// Where a session is in Redis; admission finds out whether it is still there, and puts its end off.
+#[derive(Debug, Clone)]
+pub struct SessionKeys {
+    /// Its id.
+    pub id: String,
+    /// Its key.
+    pub session: String,
+    /// Key of its agent's sessions.
+    pub index: String,
+    /// Its idle time in seconds.
+    pub idle_s: u64,
+}
+
 /// Decides over all buckets of a call, and charges all or none. One round trip.
 pub async fn admit(
     platform: &Platform,
     tenant: TenantId,
     epoch: &str,
+    session: Option<&SessionKeys>,
     buckets: &[Bucket],
     without_redis: WithoutRedis,
 ) -> Decision {
-    match shared::admit(platform, tenant, epoch, buckets).await {
+    match shared::admit(platform, tenant, epoch, session, buckets).await {
         Ok(decision) => decision,
         Err(away) => without(platform, buckets, without_redis, &away),
     }

@@ -21,6 +21,11 @@ impl Replicas {
         Self { id, alive: AtomicU32::new(1) }
     }
 
+    /// This replica's id; a new one with every start.
+    pub fn id(&self) -> ReplicaId {
+        self.id
+    }
+
     /// This replica's part of every limit.
     pub fn share(&self) -> f64 {
         1.0 / f64::from(self.alive.load(Ordering::Relaxed).clamp(1, MOST))

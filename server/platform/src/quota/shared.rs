@@ -4,15 +4,25 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
-use super::{Decision, Remaining, bucket::Bucket, bucket::remaining};
+use super::{Decision, Remaining, SessionKeys, bucket::Bucket, bucket::remaining};
 use crate::{Platform, epoch, ids::TenantId, redis::Away};
 
 static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("admit.lua")));
 
-pub(super) async fn admit(platform: &Platform, tenant: TenantId, epoch: &str, buckets: &[Bucket]) -> Result<Decision, Away> {
+pub(super) async fn admit(
+    platform: &Platform,
+    tenant: TenantId,
+    epoch: &str,
+    session: Option<&SessionKeys>,
+    buckets: &[Bucket],
+) -> Result<Decision, Away> {
     let mut script = ADMIT.prepare_invoke();
     // A snapshot that was loaded without Redis has no epoch and is out of date by definition; `''` would mean "do not compare".
     script.key(epoch::key(&platform.redis, tenant)).arg(if epoch.is_empty() { "none" } else { epoch });
+    match session {
+        Some(keys) => script.key(&keys.session).key(&keys.index).arg(&keys.id).arg(keys.idle_s),
+        None => script.arg("").arg(0),
+    };
     for bucket in buckets {
         script.key(platform.redis.tenant_key(tenant, &bucket.key)).arg(bucket.rate.interval_us()).arg(bucket.rate.burst);
     }
@@ -24,6 +34,7 @@ pub(super) async fn admit(platform: &Platform, tenant: TenantId, epoch: &str, bu
 /// Reads the script's answer; `None` for anything it does not say.
 fn read(answer: &[i64], buckets: &[Bucket]) -> Option<Decision> {
     match *answer {
+        [3] => Some(Decision::NoSession),
         [1, now, ref full_at @ ..] => {
             let left = tightest(now, full_at, buckets)?;
             Some(Decision::Admitted { left, degraded: false })

@@ -90,6 +90,21 @@ impl Redis {
         self.ask(async |connection: &mut ConnectionManager| command.query_async(connection).await).await
     }
 
+    /// Messages on these channels, from now until the connection ends. A connection of its own.
+    pub async fn subscribe(&self, channels: &[String]) -> Result<redis::aio::PubSubStream, Away> {
+        let subscribed = async {
+            let mut connection = self.client.get_async_pubsub().await?;
+            connection.subscribe(channels).await?;
+            Ok::<_, RedisError>(connection.into_on_message())
+        };
+        // Connecting takes longer than a command; the caller has nothing better to do.
+        let deadline = DEAD_AFTER + Duration::from_millis(self.settings.timeout_ms);
+        match tokio::time::timeout(deadline, subscribed).await {
+            Ok(messages) => Ok(messages?),
+            Err(_) => Err(RedisError::from((redis::ErrorKind::Io, "no answer in time")).into()),
+        }
+    }
+
     /// Answers if Redis answers.
     pub async fn ping(&self) -> Result<(), Away> {
         self.command(&redis::cmd("PING")).await

@@ -27,6 +27,9 @@ pub const UNSUPPORTED_VERSION: i64 = -32022;
 /// A resource that does not exist, before the stateless revision.
 pub const RESOURCE_NOT_FOUND: i64 = -32002;
 
+/// The user has to visit a URL first, in 2025-11-25.
+pub const URL_ELICITATION_REQUIRED: i64 = -32042;
+
 /// Who the server is, in `_meta` of a stateless result.
 pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 /// Which stream a notification belongs to, in `_meta`.

@@ -1,5 +1,7 @@
 //! Revisions of the protocol answer questions; nobody compares their dates.
 
+use crate::jsonrpc::ErrorObject;
+
 /// A revision that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Revision {
@@ -71,9 +73,38 @@ impl Revision {
         self != Self::V2025_03_26
     }
 
+    /// Are arguments mirrored into headers where the schema says so?
+    pub fn has_mirrored_arguments(self) -> bool {
+        !self.has_handshake()
+    }
+
     /// Error code of a resource that does not exist.
     pub fn resource_not_found_code(self) -> i64 {
         if self.has_handshake() { super::RESOURCE_NOT_FOUND } else { crate::jsonrpc::INVALID_PARAMS }
+    }
+
+    /// An error of another revision in the codes of this one.
+    #[must_use]
+    pub fn fit_error(self, error: ErrorObject) -> ErrorObject {
+        let code = match error.code {
+            super::RESOURCE_NOT_FOUND => self.resource_not_found_code(),
+            // Asking by URL through an error exists in one revision only.
+            super::URL_ELICITATION_REQUIRED if self != Self::V2025_11_25 => crate::jsonrpc::INTERNAL_ERROR,
+            // The range that the stateless revision reserves means nothing to older clients.
+            -32_099..=-32_020 if self.has_handshake() => crate::jsonrpc::INTERNAL_ERROR,
+            code => code,
+        };
+        ErrorObject { code, ..error }
+    }
+
+    /// HTTP status of an error.
+    pub fn error_status(self, code: i64) -> u16 {
+        match code {
+            _ if self.has_handshake() => 200,
+            super::HEADER_MISMATCH | super::MISSING_CAPABILITY | super::UNSUPPORTED_VERSION => 400,
+            crate::jsonrpc::METHOD_NOT_FOUND => 404,
+            _ => 200,
+        }
     }
 
     /// HTTP status of a JSON-RPC error for an unknown method.

@@ -4,7 +4,10 @@ use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use trunkline_platform::{
-    ids::{AgentId, CredentialId, EntryId, InvitationId, KeyId, LimitId, SessionId, ToolId, ToolVersionId, UserId},
+    ids::{
+        AgentId, ChangeId, CredentialId, DefinitionId, EntryId, InvitationId, KeyId, LimitId, SessionId, SourceId, ToolId,
+        ToolVersionId, ToolsetId, UserId,
+    },
     secret::Plaintext,
 };
 
@@ -36,6 +39,10 @@ path_parts! {
     KeyId "key"
     ToolId "tool"
     ToolVersionId "version"
+    SourceId "source"
+    DefinitionId "definition"
+    ChangeId "change"
+    ToolsetId "toolset"
     CredentialId "credential"
     LimitId "limit"
     EntryId "call"

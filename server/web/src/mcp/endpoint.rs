@@ -4,21 +4,23 @@ use std::time::Duration;
 
 use actix_web::{
     HttpRequest, HttpResponse,
+    body::MessageBody as _,
     http::header::{self, HeaderMap},
     web::{Bytes, BytesMut, Data, Path, Payload},
 };
 use futures_util::StreamExt as _;
-use trunkline_platform::gateway::{self, Caller, Measure, Unauthenticated};
-use trunkline_protocol::mcp::{
-    Incoming, classify,
-    headers::{METHOD, McpHeaders, NAME, PROTOCOL_VERSION},
+use trunkline_platform::{
+    gateway::{self, Caller, Measure, Unauthenticated},
+    session as sessions,
 };
+use trunkline_protocol::mcp::{Incoming, Notification, Request, Revision, classify};
 
 use super::{
     MAX_BODY,
     accept::{Accept, sends_json},
+    headers,
     methods::{self, Exchange},
-    origin, respond,
+    origin, respond, session,
 };
 use crate::{WebState, middleware::request_id};
 
@@ -44,17 +46,94 @@ pub(super) async fn post(
             return refused;
         }
     };
-    match classify(&body, &mcp_headers(request.headers())) {
-        Err(rejection) => respond::rejection(&rejection),
-        Ok(Incoming::Notification(_)) => HttpResponse::Accepted().finish(),
-        Ok(Incoming::Response(_) | Incoming::Batch(_)) => respond::transport(400, "send one request or notification"),
-        Ok(Incoming::Request(message)) => {
-            let request_id = request_id(&request);
-            let exchange =
-                Exchange { state: &state, tenant: &tenant, accept, measure, request_id: &request_id, bytes_in: body.len() };
-            methods::dispatch(&exchange, caller, &message).await
+    let incoming = match classify(&body, &headers::of_era(request.headers())) {
+        Ok(incoming) => incoming,
+        Err(rejection) => return respond::rejection(&rejection),
+    };
+    let request_id = request_id(&request);
+    let mirrored = headers::mirrored(request.headers());
+    let exchange = Exchange {
+        state: &state,
+        tenant: &tenant,
+        accept,
+        measure,
+        request_id: &request_id,
+        bytes_in: body.len(),
+        mirrored: &mirrored,
+    };
+    take(&exchange, caller, incoming, request.headers()).await
+}
+
+/// Answers what came. What a session settled counts in the era that has sessions; the other one has never heard of them.
+async fn take(exchange: &Exchange<'_>, caller: Caller, incoming: Incoming<'_>, headers: &HeaderMap) -> HttpResponse {
+    let caller = match &incoming {
+        Incoming::Request(message) if !message.revision.has_handshake() => caller,
+        Incoming::Request(message) if message.method == "initialize" => caller,
+        Incoming::Notification(_) if is_stateless(headers) => caller,
+        _ => match session::in_session(exchange.state, caller, headers).await {
+            Ok(caller) => caller,
+            Err(refused) => return refused,
+        },
+    };
+    match incoming {
+        Incoming::Request(message) => methods::dispatch(exchange, caller.clone(), &settled(message, &caller)).await,
+        Incoming::Notification(notification) => {
+            notified(exchange, &caller, &notification).await;
+            HttpResponse::Accepted().finish()
+        }
+        Incoming::Response(response) => match &caller.session {
+            Some(session) => {
+                gateway::deliver_answer(&exchange.state.platform, session, response.id, response.outcome).await;
+                HttpResponse::Accepted().finish()
+            }
+            None => respond::transport(400, "without a session there is no request of ours that this could answer"),
+        },
+        Incoming::Batch(messages) => batch(exchange, &caller, messages).await,
+    }
+}
+
+/// A request in the revision that its session has settled on.
+fn settled<'a>(message: Request<'a>, caller: &Caller) -> Request<'a> {
+    let revision = caller.session.as_ref().map_or(message.revision, |session| session.revision);
+    Request { revision, ..message }
+}
+
+fn is_stateless(headers: &HeaderMap) -> bool {
+    headers::of_era(headers).protocol_version.and_then(Revision::find).is_some_and(|revision| !revision.has_handshake())
+}
+
+async fn notified(exchange: &Exchange<'_>, caller: &Caller, notification: &Notification<'_>) {
+    if let ("notifications/cancelled", Some(session), Some(request)) =
+        (&*notification.method, &caller.session, notification.params.request_id)
+    {
+        sessions::cancel(&exchange.state.platform, session, request.get()).await;
+    }
+}
+
+/// One after the other, answered together. Each is admitted, charged and recorded as if it had come alone.
+async fn batch(exchange: &Exchange<'_>, caller: &Caller, messages: Vec<Incoming<'_>>) -> HttpResponse {
+    if caller.session.as_ref().is_some_and(|session| !session.revision.has_batches()) {
+        return respond::transport(400, "batches are not accepted in this revision: send one message per request");
+    }
+    let mut answers = Vec::new();
+    for message in messages {
+        match message {
+            Incoming::Request(message) => {
+                let alone = Exchange { accept: Accept::Json, ..*exchange };
+                let response = methods::dispatch(&alone, caller.clone(), &settled(message, caller)).await;
+                let body = response.into_body().try_into_bytes().unwrap_or_default();
+                answers.push(String::from_utf8_lossy(&body).into_owned());
+            }
+            Incoming::Notification(notification) => notified(exchange, caller, &notification).await,
+            Incoming::Response(response) => {
+                if let Some(session) = &caller.session {
+                    gateway::deliver_answer(&exchange.state.platform, session, response.id, response.outcome).await;
+                }
+            }
+            Incoming::Batch(_) => return respond::transport(400, "a batch has no batches"),
         }
     }
+    if answers.is_empty() { HttpResponse::Accepted().finish() } else { respond::json(200, format!("[{}]", answers.join(","))) }
 }
 
 /// Whose message it is, and the message; else the answer to it.
@@ -65,10 +144,7 @@ async fn receive(
     payload: &mut Payload,
     measure: Measure,
 ) -> Result<(Caller, Measure, Accept, Bytes), HttpResponse> {
-    if !origin::is_allowed(state, request) {
-        return Err(respond::transport(403, "this origin may not use the endpoint"));
-    }
-    let caller = identify(state, tenant, request.headers()).await?;
+    let caller = caller(state, tenant, request).await?;
     let measure = measure.authenticated();
     if !sends_json(request.headers()) {
         return Err(respond::transport(415, "the body must be application/json"));
@@ -79,17 +155,20 @@ async fn receive(
     Ok((caller, measure, accept, body))
 }
 
-/// GET, DELETE, OPTIONS. The bearer is asked for first, as everywhere on this URL.
+/// OPTIONS. The bearer is asked for first, as everywhere on this URL.
 pub(super) async fn not_allowed(state: Data<WebState>, tenant: Path<String>, request: HttpRequest) -> HttpResponse {
-    if !origin::is_allowed(&state, &request) {
-        return respond::transport(403, "this origin may not use the endpoint");
+    match caller(&state, &tenant, &request).await {
+        Ok(_) => session::not_allowed(),
+        Err(refused) => refused,
     }
-    if let Err(response) = identify(&state, &tenant, request.headers()).await {
-        return response;
+}
+
+/// Whose request this is, by origin and bearer; else the answer to it.
+pub(super) async fn caller(state: &WebState, tenant: &str, request: &HttpRequest) -> Result<Caller, HttpResponse> {
+    if !origin::is_allowed(state, request) {
+        return Err(respond::transport(403, "this origin may not use the endpoint"));
     }
-    let mut response = respond::transport(405, "send messages by POST");
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
-    response
+    identify(state, tenant, request.headers()).await
 }
 
 /// Whose request this is; else the answer to it.
@@ -114,11 +193,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     let is_token = !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b));
     (scheme.eq_ignore_ascii_case("bearer") && is_token).then_some(token)
-}
-
-fn mcp_headers(headers: &HeaderMap) -> McpHeaders<'_> {
-    let value = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    McpHeaders { protocol_version: value(PROTOCOL_VERSION), method: value(METHOD), name: value(NAME) }
 }
 
 /// Why there is no body: the status and the reason.

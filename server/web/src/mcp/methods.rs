@@ -1,32 +1,39 @@
-//! The methods: a match over what is served; each translates to one verb of the gateway.
+//! The methods: a match over what is served in each era; each translates to one verb of the gateway.
 
-use std::{pin::pin, time::Duration};
-
-use actix_web::{HttpResponse, rt};
+use actix_web::{
+    HttpResponse,
+    http::header::{HeaderName, HeaderValue},
+};
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
-use trunkline_platform::gateway::{self, AdmittedCall, CallRequest, Caller, Measure};
+use trunkline_platform::{
+    dialogue::ItemKind,
+    gateway::{self, CallRequest, Caller, Input, ItemRequest, Measure, Voice, tasks},
+    session::{self, NewSession},
+};
 use trunkline_protocol::{
-    jsonrpc::{self, ErrorObject, INVALID_PARAMS, METHOD_NOT_FOUND},
+    jsonrpc::{ErrorObject, INVALID_PARAMS, METHOD_NOT_FOUND},
     mcp::{
-        ClientInfo, Request,
-        lifecycle::{self, Served},
-        results,
+        ClientInfo, LogLevel, Request, Revision,
+        capabilities::{ClientCapabilities, TASKS},
+        lifecycle, results,
     },
 };
 
-use super::{accept::Accept, respond, stream};
+use super::{
+    accept::Accept,
+    headers::SESSION,
+    listen, respond,
+    run::{self, Answering},
+};
 use crate::WebState;
-
-/// A call that takes longer is answered by a stream, where the client can read one: proxies and people see that something happens.
-const QUICK: Duration = Duration::from_millis(100);
 
 const INSTRUCTIONS: &str = "Tools of one organisation, served by Trunkline. A result's _meta[\"trunkline/limits\"] says how many calls are left; \
      a 429 says when to try again.";
+/// Level of log messages for a session that has set none.
+const USUAL_LEVEL: LogLevel = LogLevel::Info;
 
 /// What a method needs to know of its request.
+#[derive(Clone, Copy)]
 pub(super) struct Exchange<'a> {
     pub(super) state: &'a WebState,
     pub(super) tenant: &'a str,
@@ -34,54 +41,141 @@ pub(super) struct Exchange<'a> {
     pub(super) measure: Measure,
     pub(super) request_id: &'a str,
     pub(super) bytes_in: usize,
+    /// `Mcp-Param-*` headers.
+    pub(super) mirrored: &'a [(String, String)],
 }
 
 /// Answers one request.
 pub(super) async fn dispatch(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
-    let has_handshake = request.revision.has_handshake();
-    if request.method == "tools/call" {
-        return call_tool(exchange, caller, request).await;
+    let handshake = request.revision.has_handshake();
+    match &*request.method {
+        "tools/call" => return call_tool(exchange, caller, request).await,
+        "subscriptions/listen" if !handshake => return listen::subscribe(exchange, caller, request).await,
+        _ => {}
+    }
+    let is_task = matches!(&*request.method, "tasks/get" | "tasks/update" | "tasks/cancel") && !handshake;
+    if is_task && !speaks_tasks(request) {
+        return answer(exchange, request, Err(tasks::undeclared()));
     }
     let caller = match gateway::admit_list(&exchange.state.platform, caller).await {
         Ok(caller) => caller,
         Err(refusal) => return respond::refusal(exchange.state, exchange.tenant, request.id, &refusal),
     };
+    let platform = &exchange.state.platform;
+    let served = gateway::served(&caller);
+    match &*request.method {
+        "initialize" if handshake => return initialize(exchange, &caller, request).await,
+        "prompts/get" if served.prompts => return item(exchange, caller, request).await,
+        "resources/read" if served.resources => return item(exchange, caller, request).await,
+        "completion/complete" if served.completions => return item(exchange, caller, request).await,
+        _ => {}
+    }
     let result = match &*request.method {
-        "tools/list" => return list_tools(exchange, &caller, request),
-        "initialize" if has_handshake => {
-            let revision = lifecycle::negotiate(request.params.protocol_version.as_deref());
-            lifecycle::initialize(revision, Served::default(), false, INSTRUCTIONS).to_string()
+        "tools/list" => list(exchange, &caller, request, ItemKind::Tools),
+        "prompts/list" if served.prompts => list(exchange, &caller, request, ItemKind::Prompts),
+        "resources/list" if served.resources => list(exchange, &caller, request, ItemKind::Resources),
+        "resources/templates/list" if served.resources => list(exchange, &caller, request, ItemKind::ResourceTemplates),
+        "ping" if handshake => Ok(results::empty(request.revision)),
+        "server/discover" if !handshake => Ok(lifecycle::discover(served, INSTRUCTIONS).to_string()),
+        "tasks/get" if is_task => tasks::get(platform, &caller, request.params.task_id.as_deref()).await,
+        "tasks/update" if is_task => {
+            tasks::update(platform, &caller, request.params.task_id.as_deref(), request.params.input_responses).await
         }
-        "ping" if has_handshake => "{}".to_owned(),
-        "server/discover" if !has_handshake => lifecycle::discover(Served::default(), INSTRUCTIONS).to_string(),
-        _ => {
-            let error = ErrorObject::new(METHOD_NOT_FOUND, "this method is not served here");
-            return respond::error(request.revision.unknown_method_status(), Some(request.id), &error);
-        }
+        "tasks/cancel" if is_task => tasks::cancel(platform, &caller, request.params.task_id.as_deref()).await,
+        "logging/setLevel" if handshake => set_level(exchange, &caller, request).await,
+        "resources/subscribe" if handshake && served.resources => subscribe(exchange, &caller, request).await,
+        "resources/unsubscribe" if handshake && served.resources => unsubscribe(exchange, &caller, request).await,
+        _ => Err(ErrorObject::new(METHOD_NOT_FOUND, "this method is not served here")),
     };
-    answer(exchange, request.id, &result)
+    answer(exchange, request, result)
 }
 
-/// A result that is there already.
-fn answer(exchange: &Exchange<'_>, id: &RawValue, result: &str) -> HttpResponse {
-    match exchange.accept {
-        Accept::Json | Accept::Either => respond::result(id, result),
-        Accept::EventStream => {
-            let (sender, receiver) = oneshot::channel();
-            // The receiver is in our hands, so it is there.
-            let _ = sender.send(jsonrpc::success(id, result));
-            stream::respond(receiver, None)
+/// An answer that is there already.
+pub(super) fn answer(exchange: &Exchange<'_>, request: &Request<'_>, result: Result<String, ErrorObject>) -> HttpResponse {
+    match result {
+        Ok(result) if exchange.accept == Accept::EventStream => {
+            run::stream_one(&exchange.state.platform, trunkline_protocol::jsonrpc::success(request.id, &result))
         }
+        Ok(result) => respond::result(request.id, &result),
+        Err(error) => respond::error(request.revision.error_status(error.code), Some(request.id), &error),
     }
 }
 
-fn list_tools(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -> HttpResponse {
-    let Some(page) = gateway::list_tools(&exchange.state.platform, caller, request.params.cursor.as_deref()) else {
-        let error = ErrorObject::new(INVALID_PARAMS, "the cursor is not one that this list gave you");
-        return respond::error(200, Some(request.id), &error);
+/// Does the request declare the tasks extension?
+pub(super) fn speaks_tasks(request: &Request<'_>) -> bool {
+    let declared = request.params.meta.as_ref().and_then(|meta| meta.client_capabilities);
+    declared.and_then(|raw| ClientCapabilities::parse(raw.get())).is_some_and(|declared| declared.extension(TASKS))
+}
+
+fn list(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>, kind: ItemKind) -> Result<String, ErrorObject> {
+    let (platform, cursor) = (&exchange.state.platform, request.params.cursor.as_deref());
+    let page = match kind {
+        ItemKind::Tools => gateway::list_tools(platform, caller, request.revision, cursor),
+        _ => gateway::list_items(platform, caller, kind, cursor),
     };
-    let descriptions = page.tools.iter().map(|tool| tool.description.as_str());
-    answer(exchange, request.id, &results::list(request.revision, "tools", descriptions, page.next_cursor.as_deref()))
+    let page = page.ok_or_else(|| ErrorObject::new(INVALID_PARAMS, "the cursor is not one that this list gave you"))?;
+    Ok(results::list(request.revision, kind.as_str(), page.items.into_iter(), page.next_cursor.as_deref()))
+}
+
+async fn initialize(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -> HttpResponse {
+    let revision = lifecycle::negotiate(request.params.protocol_version.as_deref());
+    let capabilities = request.params.capabilities.and_then(|raw| ClientCapabilities::parse(raw.get())).unwrap_or_default();
+    let new = NewSession {
+        tenant: caller.snapshot.tenant,
+        agent: caller.agent.id,
+        credential: &caller.credential.id(),
+        revision,
+        capabilities,
+        client_name: &client(request).map(|client| gateway::clip(&client.name)).unwrap_or_default(),
+    };
+    let session = session::begin(&exchange.state.platform, new).await;
+    if let Err(error) = &session {
+        // Without a session tools can still be listed and called.
+        tracing::warn!(%error, "a client goes without a session");
+    }
+    let result = lifecycle::initialize(revision, gateway::served(caller), session.is_ok(), INSTRUCTIONS);
+    let mut response = answer(exchange, request, Ok(result.to_string()));
+    if let Ok(id) = session.map_err(drop).and_then(|session| HeaderValue::from_str(&session.id).map_err(drop)) {
+        response.headers_mut().insert(HeaderName::from_static(SESSION), id);
+    }
+    response
+}
+
+async fn set_level(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -> Result<String, ErrorObject> {
+    let session = caller.session.as_ref().ok_or_else(needs_session)?;
+    let level = request.params.level.as_deref().unwrap_or_default();
+    let level: LogLevel = level.parse().map_err(|error| ErrorObject::new(INVALID_PARAMS, format!("params.level: {error}")))?;
+    session::set_log_level(&exchange.state.platform, session, level).await.map_err(|_| away())?;
+    Ok(results::empty(request.revision))
+}
+
+async fn subscribe(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -> Result<String, ErrorObject> {
+    let session = caller.session.as_ref().ok_or_else(needs_session)?;
+    let uri = request.params.uri.as_deref().ok_or_else(|| ErrorObject::new(INVALID_PARAMS, "params.uri is missing"))?;
+    gateway::find_resource(caller, uri).map_err(|error| request.revision.fit_error(error))?;
+    match session::subscribe(&exchange.state.platform, session, uri).await {
+        Ok(true) => Ok(results::empty(request.revision)),
+        Ok(false) => Err(ErrorObject::new(
+            INVALID_PARAMS,
+            format!("a session subscribes to at most {} resources", session::MAX_SUBSCRIPTIONS),
+        )),
+        Err(_) => Err(away()),
+    }
+}
+
+async fn unsubscribe(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -> Result<String, ErrorObject> {
+    let session = caller.session.as_ref().ok_or_else(needs_session)?;
+    let uri = request.params.uri.as_deref().ok_or_else(|| ErrorObject::new(INVALID_PARAMS, "params.uri is missing"))?;
+    session::unsubscribe(&exchange.state.platform, session, uri).await.map_err(|_| away())?;
+    Ok(results::empty(request.revision))
+}
+
+fn needs_session() -> ErrorObject {
+    ErrorObject::new(METHOD_NOT_FOUND, "this needs a session: begin with initialize and send its Mcp-Session-Id")
+}
+
+fn away() -> ErrorObject {
+    ErrorObject::new(trunkline_protocol::jsonrpc::INTERNAL_ERROR, "sessions cannot be reached at the moment; try again")
 }
 
 async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
@@ -89,54 +183,114 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
         let error = ErrorObject::new(INVALID_PARAMS, "params.name is missing: the name of a tool");
         return respond::error(200, Some(request.id), &error);
     };
+    let hearing = match Hearing::of(&caller, request) {
+        Ok(hearing) => hearing,
+        Err(error) => return respond::error(200, Some(request.id), &error),
+    };
+    let session = caller.session.clone();
+    let client_name = match (&session, client(request)) {
+        (_, Some(client)) => client.name.clone(),
+        (Some(session), None) => session.client_name.clone().into(),
+        (None, None) => "".into(),
+    };
     let call = CallRequest {
         name,
         arguments: request.params.arguments,
+        params: request.raw_params,
+        input: input(request),
+        mirrored: exchange.mirrored,
         revision: request.revision,
-        client_name: client(request).map(|client| &*client.name).unwrap_or_default(),
+        client_name: &client_name,
         bytes_in: exchange.bytes_in,
         request_id: exchange.request_id,
     };
     match gateway::admit_call(&exchange.state.platform, caller, &call, exchange.measure).await {
-        Ok(admitted) => run(exchange, admitted, request).await,
+        Ok(admitted) => {
+            let platform = exchange.state.platform.clone();
+            let answering = Answering::new(exchange, request, session.clone());
+            let voice = hearing.voice(request.revision, session);
+            run::answer(answering, voice, move |voice, cancel| async move { Ok(admitted.run(&platform, voice, cancel).await) })
+                .await
+        }
         Err(refusal) => respond::refusal(exchange.state, exchange.tenant, request.id, &refusal),
     }
 }
 
-fn client<'r>(request: &'r Request<'_>) -> Option<&'r ClientInfo<'r>> {
+/// Prompts, resources, completions.
+async fn item(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
+    let hearing = match Hearing::of(&caller, request) {
+        Ok(hearing) => hearing,
+        Err(error) => return respond::error(200, Some(request.id), &error),
+    };
+    let platform = exchange.state.platform.clone();
+    let session = caller.session.clone();
+    let answering = Answering::new(exchange, request, session.clone());
+    let asked = gateway::OwnedItemRequest::new(&ItemRequest {
+        method: &request.method,
+        name: request.params.name.as_deref(),
+        uri: request.params.uri.as_deref(),
+        reference: request.params.reference.as_ref(),
+        params: request.raw_params,
+        arguments: request.params.arguments,
+        input: input(request),
+    });
+    let voice = hearing.voice(request.revision, session);
+    run::answer(answering, voice, move |voice, cancel| async move {
+        gateway::answer_item(&platform, &caller, asked, &voice, &cancel).await
+    })
+    .await
+}
+
+fn input<'a>(request: &Request<'a>) -> Input<'a> {
+    if request.revision.has_handshake() {
+        return Input::default();
+    }
+    Input { responses: request.params.input_responses, state: request.params.request_state }
+}
+
+pub(super) fn client<'r>(request: &'r Request<'_>) -> Option<&'r ClientInfo<'r>> {
     let params = &request.params;
     params.meta.as_ref().and_then(|meta| meta.client_info.as_ref()).or(params.client_info.as_ref())
 }
 
-/// Runs an admitted call: JSON when it is quick or must be, else a stream.
-async fn run(exchange: &Exchange<'_>, admitted: AdmittedCall, request: &Request<'_>) -> HttpResponse {
-    let platform = exchange.state.platform.clone();
-    let cancel = CancellationToken::new();
-    let token = cancel.clone();
-    let finish = async move { admitted.run(&platform, token).await.result };
-    match exchange.accept {
-        Accept::Json => respond::result(request.id, &finish.await),
-        Accept::Either => {
-            let mut finish = Box::pin(finish);
-            match tokio::time::timeout(QUICK, &mut finish).await {
-                Ok(result) => respond::result(request.id, &result),
-                Err(_) => streamed(finish, request, cancel),
+/// What a request says of how its caller wants to be talked to.
+struct Hearing {
+    progress_token: Option<Box<RawValue>>,
+    capabilities: ClientCapabilities,
+    log_level: Option<LogLevel>,
+}
+
+impl Hearing {
+    fn of(caller: &Caller, request: &Request<'_>) -> Result<Self, ErrorObject> {
+        let meta = request.params.meta.as_ref();
+        // A token of another kind cannot be used; the request can.
+        let token = meta.and_then(|meta| meta.progress_token).filter(|raw| is_token(raw.get()));
+        let (capabilities, log_level) = match &caller.session {
+            Some(session) => (session.capabilities.clone(), Some(session.log_level().unwrap_or(USUAL_LEVEL))),
+            None if request.revision.has_handshake() => (ClientCapabilities::default(), None),
+            None => {
+                let declared = meta.and_then(|meta| meta.client_capabilities);
+                let declared = declared.and_then(|raw| ClientCapabilities::parse(raw.get())).unwrap_or_default();
+                (declared, level(meta.and_then(|meta| meta.log_level))?)
             }
-        }
-        Accept::EventStream => streamed(finish, request, cancel),
+        };
+        Ok(Self { progress_token: token.map(ToOwned::to_owned), capabilities, log_level })
+    }
+
+    fn voice(self, revision: Revision, session: Option<std::sync::Arc<session::Session>>) -> Voice {
+        let Self { progress_token, capabilities, log_level } = self;
+        Voice { outlet: None, progress_token, capabilities, log_level, revision, session }
     }
 }
 
-/// The call goes on in a task of its own. Where the revision says so, closing the stream cancels it; it is recorded in any case.
-fn streamed(finish: impl Future<Output = String> + 'static, request: &Request<'_>, cancel: CancellationToken) -> HttpResponse {
-    let (sender, receiver) = oneshot::channel();
-    let id = request.id.to_owned();
-    let task = async move {
-        let result = pin!(finish).await;
-        // A client that went away does not read it.
-        let _ = sender.send(jsonrpc::success(&id, &result));
-    };
-    rt::spawn(task.in_current_span());
-    let guard = request.revision.disconnect_cancels().then(|| cancel.drop_guard());
-    stream::respond(receiver, guard)
+fn level(raw: Option<&RawValue>) -> Result<Option<LogLevel>, ErrorObject> {
+    let Some(raw) = raw else { return Ok(None) };
+    let level = serde_json::from_str::<String>(raw.get()).ok().and_then(|level| level.parse().ok());
+    level.map(Some).ok_or_else(|| {
+        ErrorObject::new(INVALID_PARAMS, format!("io.modelcontextprotocol/logLevel: {}", trunkline_protocol::mcp::InvalidLevel))
+    })
+}
+
+fn is_token(json: &str) -> bool {
+    json.starts_with('"') || json.bytes().all(|b| b == b'-' || b.is_ascii_digit())
 }

@@ -2,10 +2,14 @@
 
 mod accept;
 mod endpoint;
+mod headers;
+mod listen;
 mod methods;
 mod origin;
 mod resource;
 mod respond;
+mod run;
+mod session;
 mod stream;
 
 use actix_web::http::Method;
@@ -20,9 +24,8 @@ pub fn routes() -> Vec<Route> {
     let endpoint = "/t/{tenant}/mcp";
     vec![
         Route::post(endpoint, Access::Agent, endpoint::post),
-        // Without sessions there is no stream to open and none to end.
-        Route::get(endpoint, Access::Agent, endpoint::not_allowed),
-        Route::new(Method::DELETE, endpoint, Access::Agent, endpoint::not_allowed),
+        Route::get(endpoint, Access::Agent, session::stream),
+        Route::new(Method::DELETE, endpoint, Access::Agent, session::end),
         Route::new(Method::OPTIONS, endpoint, Access::Agent, endpoint::not_allowed),
         Route::get("/.well-known/oauth-protected-resource/t/{tenant}/mcp", Access::Public, resource::metadata),
     ]

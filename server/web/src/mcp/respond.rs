@@ -11,7 +11,7 @@ use serde_json::{json, value::RawValue};
 use trunkline_platform::{gateway::Refusal, quota::Decision, quota::Remaining};
 use trunkline_protocol::{
     jsonrpc::{self, ErrorObject, INVALID_PARAMS},
-    mcp::Rejection,
+    mcp::{HEADER_MISMATCH, Rejection},
 };
 
 use super::resource;
@@ -67,36 +67,73 @@ pub(super) fn unauthorized(state: &WebState, tenant: &str, presented: bool) -> H
     builder(401).insert_header((header::WWW_AUTHENTICATE, challenge)).insert_header(ContentType::json()).body(body)
 }
 
+fn unavailable_error(retry_after_ms: u64) -> ErrorObject {
+    let data = json!({ "retryable": true, "retry_after_ms": retry_after_ms });
+    ErrorObject::new(UNAVAILABLE, "this cannot be decided at the moment; try again").with_data(data)
+}
+
 /// Try again later.
 pub(super) fn unavailable(id: Option<&RawValue>, retry_after_ms: u64) -> HttpResponse {
-    let data = json!({ "retryable": true, "retry_after_ms": retry_after_ms });
-    let body = ErrorObject::new(UNAVAILABLE, "this cannot be decided at the moment; try again").with_data(data).to_body(id);
+    let body = unavailable_error(retry_after_ms).to_body(id);
     builder(503)
         .insert_header((header::RETRY_AFTER, retry_after_ms.div_ceil(1000).max(1)))
         .insert_header(ContentType::json())
         .body(body)
 }
 
-/// A call that was refused before its tool ran.
+/// A request that was refused before anything ran.
 pub(super) fn refusal(state: &WebState, tenant: &str, id: &RawValue, refusal: &Refusal) -> HttpResponse {
+    refused(state, tenant, Some(id), refusal)
+}
+
+/// The same for what is no JSON-RPC request.
+pub(super) fn refused_without_id(state: &WebState, tenant: &str, refusal: &Refusal) -> HttpResponse {
+    refused(state, tenant, None, refusal)
+}
+
+fn refused(state: &WebState, tenant: &str, id: Option<&RawValue>, refusal: &Refusal) -> HttpResponse {
     match refusal {
-        Refusal::UnknownTool => error(200, Some(id), &ErrorObject::new(INVALID_PARAMS, "unknown tool")),
         Refusal::Limited { by, retry_after_ms } => limited(id, *by, *retry_after_ms),
-        Refusal::Unavailable { retry_after_ms } => unavailable(Some(id), *retry_after_ms),
+        Refusal::Unavailable { retry_after_ms } => unavailable(id, *retry_after_ms),
         Refusal::Revoked => unauthorized(state, tenant, true),
-        Refusal::Suspended => {
-            let suspended = ErrorObject::new(SUSPENDED, "this agent is suspended until a member of its tenant resumes it");
-            error(403, Some(id), &suspended.with_data(json!({ "retryable": false })))
-        }
+        Refusal::NoSession => super::session::no_session(),
+        Refusal::UnknownTool | Refusal::InvalidState => error(200, id, &refusal_error(refusal)),
+        Refusal::HeaderMismatch { .. } => error(400, id, &refusal_error(refusal)),
+        Refusal::Suspended => error(403, id, &refusal_error(refusal)),
     }
 }
 
-fn limited(id: &RawValue, by: Remaining, retry_after_ms: u64) -> HttpResponse {
+/// A refusal as a JSON-RPC error, for streams that have begun.
+pub(super) fn refusal_error(refusal: &Refusal) -> ErrorObject {
+    match refusal {
+        Refusal::UnknownTool => ErrorObject::new(INVALID_PARAMS, "unknown tool"),
+        Refusal::InvalidState => ErrorObject::new(
+            INVALID_PARAMS,
+            "requestState is not one that was given for this request, or it is too old, or it was used before",
+        ),
+        Refusal::HeaderMismatch { header } => {
+            ErrorObject::new(HEADER_MISMATCH, format!("the header {header} is missing or differs from its argument"))
+        }
+        Refusal::Limited { by, retry_after_ms } => limited_error(*by, *retry_after_ms),
+        Refusal::Unavailable { retry_after_ms } => unavailable_error(*retry_after_ms),
+        Refusal::Revoked => ErrorObject::new(jsonrpc::INVALID_REQUEST, "send a bearer that works at this endpoint"),
+        Refusal::NoSession => ErrorObject::new(jsonrpc::INVALID_REQUEST, "the session has ended: begin again with initialize"),
+        Refusal::Suspended => ErrorObject::new(SUSPENDED, "this agent is suspended until a member of its tenant resumes it")
+            .with_data(json!({ "retryable": false })),
+    }
+}
+
+fn limited_error(by: Remaining, retry_after_ms: u64) -> ErrorObject {
     let scope = by.scope.as_str();
-    let wait_s = retry_after_ms.div_ceil(1000).max(1);
     let message =
         format!("over the limit of {} calls per minute ({scope}); try again in {retry_after_ms} ms", by.rate.per_minute);
-    let body = ErrorObject::new(LIMITED, message).with_data(Decision::limited_data(by, retry_after_ms)).to_body(Some(id));
+    ErrorObject::new(LIMITED, message).with_data(Decision::limited_data(by, retry_after_ms))
+}
+
+fn limited(id: Option<&RawValue>, by: Remaining, retry_after_ms: u64) -> HttpResponse {
+    let scope = by.scope.as_str();
+    let wait_s = retry_after_ms.div_ceil(1000).max(1);
+    let body = limited_error(by, retry_after_ms).to_body(id);
     builder(429)
         .insert_header((header::RETRY_AFTER, wait_s))
         .insert_header(("ratelimit-policy", format!(r#""{scope}";q={};w=60"#, by.rate.per_minute)))

@@ -1,4 +1,5 @@
-//! An event stream: one event with the answer, comments while it is not there. Never buffered, never compressed.
+//! Event streams. What is said goes through a bounded queue to the client; what waits longer than a keep-alive loses its reader. Never
+//! buffered, never compressed. Streams of sessions are kept for resumption.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -8,38 +9,125 @@ use actix_web::{
     web::Bytes,
 };
 use futures_util::stream;
-use tokio::sync::oneshot;
-use tokio_util::sync::DropGuard;
+use tokio::sync::mpsc;
+use trunkline_platform::{
+    Platform,
+    session::{Session, StreamLog},
+};
+use trunkline_protocol::mcp::event_stream::Event;
 
 /// Proxies close what is silent for a minute; some for half of it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Events that wait for a slow reader.
+const WAITING: usize = 16;
+/// A reader that takes nothing for this long has lost its stream.
+const READ_WITHIN: Duration = Duration::from_secs(15);
 
-/// What a stream waits for. Dropped with the body when the client goes away; the guard then cancels the call, if it is there.
-struct Pending {
-    answer: oneshot::Receiver<String>,
-    guard: Option<DropGuard>,
-    opened: bool,
+/// The writing end of a stream. It goes on when the reader is gone, so that what a session was sent can be had again.
+pub(super) struct Line {
+    platform: Platform,
+    reader: Option<mpsc::Sender<Bytes>>,
+    log: Option<StreamLog>,
 }
 
-/// A stream that ends with the answer. `guard` cancels the call when the client closes the stream before that.
-pub(super) fn respond(answer: oneshot::Receiver<String>, guard: Option<DropGuard>) -> HttpResponse {
-    let pending = Pending { answer, guard, opened: false };
-    let events = stream::unfold(Some(pending), |pending| async move {
-        let mut pending = pending?;
-        if !pending.opened {
-            // At once, so that the client and every proxy on the way know that this is a stream.
-            pending.opened = true;
-            return Some((Ok::<_, Infallible>(Bytes::from_static(b": open\n\n")), Some(pending)));
-        }
-        match tokio::time::timeout(KEEP_ALIVE, &mut pending.answer).await {
-            Err(_) => Some((Ok(Bytes::from_static(b": waiting\n\n")), Some(pending))),
-            Ok(answer) => {
-                // The answer is here: closing the stream cancels nothing any more.
-                if let Some(guard) = pending.guard.take() {
-                    guard.disarm();
-                }
-                answer.ok().map(|answer| (Ok(Bytes::from(format!("event: message\ndata: {answer}\n\n"))), None))
+/// A stream and its answer.
+pub(super) fn open(platform: &Platform, session: Option<&Session>) -> (Line, HttpResponse) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let log = session.map(|session| StreamLog::begin(platform, session));
+    platform.metrics.open_streams.inc();
+    (Line { platform: platform.clone(), reader: Some(sender), log }, respond(receiver))
+}
+
+impl Line {
+    /// Says something at once, so that the client and every proxy on the way know that this is a stream: where the revision has it, an
+    /// event from which it can be resumed.
+    pub(super) async fn begin(&mut self, with_event: bool) {
+        match &mut self.log {
+            Some(log) if with_event => {
+                let id = log.append(&self.platform, "", false).await;
+                self.write(Event { id: Some(id.to_string()), ..Event::default() }.encode()).await;
             }
+            _ => self.write(": open\n\n".to_owned()).await,
+        }
+    }
+
+    /// A JSON-RPC message.
+    pub(super) async fn message(&mut self, data: String) {
+        self.event(data, false).await;
+    }
+
+    /// The message after which nothing comes.
+    pub(super) async fn last(mut self, data: String) {
+        self.event(data, true).await;
+    }
+
+    /// Says when to come back and closes the connection; what follows can be had by resuming.
+    pub(super) async fn pause(&mut self, retry_ms: u64) {
+        if let Some(log) = &mut self.log {
+            let id = log.append(&self.platform, "", false).await;
+            self.write(Event { id: Some(id.to_string()), retry_ms: Some(retry_ms), ..Event::default() }.encode()).await;
+            self.reader = None;
+        }
+    }
+
+    /// An event as it was sent before.
+    pub(super) async fn again(&mut self, id: String, data: String) {
+        self.write(Event { id: Some(id), name: name(&data), data, retry_ms: None }.encode()).await;
+    }
+
+    /// Waits until the reader is gone.
+    pub(super) async fn closed(&self) {
+        match &self.reader {
+            Some(reader) => reader.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Is anybody reading?
+    pub(super) fn is_read(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| !reader.is_closed())
+    }
+
+    async fn event(&mut self, data: String, is_last: bool) {
+        let id = match &mut self.log {
+            Some(log) => Some(log.append(&self.platform, &data, is_last).await.to_string()),
+            None => None,
+        };
+        self.write(Event { id, name: name(&data), data, retry_ms: None }.encode()).await;
+    }
+
+    async fn write(&mut self, text: String) {
+        let Some(reader) = &self.reader else { return };
+        match tokio::time::timeout(READ_WITHIN, reader.send(text.into())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => self.reader = None,
+            Err(_) => {
+                self.platform.metrics.slow_readers.inc();
+                tracing::info!(waited_s = READ_WITHIN.as_secs(), "a stream was closed: its client does not read");
+                self.reader = None;
+            }
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.platform.metrics.open_streams.dec();
+    }
+}
+
+/// Events without data only have an id.
+fn name(data: &str) -> Option<String> {
+    (!data.is_empty()).then(|| "message".to_owned())
+}
+
+/// The reading end, with a comment whenever nothing was said for a while.
+fn respond(receiver: mpsc::Receiver<Bytes>) -> HttpResponse {
+    let events = stream::unfold(receiver, |mut receiver| async move {
+        let next = tokio::time::timeout(KEEP_ALIVE, receiver.recv()).await;
+        match next {
+            Err(_) => Some((Ok::<_, Infallible>(Bytes::from_static(b": waiting\n\n")), receiver)),
+            Ok(event) => event.map(|event| (Ok(event), receiver)),
         }
     });
     let mut response = HttpResponse::Ok().streaming(events);

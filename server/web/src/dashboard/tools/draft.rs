@@ -82,6 +82,8 @@ impl Draft {
                 timeout_ms: http.timeout_ms.to_string(),
                 ..common
             },
+            // What a source brings is approved there, not edited here.
+            Executor::Upstream { .. } => Self { kind: "upstream".to_owned(), ..common },
         }
     }
 

@@ -98,7 +98,7 @@ struct TryOut {
 
 struct TryResult {
     outcome: &'static str,
-    error: &'static str,
+    error: String,
     latency: String,
     size: String,
     body: String,
@@ -174,7 +174,7 @@ fn result(trial: &Trial) -> TryResult {
     let size = format!("{value}\u{a0}{unit}");
     TryResult {
         outcome: trial.outcome.as_str(),
-        error: trial.error.unwrap_or_default(),
+        error: trial.error.as_deref().unwrap_or_default().to_owned(),
         latency: format::duration(trial.took),
         body: body.to_owned(),
         cut: if is_cut { format!("Only the first 64 KiB of {size} are shown. An agent gets all of it.") } else { String::new() },
@@ -240,6 +240,7 @@ fn detail(state: &WebState, slug: &str, currency: &str, tool: &Tool, limits: Too
             let secret = http.secret_header.as_ref().map(|header| format!("{header}, sent to {} only", http.url.origin()));
             (format!("{} {}", http.method.as_str(), http.url.as_str()), secret.unwrap_or_default())
         }
+        Executor::Upstream { name, .. } => (format!("tool {name} of an MCP server"), String::new()),
     };
     Ok(ToolDetail {
         url: urls::tool(slug, tool.id),

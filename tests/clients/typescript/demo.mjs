@@ -1,5 +1,5 @@
 // The official TypeScript SDKs against a running platform, unmodified: the current one in both eras, and the line before it.
-// usage: call.mjs DEV_JSON
+// usage: demo.mjs DEV_JSON
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 """The official Python SDK against a running platform, unmodified: lists and calls the three demo tools in both eras.
 
-usage: call.py DEV_JSON
+usage: demo.py DEV_JSON
 """
 
 import asyncio

@@ -1,0 +1,143 @@
+//! Requests that an MCP server answers: a source of the tenant, or the conformance fixtures. Whatever era it speaks, a caller that is asked on
+//! its stream is asked here, and the server gets the answers in a new round.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+use trunkline_protocol::{
+    jsonrpc::ErrorObject,
+    mcp::object::{RawObject, json_string},
+};
+
+use super::{Input, Run, TaskUse};
+use crate::{
+    Platform,
+    call::Outcome,
+    catalog::{
+        Executor,
+        snapshot::{Current, LoadedTool},
+    },
+    dialogue::{AskError, Dialogue, InputRequired, Reply, Retry},
+    ids::SourceId,
+};
+
+/// Longest time for one exchange, where the source says nothing else.
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+/// Rounds of questions that one call may have.
+const MOST_ROUNDS: usize = 10;
+/// Questions of one round.
+const MOST_QUESTIONS: usize = 16;
+
+/// Longest time for a tool of that source.
+pub fn proxied_deadline(tool: &LoadedTool, snapshot: &Current) -> Duration {
+    match &tool.tool.version.executor {
+        Executor::Upstream { source, .. } => source_deadline(snapshot, *source),
+        other => super::deadline(other),
+    }
+}
+
+/// Longest time for one exchange with that source.
+pub fn source_deadline(_snapshot: &Current, _source: SourceId) -> Duration {
+    DEADLINE
+}
+
+/// May, or must, that call go on as a task?
+pub fn task_use(_tool: &LoadedTool, _snapshot: &Current, _retry: Option<&Retry>) -> TaskUse {
+    TaskUse::Never
+}
+
+/// Calls a tool of an MCP server.
+pub async fn run_proxied(
+    platform: Platform,
+    tool: Arc<LoadedTool>,
+    snapshot: Current,
+    input: Input,
+    dialogue: Dialogue,
+    stop: CancellationToken,
+) -> Run {
+    let Executor::Upstream { source, name } = &tool.tool.version.executor else { return unavailable() };
+    let mut params = input.params.unwrap_or_default();
+    params.set("name", json_string(name));
+    let schema = tool.tool.version.input_schema.clone();
+    let request = Request { platform, snapshot, source: *source, method: "tools/call", params, schema: Some(schema), stop };
+    request.rounds(input.retry, &dialogue).await
+}
+
+/// Asks a source for a prompt, a resource or a completion.
+pub async fn run_item(
+    platform: Platform,
+    snapshot: Current,
+    source: SourceId,
+    method: String,
+    input: Input,
+    dialogue: Dialogue,
+    stop: CancellationToken,
+) -> Run {
+    let params = input.params.unwrap_or_default();
+    let request = Request { platform, snapshot, source, method: &method, params, schema: None, stop };
+    request.rounds(input.retry, &dialogue).await
+}
+
+pub(super) fn unavailable() -> Run {
+    Run::failed(Outcome::UpstreamError, "source_gone", "The source of this tool is not there any more.")
+}
+
+struct Request<'a> {
+    platform: Platform,
+    snapshot: Current,
+    source: SourceId,
+    method: &'a str,
+    params: RawObject<'static>,
+    schema: Option<Box<RawValue>>,
+    stop: CancellationToken,
+}
+
+impl Request<'_> {
+    /// Round after round, as long as what is needed can be asked for right here.
+    async fn rounds(&self, mut retry: Option<Retry>, dialogue: &Dialogue) -> Run {
+        for _ in 0..MOST_ROUNDS {
+            let needed = match self.once(retry.as_ref(), dialogue).await {
+                Ok(Reply::InputRequired(needed)) if dialogue.asks_inline() => needed,
+                Ok(reply) => return reply.into(),
+                Err(run) => return run,
+            };
+            retry = match ask_all(needed, dialogue).await {
+                Ok(retry) => Some(retry),
+                Err(error) => return unanswered(&error),
+            };
+        }
+        Run::failed(Outcome::UpstreamError, "too_many_rounds", "The tool went on asking for input and never answered.")
+    }
+
+    async fn once(&self, _retry: Option<&Retry>, _dialogue: &Dialogue) -> Result<Reply, Run> {
+        let _ = (&self.platform, &self.snapshot, self.source, self.method, &self.params, &self.schema, &self.stop);
+        Err(unavailable())
+    }
+}
+
+/// Asks the caller everything that is needed.
+async fn ask_all(needed: InputRequired, dialogue: &Dialogue) -> Result<Retry, AskError> {
+    let Some(requests) = needed.requests else { return Ok(Retry { responses: None, state: needed.state }) };
+    let broken =
+        || AskError::Refused(ErrorObject::new(trunkline_protocol::jsonrpc::INTERNAL_ERROR, "the questions cannot be read"));
+    let requests = RawObject::parse(requests.get()).map_err(|_| broken())?;
+    let mut responses = RawObject::default();
+    for (i, (key, request)) in requests.iter().enumerate() {
+        let request = RawObject::parse(request).map_err(|_| broken())?;
+        let method = request.text("method").filter(|_| i < MOST_QUESTIONS).ok_or_else(broken)?;
+        let params = RawValue::from_string(request.get("params").unwrap_or("{}").to_owned()).map_err(|_| broken())?;
+        responses.set(key, dialogue.ask(&method, params).await?.get().to_owned());
+    }
+    let responses = RawValue::from_string(responses.to_json()).map_err(|_| broken())?;
+    Ok(Retry { responses: Some(responses), state: needed.state })
+}
+
+/// A question without an answer ends the call, in words that the model can act on.
+fn unanswered(error: &AskError) -> Run {
+    let text = match error {
+        AskError::NotCapable => "The tool needs input from the user, and this client cannot be asked for it.".to_owned(),
+        other => format!("The tool asked for input, but {other}."),
+    };
+    Run::failed(Outcome::ToolError, "input_unavailable", text)
+}

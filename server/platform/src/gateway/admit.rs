@@ -1,0 +1,155 @@
+//! Does a call run?
+
+use serde_json::{Map, Value};
+use trunkline_protocol::{mcp::object::RawObject, oauth::scope::Effect};
+
+use super::{
+    ATTEMPTS, AdmittedCall, CallRequest, Caller, Measure, Refusal, SOON_MS, UNHEARD_READS, UNHEARD_WRITES, Unauthenticated,
+    admit_list,
+    call::Ready,
+    draft::Draft,
+    slot::{MOST_PER_TOOL, Slot},
+    state::{Held, Opened, Place},
+};
+use crate::{
+    Platform,
+    call::Outcome,
+    catalog::snapshot::LoadedTool,
+    dialogue::Retry,
+    execution,
+    quota::{Decision, Remaining, WithoutRedis},
+};
+
+/// Decides whether a call runs. What is refused here is in the record when this returns, unless the record itself is full.
+pub async fn admit_call(
+    platform: &Platform,
+    mut caller: Caller,
+    request: &CallRequest<'_>,
+    measure: Measure,
+) -> Result<AdmittedCall, Refusal> {
+    let Ok(place) = platform.spool.reserve() else {
+        return Err(Refusal::Unavailable { retry_after_ms: SOON_MS });
+    };
+    let mut draft = Draft::new(platform, &caller, request, measure, place);
+    for _ in 0..ATTEMPTS {
+        let Some(tool) = caller.tool(request.name).filter(|_| !caller.is_suspended()).cloned() else {
+            // Charged like a list: asking for nothing is not free, and an agent or a tool that has just come back is noticed.
+            let before = caller.snapshot.epoch.clone();
+            match admit_list(platform, caller).await {
+                Ok(fresh) if fresh.snapshot.epoch != before => caller = fresh,
+                Ok(_) => return Err(draft.refuse(Outcome::Denied, "unknown_tool", Refusal::UnknownTool)),
+                Err(refusal) => return Err(draft.refuse_with(refusal)),
+            }
+            continue;
+        };
+        draft.about(&tool);
+        let (ready, state) = match prepare(platform, &caller, &tool, request) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return Err(draft.refuse_with(refusal)),
+        };
+        let Some(slot) = Slot::take(platform, &tool) else {
+            let by = Remaining::concurrency(MOST_PER_TOOL);
+            let refusal = Refusal::Limited { by, retry_after_ms: SOON_MS };
+            return Err(draft.refuse(Outcome::Limited, by.scope.as_str(), refusal));
+        };
+        match draft.admit(platform, &caller, &tool, &ready).await {
+            Decision::Admitted { left, degraded } => {
+                draft.entry.degraded = degraded;
+                if let Some(state) = &state
+                    && let Err(refusal) = use_up(platform, &caller, state).await
+                {
+                    return Err(draft.refuse_with(refusal));
+                }
+                return Ok(AdmittedCall { tool, ready, state: state.map(|state| state.held), caller, left, draft, slot });
+            }
+            Decision::Limited { by, retry_after_ms, degraded } => {
+                draft.entry.degraded = degraded;
+                return Err(draft.refuse(Outcome::Limited, by.scope.as_str(), Refusal::Limited { by, retry_after_ms }));
+            }
+            Decision::Unavailable => {
+                draft.entry.degraded = true;
+                break;
+            }
+            Decision::NoSession => return Err(draft.refuse_with(caller.session_ended(platform))),
+            Decision::Stale => match caller.reload(platform).await {
+                Ok(fresh) => caller = fresh,
+                Err(Unauthenticated::Invalid) => return Err(draft.refuse(Outcome::Denied, "revoked", Refusal::Revoked)),
+                Err(Unauthenticated::Unavailable) => break,
+            },
+        }
+    }
+    Err(draft.refuse(Outcome::Denied, "limits_unavailable", Refusal::Unavailable { retry_after_ms: SOON_MS }))
+}
+
+/// Reads what the call brings: arguments, mirrored headers, what it brings back from an earlier round.
+fn prepare(
+    platform: &Platform,
+    caller: &Caller,
+    tool: &LoadedTool,
+    request: &CallRequest<'_>,
+) -> Result<(Ready, Option<Opened>), Refusal> {
+    let arguments = match execution::read_arguments(tool, request.arguments) {
+        Ok(arguments) => arguments,
+        Err(run) => return Ok((Ready::Known(run), None)),
+    };
+    if request.revision.has_mirrored_arguments() {
+        agree(tool, request, &arguments)?;
+    }
+    let state = match request.input.state {
+        None => None,
+        Some(state) => {
+            let state: String = serde_json::from_str(state.get()).map_err(|_| Refusal::InvalidState)?;
+            let place = Place::new(caller, "tools/call", request.name, request.arguments.map(|raw| raw.get()));
+            Some(place.open(platform, &state).map_err(|_| Refusal::InvalidState)?)
+        }
+    };
+    let responses = request.input.responses.map(ToOwned::to_owned);
+    let retry = (responses.is_some() || state.is_some()).then(|| Retry {
+        responses,
+        state: match state.as_ref().map(|state| &state.held) {
+            Some(Held::Upstream(state)) => state.clone(),
+            _ => None,
+        },
+    });
+    let params = tool.tool.version.executor.is_proxied().then(|| params_of(request)).flatten();
+    Ok((Ready::Run(execution::Input { arguments, params, retry }), state))
+}
+
+/// The parameters as they go on to somebody else: without what was meant for us.
+fn params_of(request: &CallRequest<'_>) -> Option<RawObject<'static>> {
+    let mut params = RawObject::parse(request.params?.get()).ok()?;
+    for key in ["_meta", "inputResponses", "requestState", "task"] {
+        params.remove(key);
+    }
+    Some(params.into_owned())
+}
+
+/// Each mirrored argument has its header, and says the same.
+fn agree(tool: &LoadedTool, request: &CallRequest<'_>, arguments: &Map<String, Value>) -> Result<(), Refusal> {
+    for mirrored in tool.mirrored() {
+        let header = request.mirrored.iter().find(|(name, _)| *name == mirrored.header).map(|(_, value)| value.as_str());
+        if !mirrored.agrees(header, arguments) {
+            return Err(Refusal::HeaderMismatch { header: mirrored.header.clone() });
+        }
+    }
+    Ok(())
+}
+
+async fn use_up(platform: &Platform, caller: &Caller, state: &Opened) -> Result<(), Refusal> {
+    match state.use_up(platform, caller).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refusal::InvalidState),
+        Err(_) => Err(Refusal::Unavailable { retry_after_ms: SOON_MS }),
+    }
+}
+
+/// Tools that destroy something or cost money do not run while nobody can count them.
+pub(super) fn without_redis(tool: &LoadedTool) -> WithoutRedis {
+    let version = &tool.tool.version;
+    match version.effect {
+        _ if version.price_micro > 0 => WithoutRedis::Refuse,
+        Effect::Read => WithoutRedis::LocalShare(UNHEARD_READS),
+        Effect::Write => WithoutRedis::LocalShare(UNHEARD_WRITES),
+        Effect::Destructive => WithoutRedis::Refuse,
+    }
+}

@@ -1,0 +1,247 @@
+//! An admitted call: run, recorded, put into the caller's revision.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+use trunkline_protocol::{
+    jsonrpc::{ErrorObject, INTERNAL_ERROR},
+    mcp::{
+        Revision,
+        object::RawObject,
+        results::{self, Caching},
+        tools::text_result,
+    },
+};
+
+use super::{
+    Caller, Finished, Voice,
+    converse::{self, Leg, Ongoing, Patience},
+    draft::Draft,
+    parked,
+    slot::Slot,
+    state::{Held, Place},
+    tasks::{self, Hosted},
+};
+use crate::{
+    Platform,
+    call::Outcome,
+    catalog::snapshot::{Current, LoadedTool},
+    dialogue::{Dialogue, InputRequired, Listener, Reply},
+    execution::{self, Answer, Input, Means, Run, TaskUse},
+    quota::Remaining,
+    secret::{Plaintext, SealError},
+};
+
+/// A call that was admitted, charged and has a place in the record.
+#[derive(Debug)]
+pub struct AdmittedCall {
+    pub(super) tool: Arc<LoadedTool>,
+    pub(super) ready: Ready,
+    pub(super) state: Option<Held>,
+    pub(super) caller: Caller,
+    pub(super) left: Remaining,
+    pub(super) draft: Draft,
+    /// Held while the call runs.
+    pub(super) slot: Slot,
+}
+
+/// What is left to do.
+#[derive(Debug)]
+pub(super) enum Ready {
+    Run(Input),
+    /// The arguments did not fit: the result is known.
+    Known(Run),
+}
+
+impl AdmittedCall {
+    /// What is left in the tightest bucket.
+    pub fn left(&self) -> Remaining {
+        self.left
+    }
+
+    /// Runs the tool under its deadline, records the call and gives its answer. `cancelled` ends it early.
+    pub async fn run(self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
+        let Self { tool, ready, state, caller, left, mut draft, slot } = self;
+        // Only what may ask for input has a state that is bound to its arguments.
+        let arguments = match &ready {
+            Ready::Run(input) if tool.tool.version.executor.is_proxied() => serde_json::to_string(&input.arguments).ok(),
+            _ => None,
+        };
+        draft.begin();
+        let (run, held) = match (ready, state) {
+            (Ready::Known(run), _) => (run, None),
+            (Ready::Run(input), Some(Held::Parked(at))) => resume(platform, &voice, &at, input, &cancelled).await,
+            (Ready::Run(input), _) if tool.tool.version.executor.is_proxied() => {
+                match execution::task_use(&tool, &caller.snapshot, input.retry.as_ref()) {
+                    TaskUse::Required if !voice.speaks_tasks() => {
+                        draft.finish(Outcome::Denied, Some("needs_tasks".into()), 0);
+                        return Finished { answer: Err(voice.revision.fit_error(tasks::undeclared())) };
+                    }
+                    TaskUse::Required | TaskUse::WhenDeclared if voice.speaks_tasks() => {
+                        return task(platform, voice, tool, caller, input, left, draft, slot).await;
+                    }
+                    _ => talk(platform, &voice, &tool, &caller.snapshot, input, slot, &cancelled).await,
+                }
+            }
+            (Ready::Run(input), _) => {
+                let secret = caller.snapshot.secret(&tool);
+                (quietly(platform, &tool, secret, &input.arguments, &cancelled).await, None)
+            }
+        };
+        draft.settle(&run);
+        let seal = |held| Place::new(&caller, "tools/call", tool.tool.name.as_str(), arguments.as_deref()).seal(platform, held);
+        let answer = render(voice.revision, &run, &[("trunkline/limits", &left.to_json())], Caching::NotTold, held, seal);
+        let size = answer.as_ref().map_or(0, String::len);
+        draft.finish(run.outcome, run.error, size);
+        Finished { answer }
+    }
+}
+
+/// Goes on in the background; the caller gets a task.
+#[expect(clippy::too_many_arguments, reason = "everything that a call has, moved to where it goes on")]
+async fn task(
+    platform: &Platform,
+    voice: Voice,
+    tool: Arc<LoadedTool>,
+    caller: Caller,
+    input: Input,
+    left: Remaining,
+    draft: Draft,
+    slot: Slot,
+) -> Finished {
+    let listener = Listener { wants_progress: false, log_level: None, asks_inline: true, ..voice.listener() };
+    let ongoing = ongoing(platform, listener, &tool, &caller.snapshot, input, slot);
+    let revision = voice.revision;
+    let render = move |run: &Run| {
+        let limits = left.to_json();
+        render(revision, run, &[("trunkline/limits", &limits)], Caching::NotTold, None, |_| String::new())
+    };
+    let hosted = Hosted { tenant: caller.snapshot.tenant, agent: caller.agent.id, ongoing, draft, render: Box::new(render) };
+    Finished { answer: tasks::start(platform, hosted).await }
+}
+
+/// A tool that says nothing while it runs.
+pub(super) async fn quietly(
+    platform: &Platform,
+    tool: &LoadedTool,
+    secret: Option<Result<Plaintext, SealError>>,
+    arguments: &Map<String, Value>,
+    cancelled: &CancellationToken,
+) -> Run {
+    let secret = match secret.transpose() {
+        Ok(secret) => secret,
+        Err(error) => {
+            tracing::error!(tool.id = %tool.tool.id, error = %error, "a sealed secret cannot be opened");
+            let text = "The tool's stored secret cannot be read. Its owner has to enter it again.";
+            return Run::failed(Outcome::Unknown, "secret_integrity", text);
+        }
+    };
+    let means = Means { clock: &*platform.clock, egress: &platform.egress };
+    let deadline = execution::deadline(&tool.tool.version.executor);
+    tokio::select! {
+        biased;
+        () = cancelled.cancelled() => Run::failed(Outcome::Cancelled, "cancelled", "The caller went away."),
+        run = execution::run(means, tool, arguments, secret) => run,
+        () = tokio::time::sleep(deadline) => converse::timed_out(),
+    }
+}
+
+/// A tool of an MCP server: it may report progress, log and ask.
+async fn talk(
+    platform: &Platform,
+    voice: &Voice,
+    tool: &Arc<LoadedTool>,
+    snapshot: &Current,
+    input: Input,
+    slot: Slot,
+    cancelled: &CancellationToken,
+) -> (Run, Option<Held>) {
+    let ongoing = ongoing(platform, voice.listener(), tool, snapshot, input, slot);
+    leg(converse::drive(platform, voice, ongoing, cancelled).await)
+}
+
+fn ongoing(
+    platform: &Platform,
+    listener: Listener,
+    tool: &Arc<LoadedTool>,
+    snapshot: &Current,
+    input: Input,
+    slot: Slot,
+) -> Ongoing {
+    let (dialogue, heard) = Dialogue::open(listener);
+    let stop = CancellationToken::new();
+    let deadline = execution::proxied_deadline(tool, snapshot);
+    let work = execution::run_proxied(platform.clone(), Arc::clone(tool), snapshot.clone(), input, dialogue, stop.clone());
+    let work = async move {
+        let run = work.await;
+        // A parked call still counts among those that run.
+        drop(slot);
+        run
+    };
+    Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline) }
+}
+
+/// How a leg ended, and what its state holds if it asks for input.
+pub(super) fn leg(leg: Leg) -> (Run, Option<Held>) {
+    match leg {
+        Leg::Done(run) => (run, None),
+        Leg::Parked { question, at } => {
+            let needed = InputRequired { requests: Some(question.to_requests()), state: None };
+            (Reply::InputRequired(needed).into(), Some(Held::parked(&at)))
+        }
+    }
+}
+
+/// Goes on with a call that waits somewhere.
+pub(super) async fn resume(
+    platform: &Platform,
+    voice: &Voice,
+    at: &str,
+    input: Input,
+    cancelled: &CancellationToken,
+) -> (Run, Option<Held>) {
+    let Ok(at) = at.parse() else {
+        return (Run::failed(Outcome::Unknown, "state_gone", "The waiting call cannot be found."), None);
+    };
+    let (dialogue, mut heard) = Dialogue::open(voice.listener());
+    let responses = input.retry.and_then(|retry| retry.responses);
+    let mut window = Box::pin(parked::resume(platform.clone(), at, responses, dialogue, cancelled.clone()));
+    let deadline = tokio::time::Instant::now() + converse::LONGEST;
+    loop {
+        tokio::select! {
+            biased;
+            Some(said) = heard.next() => drop(voice.pass(platform, said).await),
+            (run, at) = &mut window => return (run, at.as_ref().map(Held::parked)),
+            () = tokio::time::sleep_until(deadline) => return (converse::timed_out(), None),
+        }
+    }
+}
+
+/// Puts a run into the caller's revision. `held` is what a state holds if the run asks for input itself.
+pub(super) fn render(
+    revision: Revision,
+    run: &Run,
+    additions: &[(&str, &str)],
+    caching: Caching,
+    held: Option<Held>,
+    seal: impl FnOnce(Held) -> String,
+) -> Result<String, ErrorObject> {
+    let class = run.error.as_ref().map(|error| format!("\"{error}\""));
+    let mut additions = additions.to_vec();
+    if let Some(class) = &class {
+        additions.push(("trunkline/error", class));
+    }
+    match &run.answer {
+        Answer::Text(result) => Ok(results::complete(revision, text_result(result), caching, &additions)),
+        Answer::Reply(Reply::Result(result)) => match RawObject::parse(result.get()) {
+            Ok(result) => Ok(results::complete(revision, result, caching, &additions)),
+            Err(_) => Err(ErrorObject::new(INTERNAL_ERROR, "the source answered with something that is no result")),
+        },
+        Answer::Reply(Reply::InputRequired(needed)) => {
+            let state = seal(held.unwrap_or_else(|| Held::Upstream(needed.state.clone())));
+            Ok(results::input_required(needed.requests.as_ref().map(|requests| requests.get()), Some(&state)))
+        }
+        Answer::Reply(Reply::Error(error)) => Err(revision.fit_error(error.clone())),
+    }
+}

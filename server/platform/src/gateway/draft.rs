@@ -1,0 +1,145 @@
+//! The entry of a call while the call is on its way.
+
+use std::{borrow::Cow, sync::Arc, time::Instant};
+
+use super::{CallRequest, Caller, Credential, Measure, Refusal, admit::without_redis, call::Ready, list, measure};
+use crate::{
+    Platform,
+    call::{Entry, Outcome},
+    catalog::snapshot::LoadedTool,
+    execution::Run,
+    ids::EntryId,
+    metrics::Metrics,
+    quota::{self, BucketsOf, Decision},
+    record::Reservation,
+};
+
+/// The entry while the call is on its way. Dropped before the call is finished, by a panic or the end of the process, it is recorded with
+/// outcome `unknown`: what was admitted does not vanish.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) entry: Entry,
+    measure: Measure,
+    began: Instant,
+    price_micro: i64,
+    metrics: Arc<Metrics>,
+    place: Option<Reservation>,
+}
+
+impl Draft {
+    pub(super) fn new(
+        platform: &Platform,
+        caller: &Caller,
+        request: &CallRequest<'_>,
+        measure: Measure,
+        place: Reservation,
+    ) -> Self {
+        let at = platform.clock.now();
+        let Credential::Key(key) = &caller.credential;
+        let entry = Entry {
+            id: EntryId::new(at),
+            tenant: caller.snapshot.tenant,
+            at,
+            agent: caller.agent.id,
+            key: Some(key.id),
+            tool: None,
+            tool_name: clip(request.name),
+            outcome: Outcome::Unknown,
+            error: None,
+            latency_us: 0,
+            auth_us: measure.auth_us,
+            admission_us: 0,
+            upstream_us: 0,
+            bytes_in: i64::try_from(request.bytes_in).unwrap_or(i64::MAX),
+            bytes_out: 0,
+            cost_micro: 0,
+            revision: request.revision.as_str(),
+            client_name: clip(request.client_name),
+            request_id: request.request_id.to_owned(),
+            degraded: false,
+        };
+        Self { entry, measure, began: Instant::now(), price_micro: 0, metrics: Arc::clone(&platform.metrics), place: Some(place) }
+    }
+
+    pub(super) fn about(&mut self, tool: &LoadedTool) {
+        self.entry.tool = Some((tool.tool.id, tool.tool.version.id));
+        self.price_micro = tool.tool.version.price_micro;
+    }
+
+    /// Asks for all buckets of the call. One whose arguments do not fit is no call of the tool: it is charged like a list, so that it
+    /// costs nothing of the tool's limit and is not free either.
+    pub(super) async fn admit(&mut self, platform: &Platform, caller: &Caller, tool: &LoadedTool, ready: &Ready) -> Decision {
+        let began = Instant::now();
+        let snapshot = &caller.snapshot;
+        let (tenant, agent) = (snapshot.tenant, caller.agent.id);
+        let buckets = match ready {
+            Ready::Known(_) => vec![list::bucket(platform, agent)],
+            Ready::Run(_) => {
+                let of = BucketsOf { tenant, agent, tool: tool.tool.id, effect: tool.tool.version.effect };
+                snapshot.limits.buckets(&platform.settings.quota, &of)
+            }
+        };
+        let session = caller.session.as_ref().map(|session| session.keys(platform));
+        let decision = quota::admit(platform, tenant, &snapshot.epoch, session.as_ref(), &buckets, without_redis(tool)).await;
+        self.entry.admission_us += measure::micros(began);
+        decision
+    }
+
+    /// The tool has run: how long, and what it costs.
+    pub(super) fn settle(&mut self, run: &Run) {
+        self.entry.upstream_us = measure::micros(self.began);
+        self.entry.cost_micro = if run.is_billed() { self.price_micro } else { 0 };
+    }
+
+    /// The tool begins to run.
+    pub(super) fn begin(&mut self) {
+        self.began = Instant::now();
+    }
+
+    /// A refusal that somebody else has decided.
+    pub(super) fn refuse_with(self, refusal: Refusal) -> Refusal {
+        match &refusal {
+            Refusal::Limited { by, .. } => {
+                let reason = by.scope.as_str();
+                self.refuse(Outcome::Limited, reason, refusal)
+            }
+            Refusal::Suspended => self.refuse(Outcome::Denied, "suspended", refusal),
+            Refusal::Revoked => self.refuse(Outcome::Denied, "revoked", refusal),
+            Refusal::UnknownTool => self.refuse(Outcome::Denied, "unknown_tool", refusal),
+            Refusal::HeaderMismatch { .. } => self.refuse(Outcome::Denied, "header_mismatch", refusal),
+            Refusal::InvalidState => self.refuse(Outcome::Denied, "invalid_state", refusal),
+            Refusal::NoSession => self.refuse(Outcome::Denied, "no_session", refusal),
+            Refusal::Unavailable { .. } => self.refuse(Outcome::Denied, "limits_unavailable", refusal),
+        }
+    }
+
+    pub(super) fn refuse(self, outcome: Outcome, reason: &'static str, refusal: Refusal) -> Refusal {
+        self.finish(outcome, Some(reason.into()), 0);
+        refusal
+    }
+
+    pub(super) fn finish(mut self, outcome: Outcome, error: Option<Cow<'static, str>>, bytes_out: usize) {
+        self.entry.outcome = outcome;
+        self.entry.error = error;
+        self.entry.bytes_out = i64::try_from(bytes_out).unwrap_or(i64::MAX);
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        self.entry.latency_us = measure::micros(self.measure.started);
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of one call")]
+        self.metrics.count_call(self.entry.outcome, self.entry.latency_us as f64 / 1e6);
+        place.complete(self.entry.clone());
+    }
+}
+
+/// At most 128 bytes of a name that somebody else chose, without control characters.
+pub fn clip(name: &str) -> String {
+    let mut end = name.len().min(128);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

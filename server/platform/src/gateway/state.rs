@@ -1,0 +1,97 @@
+//! What a caller has to bring back with the input that a result required (`requestState`): sealed, so that it says nothing and cannot be
+//! made up; bound to tenant, agent, credential, method, name and arguments; gone after ten minutes; good once.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use redis::cmd;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::Caller;
+use crate::{Platform, bus::Address, redis::Away};
+
+/// Longest time between a question and its answer, in seconds.
+const GOOD_FOR_S: i64 = 600;
+/// Longest state that is read, in characters.
+const MAX_LENGTH: usize = 96 * 1024;
+
+/// What is inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Held {
+    /// State of whoever answers the request; possibly none.
+    Upstream(Option<String>),
+    /// The request still runs on a replica and waits; the text is an `Address`.
+    Parked(String),
+}
+
+impl Held {
+    pub(super) fn parked(address: &Address) -> Self {
+        Self::Parked(address.to_string())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    held: Held,
+    until: i64,
+    once: String,
+}
+
+/// A state that was opened. It counts when it has been used up.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) held: Held,
+    once: String,
+}
+
+/// Not a state of ours for this request, or not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Invalid;
+
+/// What a state is bound to beside its caller.
+#[derive(Debug, Clone)]
+pub(super) struct Place(String);
+
+impl Place {
+    /// `name` is the tool, prompt or resource; `arguments` as they were written.
+    pub(super) fn new(caller: &Caller, method: &str, name: &str, arguments: Option<&str>) -> Self {
+        let arguments = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(canonical(arguments)));
+        let (tenant, agent) = (caller.snapshot.tenant, caller.agent.id);
+        Self(format!("{tenant} {agent} {} {method} {arguments} {name}", caller.credential.id()))
+    }
+
+    pub(super) fn seal(&self, platform: &Platform, held: Held) -> String {
+        let sealed = Sealed { held, until: platform.clock.now().timestamp() + GOOD_FOR_S, once: crate::random::base62(16) };
+        let json = serde_json::to_vec(&sealed).unwrap_or_default();
+        BASE64_URL_SAFE_NO_PAD.encode(platform.master_key.derive("request state").seal(&self.0, &json))
+    }
+
+    pub(super) fn open(&self, platform: &Platform, state: &str) -> Result<Opened, Invalid> {
+        if state.len() > MAX_LENGTH {
+            return Err(Invalid);
+        }
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(state).map_err(|_| Invalid)?;
+        let json = platform.master_key.derive("request state").open(&self.0, &bytes).map_err(|_| Invalid)?;
+        let sealed: Sealed = serde_json::from_slice(&json).map_err(|_| Invalid)?;
+        if sealed.until < platform.clock.now().timestamp() {
+            return Err(Invalid);
+        }
+        Ok(Opened { held: sealed.held, once: sealed.once })
+    }
+}
+
+/// The same arguments written again may have other spaces or another order.
+fn canonical(arguments: Option<&str>) -> Vec<u8> {
+    let value: serde_json::Value = arguments.and_then(|json| serde_json::from_str(json).ok()).unwrap_or(serde_json::json!({}));
+    serde_json::to_vec(&value).unwrap_or_default()
+}
+
+impl Opened {
+    /// Uses it up; false if it was used before.
+    pub(super) async fn use_up(&self, platform: &Platform, caller: &Caller) -> Result<bool, Away> {
+        let key = platform.redis.tenant_key(caller.snapshot.tenant, &format!("once:{}", self.once));
+        let mut set = cmd("SET");
+        set.arg(key).arg(1).arg("NX").arg("EX").arg(GOOD_FOR_S);
+        Ok(platform.redis.command::<Option<String>>(&set).await?.is_some())
+    }
+}

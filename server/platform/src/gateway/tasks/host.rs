@@ -1,0 +1,220 @@
+//! The replica that runs a task: it writes down what becomes of it, takes answers and cancellations.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use trunkline_protocol::{
+    jsonrpc::{ErrorObject, INTERNAL_ERROR},
+    mcp::object::RawObject,
+};
+
+use super::{Status, Task, store};
+use crate::{
+    Platform,
+    bus::{self, Address, Mailbox, Word},
+    call::Outcome,
+    dialogue::{Question, Said},
+    execution::Run,
+    gateway::{
+        converse::{AnswerTo, Asked, Ongoing, farewell},
+        draft::Draft,
+    },
+    ids::{AgentId, TenantId},
+};
+
+/// How often a host says that it is there.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// To a host.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToHost {
+    Update { responses: Box<RawValue>, reply_to: String },
+    Cancel { reply_to: String },
+}
+
+/// What a host is given.
+pub(in crate::gateway) struct Hosted {
+    pub(in crate::gateway) tenant: TenantId,
+    pub(in crate::gateway) agent: AgentId,
+    pub(in crate::gateway) ongoing: Ongoing,
+    /// Recorded when the task ends, not when it begins.
+    pub(in crate::gateway) draft: Draft,
+    /// Puts the end of the run into the caller's words.
+    pub(in crate::gateway) render: Box<dyn Fn(&Run) -> Result<String, ErrorObject> + Send>,
+}
+
+struct Host {
+    platform: Platform,
+    tenant: TenantId,
+    task: Task,
+    mailbox: Mailbox,
+    open: HashMap<String, AnswerTo>,
+    asked: u64,
+}
+
+/// Makes a task of a call and gives the answer to the call: only when it is kept.
+pub(in crate::gateway) async fn start(platform: &Platform, hosted: Hosted) -> Result<String, ErrorObject> {
+    let now = platform.clock.now();
+    let id = crate::random::base62(32);
+    let mailbox = Mailbox::open(platform);
+    let task = Task {
+        id: id.clone(),
+        agent: hosted.agent,
+        host: mailbox.address().to_string(),
+        created: now,
+        updated: now,
+        heard: now,
+        status: Status::Working,
+        message: None,
+        requests: Default::default(),
+        result: None,
+        error: None,
+    };
+    let kept = async {
+        let room = store::make_room(platform, hosted.tenant, hosted.agent, &id).await?;
+        if room {
+            store::put(platform, hosted.tenant, &task).await?;
+        }
+        Ok::<_, crate::redis::Away>(room)
+    };
+    let refused = match kept.await {
+        Ok(true) => None,
+        Ok(false) => Some("this agent has too many tasks; wait until some have expired"),
+        Err(_) => Some("the task cannot be kept at the moment; try again"),
+    };
+    if let Some(reason) = refused {
+        hosted.draft.finish(Outcome::Limited, Some("tasks".into()), 0);
+        farewell(hosted.ongoing);
+        return Err(ErrorObject::new(INTERNAL_ERROR, reason));
+    }
+    let created = task.created();
+    let host = Host { platform: platform.clone(), tenant: hosted.tenant, task, mailbox, open: HashMap::new(), asked: 0 };
+    tokio::spawn(host.run(hosted.ongoing, hosted.draft, hosted.render));
+    Ok(created)
+}
+
+impl Host {
+    async fn run(
+        mut self,
+        mut ongoing: Ongoing,
+        mut draft: Draft,
+        render: Box<dyn Fn(&Run) -> Result<String, ErrorObject> + Send>,
+    ) {
+        let mut beat = tokio::time::interval(BEAT);
+        let run = loop {
+            tokio::select! {
+                biased;
+                Some(said) = ongoing.heard.next() => {
+                    if let Said::Question(question) = said {
+                        ongoing.patience.wait_for_answer();
+                        self.ask(question).await;
+                    }
+                }
+                run = &mut ongoing.work => break run,
+                letter = self.mailbox.next() => match letter.and_then(|letter| bus::open(&letter)) {
+                    Some(ToHost::Update { responses, reply_to }) => self.update(&responses, &reply_to).await,
+                    Some(ToHost::Cancel { reply_to }) => {
+                        farewell(ongoing);
+                        self.end(Status::Cancelled).await;
+                        draft.finish(Outcome::Cancelled, Some("cancelled".into()), 0);
+                        self.acknowledge(&reply_to).await;
+                        return;
+                    }
+                    None => {}
+                },
+                _ = beat.tick() => {
+                    self.task.heard = self.platform.clock.now();
+                    self.keep().await;
+                }
+                () = tokio::time::sleep_until(ongoing.patience.until()) => {
+                    farewell(ongoing);
+                    break crate::gateway::converse::timed_out();
+                }
+            }
+        };
+        let answer = render(&run);
+        let size = answer.as_ref().map_or(0, String::len);
+        draft.settle(&run);
+        // Recorded before anybody can read it.
+        draft.finish(run.outcome, run.error, size);
+        match answer {
+            Ok(result) => {
+                self.task.result = RawValue::from_string(result).ok();
+                self.end(Status::Completed).await;
+            }
+            Err(error) => {
+                self.task.fail(self.platform.clock.now(), &error);
+                self.changed().await;
+            }
+        }
+    }
+
+    async fn ask(&mut self, question: Question) {
+        let Question { method, params, answer } = question;
+        self.asked += 1;
+        let key = format!("question-{}", self.asked);
+        self.task.requests.insert(key.clone(), Asked { method, params }.to_request());
+        self.open.insert(key, answer);
+        self.task.status = Status::InputRequired;
+        self.changed().await;
+    }
+
+    async fn update(&mut self, responses: &RawValue, reply_to: &str) {
+        let responses = RawObject::parse(responses.get()).unwrap_or_default();
+        let mut answered = false;
+        for (key, response) in responses.iter() {
+            let response = RawValue::from_string(response.to_owned()).ok().filter(|raw| raw.get().starts_with('{'));
+            let Some(response) = response else { continue };
+            let Some(answer) = self.open.remove(key) else { continue };
+            self.task.requests.remove(key);
+            // Whoever asked may have given up.
+            let _ = answer.send(Ok(response));
+            answered = true;
+        }
+        if answered {
+            if self.task.requests.is_empty() {
+                self.task.status = Status::Working;
+            }
+            self.changed().await;
+        }
+        self.acknowledge(reply_to).await;
+    }
+
+    async fn acknowledge(&self, reply_to: &str) {
+        if let Ok(to) = reply_to.parse::<Address>() {
+            // Who does not hear it asks again.
+            let _ = bus::send(&self.platform, &to, &"done").await;
+        }
+    }
+
+    async fn end(&mut self, status: Status) {
+        self.task.status = status;
+        self.task.requests.clear();
+        self.changed().await;
+    }
+
+    async fn changed(&mut self) {
+        let now = self.platform.clock.now();
+        (self.task.updated, self.task.heard) = (now, now);
+        self.keep().await;
+        let word = Word::TaskChanged { tenant: self.tenant.uuid(), task: self.task.id.clone() };
+        // Those who do not hear it look by themselves.
+        let _ = bus::say(&self.platform, word).await;
+    }
+
+    /// Written again with the next change or beat where Redis is away; the end is tried for longer.
+    async fn keep(&self) {
+        let most = if self.task.status.is_over() { 20 } else { 1 };
+        for _ in 0..most {
+            match store::put(&self.platform, self.tenant, &self.task).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, "a task cannot be kept"),
+            }
+            if most > 1 {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Requests of sessions that run on this replica, so that `notifications/cancelled` finds them, whichever replica it reaches.
+
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::Session;
+use crate::{
+    Platform,
+    bus::{self, Word},
+};
+
+/// By session and JSON-RPC id.
+#[derive(Debug, Default)]
+pub struct InFlight(RwLock<HashMap<(String, String), CancellationToken>>);
+
+/// A request that runs. Forgotten when dropped.
+pub struct Running {
+    platform: Platform,
+    key: (String, String),
+}
+
+impl Running {
+    /// Notes a request. `request` is the id as it was written.
+    pub fn enter(platform: &Platform, session: &Session, request: &str, cancel: CancellationToken) -> Self {
+        let key = (super::key(platform, session.tenant, &session.id), request.to_owned());
+        platform.in_flight.0.write().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), cancel);
+        Self { platform: platform.clone(), key }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.platform.in_flight.0.write().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// A client takes a request of its session back.
+pub async fn cancel(platform: &Platform, session: &Session, request: &str) {
+    let word = Word::Cancelled { session: super::key(platform, session.tenant, &session.id), request: request.to_owned() };
+    // What cannot be told to the others is told here, and logged there.
+    let _ = bus::say(platform, word).await;
+}
+
+/// Listens for what other replicas say of sessions, until told to stop.
+pub async fn run(platform: Platform, stop: CancellationToken) {
+    let mut words = platform.bus.listen();
+    while let Some(word) = stop.run_until_cancelled(words.recv()).await {
+        match word {
+            Ok(Word::Cancelled { session, request }) => {
+                let running =
+                    platform.in_flight.0.read().unwrap_or_else(PoisonError::into_inner).get(&(session, request)).cloned();
+                if let Some(cancel) = running {
+                    cancel.cancel();
+                }
+            }
+            Ok(Word::LogLevel { tenant, session, level }) => {
+                if let (Some(session), Ok(level)) = (platform.sessions.known(tenant.into(), &session), level.parse()) {
+                    session.note_log_level(level);
+                }
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "cancellations may have been missed"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("request", &self.key.1).finish_non_exhaustive()
+    }
+}

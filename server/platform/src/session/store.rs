@@ -1,0 +1,98 @@
+//! Sessions in Redis: a hash per session, a sorted set per agent.
+
+use std::sync::{LazyLock, RwLock};
+
+use redis::{Script, cmd};
+use trunkline_protocol::mcp::{LogLevel, Revision, capabilities::ClientCapabilities};
+
+use super::{IDLE_S, MOST_PER_AGENT, Session, Stored, index_key, key};
+use crate::{Platform, ids::TenantId, redis::Away};
+
+/// Resources that one session may subscribe to.
+pub const MAX_SUBSCRIPTIONS: usize = 100;
+
+static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("begin.lua")));
+static SUBSCRIBE: LazyLock<Script> = LazyLock::new(|| {
+    // One more subscription of a session that is there, if there is room. KEYS[1] the session. ARGV: field, most fields.
+    Script::new(
+        "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+         if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+         redis.call('HSET', KEYS[1], ARGV[1], '') return 1",
+    )
+});
+static SET_IF_THERE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end return 1")
+});
+
+pub(super) async fn insert(platform: &Platform, session: &Session) -> Result<(), Away> {
+    let stored = Stored {
+        a: session.agent,
+        k: session.credential.clone(),
+        v: session.revision.as_str().to_owned(),
+        c: session.capabilities.to_json(),
+        n: session.client_name.clone(),
+    };
+    let stored = serde_json::to_string(&stored).unwrap_or_default();
+    let mut script = BEGIN.prepare_invoke();
+    script
+        .key(key(platform, session.tenant, &session.id))
+        .key(index_key(platform, session.tenant, session.agent))
+        .arg(&session.id)
+        .arg(stored)
+        .arg(IDLE_S)
+        .arg(MOST_PER_AGENT)
+        .arg(key(platform, session.tenant, ""));
+    platform.redis.run(&script).await
+}
+
+pub(super) async fn find(platform: &Platform, tenant: TenantId, id: &str) -> Result<Option<Session>, Away> {
+    let (stored, level): (Option<String>, Option<String>) =
+        platform.redis.command(cmd("HMGET").arg(key(platform, tenant, id)).arg("s").arg("l")).await?;
+    Ok(stored.and_then(|stored| read(tenant, id, &stored, level.as_deref())))
+}
+
+fn read(tenant: TenantId, id: &str, stored: &str, level: Option<&str>) -> Option<Session> {
+    let stored: Stored = serde_json::from_str(stored).ok()?;
+    Some(Session {
+        id: id.to_owned(),
+        tenant,
+        agent: stored.a,
+        credential: stored.k,
+        revision: Revision::find(&stored.v)?,
+        capabilities: ClientCapabilities::parse(&stored.c)?,
+        client_name: stored.n,
+        level: RwLock::new(level.and_then(|level| level.parse().ok())),
+    })
+}
+
+/// Puts its end off; false if it has ended.
+pub(super) async fn touch(platform: &Platform, session: &Session) -> Result<bool, Away> {
+    platform.redis.command(cmd("EXPIRE").arg(key(platform, session.tenant, &session.id)).arg(IDLE_S)).await
+}
+
+pub(super) async fn delete(platform: &Platform, session: &Session) -> Result<(), Away> {
+    platform.redis.command::<()>(cmd("DEL").arg(key(platform, session.tenant, &session.id))).await?;
+    platform.redis.command(cmd("ZREM").arg(index_key(platform, session.tenant, session.agent)).arg(&session.id)).await
+}
+
+pub(super) async fn set_log_level(platform: &Platform, session: &Session, level: LogLevel) -> Result<(), Away> {
+    let mut script = SET_IF_THERE.prepare_invoke();
+    script.key(key(platform, session.tenant, &session.id)).arg("l").arg(level.as_str());
+    platform.redis.run(&script).await
+}
+
+pub(super) async fn subscribe(platform: &Platform, session: &Session, uri: &str) -> Result<bool, Away> {
+    let mut script = SUBSCRIBE.prepare_invoke();
+    // Beside the subscriptions a session has two fields at most.
+    script.key(key(platform, session.tenant, &session.id)).arg(format!("u:{uri}")).arg(MAX_SUBSCRIPTIONS + 2);
+    platform.redis.run(&script).await
+}
+
+pub(super) async fn unsubscribe(platform: &Platform, session: &Session, uri: &str) -> Result<(), Away> {
+    platform.redis.command(cmd("HDEL").arg(key(platform, session.tenant, &session.id)).arg(format!("u:{uri}"))).await
+}
+
+pub(super) async fn subscriptions(platform: &Platform, session: &Session) -> Result<Vec<String>, Away> {
+    let fields: Vec<String> = platform.redis.command(cmd("HKEYS").arg(key(platform, session.tenant, &session.id))).await?;
+    Ok(fields.into_iter().filter_map(|field| field.strip_prefix("u:").map(str::to_owned)).collect())
+}

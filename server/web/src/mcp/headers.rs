@@ -1,0 +1,28 @@
+//! Names of the headers of the transport, and the MCP headers of a request.
+
+use actix_web::http::header::HeaderMap;
+use trunkline_protocol::mcp::{
+    headers::{METHOD, McpHeaders, NAME, PROTOCOL_VERSION},
+    mirrored::PREFIX,
+};
+
+/// Names a session.
+pub(super) const SESSION: &str = "mcp-session-id";
+/// The last event that a client saw.
+pub(super) const LAST_EVENT: &str = "last-event-id";
+
+/// The headers by which the era is chosen, trimmed.
+pub(super) fn of_era(headers: &HeaderMap) -> McpHeaders<'_> {
+    McpHeaders { protocol_version: value(headers, PROTOCOL_VERSION), method: value(headers, METHOD), name: value(headers, NAME) }
+}
+
+/// The value of a header, trimmed; one that is not visible ASCII is none.
+pub(super) fn value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+}
+
+/// Arguments that are mirrored into headers, by lower-case name. A value that is no text is kept as one that nothing equals.
+pub(super) fn mirrored(headers: &HeaderMap) -> Vec<(String, String)> {
+    let named = headers.iter().filter(|(name, _)| name.as_str().starts_with(PREFIX));
+    named.map(|(name, value)| (name.as_str().to_owned(), value.to_str().map_or("\0", str::trim).to_owned())).collect()
+}
