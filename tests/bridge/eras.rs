@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use trunkline_platform::{
     dialogue::{Dialogue, Heard, Said},
-    upstream::{ItemKind, Reply, Retry, UpstreamError},
+    upstream::{InputRequired, ItemKind, Reply, Retry, UpstreamError},
 };
 use trunkline_protocol::mcp::Revision;
 
@@ -194,11 +194,13 @@ async fn questions_are_asked_and_answered() {
                 assert_eq!((said, methods), (serde_json::from_str(answer).expect("JSON"), vec![method.to_owned()]));
             } else {
                 let reply = exchange(&app, &target, "tools/call", &params, &dialogue).await;
-                let Ok(Reply::InputRequired { requests: Some(requests), state }) = reply else { panic!("{reply:?}") };
+                let Ok(Reply::InputRequired(InputRequired { requests: Some(requests), state })) = reply else {
+                    panic!("{reply:?}")
+                };
                 assert!(requests.get().contains(method), "{requests}");
                 let responses = format!(r#"{{"answer":{answer}}}"#);
                 let responses = serde_json::value::RawValue::from_string(responses).expect("JSON");
-                let ask = Ask { input: Some(Retry { responses, state }), ..Ask::call(&params) };
+                let ask = Ask { input: Some(Retry { responses: Some(responses), state }), ..Ask::call(&params) };
                 let reply = ask.send(&app, &target, &dialogue).await;
                 let said: Value = serde_json::from_str(&text(reply)).expect("JSON");
                 assert_eq!(said, serde_json::from_str::<Value>(answer).expect("JSON"), "{speaks:?} {way:?}");

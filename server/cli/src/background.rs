@@ -15,6 +15,8 @@ const FORGET_EVERY: Duration = Duration::from_mins(15);
 const NOTE_KEYS_EVERY: Duration = Duration::from_secs(5);
 /// Tenants that nobody calls leave memory.
 const DROP_IDLE_EVERY: Duration = Duration::from_mins(1);
+/// How soon a source that is due is noticed.
+const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// Partitions exist months ahead; this only has to happen now and then.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(6);
 
@@ -65,7 +67,17 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
         let _ = tokio::time::timeout(GOODBYE_WITHIN, goodbye).await;
         Ok(())
     });
-    let (to_forget, to_partition, to_drop, to_note) = (of(), of(), of(), of());
+    let (to_forget, to_partition, to_drop, to_note, to_refresh) = (of(), of(), of(), of(), of());
+    tasks.spawn("sources", |stop| async move {
+        // Cut when told to stop: what was begun is rolled back, and another replica goes on when its lease has ended.
+        let until = stop.clone();
+        let refresh = |platform: Platform| {
+            let until = until.clone();
+            async move { until.run_until_cancelled(catalog::source::refresh_due(&platform)).await.unwrap_or(Ok(())) }
+        };
+        every(&to_refresh, SOURCES_EVERY, stop, "sources are not refreshed", refresh).await;
+        Ok(())
+    });
     tasks.spawn("use of keys", |stop| async move {
         let note = |platform: Platform| async move { record::note_key_use(&platform).await };
         every(&to_note, NOTE_KEYS_EVERY, stop, "the last use of keys is not noted", note).await;

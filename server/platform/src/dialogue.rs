@@ -20,7 +20,7 @@ const WAITING: usize = 64;
 pub const ANSWER_WITHIN: Duration = Duration::from_mins(5);
 
 /// What can be listed, and asked for by its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ItemKind {
     /// `tools/list`.
     Tools,

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
 };
 
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -14,8 +15,10 @@ use crate::{
     catalog::snapshot::Snapshots,
     clock::Clock,
     db::Db,
+    dialogue::ItemKind,
     egress::Egress,
     epoch::Generations,
+    execution,
     ids::ReplicaId,
     mail,
     metrics::Metrics,
@@ -93,6 +96,8 @@ pub struct Inner {
     pub metrics: Arc<Metrics>,
     /// Calls that run at the moment.
     pub(crate) running: Arc<AtomicU32>,
+    /// What the source of the conformance suite has.
+    pub(crate) conformance: fn(ItemKind) -> Vec<Box<RawValue>>,
 }
 
 impl Platform {
@@ -114,6 +119,7 @@ impl Platform {
             upstreams: Upstreams::default(),
             metrics: Arc::default(),
             running: Arc::default(),
+            conformance: execution::conformance::definitions,
         }))
     }
 }

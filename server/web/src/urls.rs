@@ -1,6 +1,8 @@
 //! Every path we link to, as functions.
 
-use trunkline_platform::ids::{AgentId, EntryId, InvitationId, KeyId, ToolId, UserId};
+use trunkline_platform::ids::{
+    AgentId, ChangeId, DefinitionId, EntryId, InvitationId, KeyId, SourceId, ToolId, ToolsetId, UserId,
+};
 
 /// The front page.
 pub fn start() -> &'static str {
@@ -163,6 +165,51 @@ pub fn tool_edit(slug: &str, tool: ToolId) -> String {
 /// Runs a tool by hand.
 pub fn tool_try(slug: &str, tool: ToolId) -> String {
     format!("/t/{slug}/tools/{tool}/try")
+}
+
+/// A tenant's sources.
+pub fn sources(slug: &str) -> String {
+    format!("/t/{slug}/sources")
+}
+
+/// The form for a new source.
+pub fn source_new(slug: &str) -> String {
+    format!("/t/{slug}/sources/new")
+}
+
+/// A source.
+pub fn source(slug: &str, source: SourceId) -> String {
+    format!("/t/{slug}/sources/{source}")
+}
+
+/// A definition of a source.
+pub fn definition(slug: &str, source: SourceId, definition: DefinitionId) -> String {
+    format!("/t/{slug}/sources/{source}/definitions/{definition}")
+}
+
+/// A change of a definition, to be decided.
+pub fn change(slug: &str, source: SourceId, change: ChangeId) -> String {
+    format!("/t/{slug}/sources/{source}/changes/{change}")
+}
+
+/// A tenant's toolsets.
+pub fn toolsets(slug: &str) -> String {
+    format!("/t/{slug}/toolsets")
+}
+
+/// The form for a new toolset.
+pub fn toolset_new(slug: &str) -> String {
+    format!("/t/{slug}/toolsets/new")
+}
+
+/// A toolset.
+pub fn toolset(slug: &str, toolset: ToolsetId) -> String {
+    format!("/t/{slug}/toolsets/{toolset}")
+}
+
+/// The MCP endpoint of a toolset.
+pub fn toolset_mcp(slug: &str, name: &str) -> String {
+    format!("/t/{slug}/mcp/{name}")
 }
 
 /// A tenant's calls.

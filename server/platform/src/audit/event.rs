@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     actor::Role,
     call::Outcome,
-    ids::{AgentId, InvitationId, KeyId, TenantId, ToolId, UserId},
+    ids::{AgentId, ChangeId, DefinitionId, InvitationId, KeyId, SourceId, TenantId, ToolId, ToolsetId, UserId},
 };
 
 /// A change.
@@ -58,6 +58,40 @@ pub enum Event {
     ToolTrialBegun(ToolId),
     /// A member ran it by hand, and so it ended.
     ToolTried(ToolId, Outcome),
+    /// A source came into being.
+    SourceAdded(SourceId),
+    /// Where it is, its secret or its policy changed.
+    SourceChanged(SourceId),
+    /// Its definitions are served again.
+    SourceEnabled(SourceId),
+    /// Its definitions are not served any more.
+    SourceDisabled(SourceId),
+    /// It is gone, and its tools are disabled.
+    SourceRemoved(SourceId),
+    /// It brought a definition that is new.
+    DefinitionFound(DefinitionId, SourceId, &'static str),
+    /// A definition is served from now on.
+    DefinitionApproved(DefinitionId),
+    /// A definition is not served any more, because somebody does not want it.
+    DefinitionSwitchedOff(DefinitionId),
+    /// The source no longer has it.
+    DefinitionRemoved(DefinitionId),
+    /// The source has it again.
+    DefinitionReturned(DefinitionId),
+    /// It changed, and the change was taken at once.
+    DefinitionChanged(DefinitionId),
+    /// It changed, and the change waits for a person.
+    ChangePending(ChangeId, DefinitionId),
+    /// A member took the change.
+    ChangeApproved(ChangeId, DefinitionId),
+    /// A member did not take it.
+    ChangeRejected(ChangeId, DefinitionId),
+    /// A toolset came into being.
+    ToolsetCreated(ToolsetId),
+    /// Its words or its tools changed.
+    ToolsetChanged(ToolsetId),
+    /// It is gone.
+    ToolsetDeleted(ToolsetId),
 }
 
 impl Event {
@@ -84,6 +118,23 @@ impl Event {
             Self::ToolLimitsChanged(_) => "tool.limits_changed",
             Self::ToolTrialBegun(_) => "tool.trial_begun",
             Self::ToolTried(..) => "tool.tried",
+            Self::SourceAdded(_) => "source.added",
+            Self::SourceChanged(_) => "source.changed",
+            Self::SourceEnabled(_) => "source.enabled",
+            Self::SourceDisabled(_) => "source.disabled",
+            Self::SourceRemoved(_) => "source.removed",
+            Self::DefinitionFound(..) => "definition.found",
+            Self::DefinitionApproved(_) => "definition.approved",
+            Self::DefinitionSwitchedOff(_) => "definition.switched_off",
+            Self::DefinitionRemoved(_) => "definition.removed",
+            Self::DefinitionReturned(_) => "definition.returned",
+            Self::DefinitionChanged(_) => "definition.changed",
+            Self::ChangePending(..) => "definition.change_pending",
+            Self::ChangeApproved(..) => "definition.change_approved",
+            Self::ChangeRejected(..) => "definition.change_rejected",
+            Self::ToolsetCreated(_) => "toolset.created",
+            Self::ToolsetChanged(_) => "toolset.changed",
+            Self::ToolsetDeleted(_) => "toolset.deleted",
         }
     }
 
@@ -101,6 +152,21 @@ impl Event {
             | Self::ToolLimitsChanged(id)
             | Self::ToolTrialBegun(id)
             | Self::ToolTried(id, _) => id.to_string(),
+            Self::SourceAdded(id)
+            | Self::SourceChanged(id)
+            | Self::SourceEnabled(id)
+            | Self::SourceDisabled(id)
+            | Self::SourceRemoved(id) => id.to_string(),
+            Self::DefinitionFound(id, ..)
+            | Self::DefinitionApproved(id)
+            | Self::DefinitionSwitchedOff(id)
+            | Self::DefinitionRemoved(id)
+            | Self::DefinitionReturned(id)
+            | Self::DefinitionChanged(id)
+            | Self::ChangePending(_, id)
+            | Self::ChangeApproved(_, id)
+            | Self::ChangeRejected(_, id) => id.to_string(),
+            Self::ToolsetCreated(id) | Self::ToolsetChanged(id) | Self::ToolsetDeleted(id) => id.to_string(),
         }
     }
 
@@ -114,6 +180,10 @@ impl Event {
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
             Self::ToolPublished(_, number) => json!({ "version": number }),
             Self::ToolTried(_, outcome) => json!({ "outcome": outcome.as_str() }),
+            Self::DefinitionFound(_, source, state) => json!({ "source": source, "state": state }),
+            Self::ChangePending(change, _) | Self::ChangeApproved(change, _) | Self::ChangeRejected(change, _) => {
+                json!({ "change": change })
+            }
             _ => json!({}),
         }
     }

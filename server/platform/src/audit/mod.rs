@@ -27,3 +27,27 @@ pub async fn append(tx: &mut TenantTx, at: DateTime<Utc>, actor: &Member, event:
     .await?;
     Ok(())
 }
+
+/// Adds the events of a change to the transaction of that change: of a member, or of the system itself.
+pub async fn append_all(tx: &mut TenantTx, at: DateTime<Utc>, actor: Option<&Member>, events: &[Event]) -> Result<()> {
+    let ids: Vec<EntryId> = events.iter().map(|_| EntryId::new(at)).collect();
+    let actions: Vec<&str> = events.iter().map(Event::action).collect();
+    let subjects: Vec<String> = events.iter().map(Event::subject).collect();
+    let details: Vec<serde_json::Value> = events.iter().map(Event::details).collect();
+    sqlx::query(
+        "INSERT INTO app.audit_entries (id, tenant_id, at, actor_kind, actor_id, action, subject, decision, details)
+         SELECT e.id, $1, $2, $3, $4, e.action, e.subject, 'allowed', e.details
+         FROM UNNEST($5::uuid[], $6::text[], $7::text[], $8::jsonb[]) AS e (id, action, subject, details)",
+    )
+    .bind(tx.tenant())
+    .bind(at)
+    .bind(if actor.is_some() { "member" } else { "system" })
+    .bind(actor.map(|actor| actor.user))
+    .bind(ids)
+    .bind(actions)
+    .bind(subjects)
+    .bind(details)
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}

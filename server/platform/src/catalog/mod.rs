@@ -4,9 +4,11 @@ pub mod definition;
 mod executor;
 pub mod listen;
 pub mod snapshot;
+pub mod source;
 mod store;
 mod template;
 mod tool;
+pub mod toolset;
 
 use sha2::Digest as _;
 
@@ -47,7 +49,7 @@ pub async fn create(platform: &Platform, actor: &Member, name: ToolName, new: Ne
     }
     let limits = new.limits;
     let version = version(platform, &mut tx, new, 1, None).await?;
-    let tool = Tool { id, name, enabled: true, created_at: now, version };
+    let tool = Tool::new(id, name, version, now);
     store::insert(&mut tx, &tool, actor.user).await?;
     if let Some(limits) = limits {
         limits.store(&mut tx, now, id).await?;
@@ -67,12 +69,7 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ToolId, edited: i3
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
-    if tool.version.number != edited {
-        return Err(Error::conflict(format!(
-            "Version {} was published while you edited version {edited}. Open the tool again and repeat your change.",
-            tool.version.number
-        )));
-    }
+    check_edited(&tool, edited)?;
     let limits = new.limits;
     let version = version(platform, &mut tx, new, edited + 1, Some(&tool.version)).await?;
     let is_new = !version.runs_like(&tool.version);
@@ -92,10 +89,58 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ToolId, edited: i3
     Ok(if is_new { version.number } else { edited })
 }
 
+/// Changes what a call of the tool costs and how often it may be called; its definition stays as it is. For tools of sources, whose
+/// definitions nobody writes here. Gives the number of the version that stands afterwards.
+pub async fn set_terms(
+    platform: &Platform,
+    actor: &Member,
+    id: ToolId,
+    edited: i32,
+    price_micro: i64,
+    limits: ToolLimits,
+) -> Result<i32> {
+    actor.require(Permission::ManageTools)?;
+    tool::check_price(price_micro)?;
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
+    check_edited(&tool, edited)?;
+    let is_new = price_micro != tool.version.price_micro;
+    if is_new {
+        let version =
+            ToolVersion { id: ToolVersionId::new(now), number: edited + 1, price_micro, created_at: now, ..tool.version.clone() };
+        store::insert_version(&mut tx, id, &version, actor.user).await?;
+        store::point(&mut tx, id, version.id).await?;
+        audit::append(&mut tx, now, actor, &Event::ToolPublished(id, version.number)).await?;
+    }
+    if limits != ToolLimits::load(&mut tx, id).await? {
+        limits.store(&mut tx, now, id).await?;
+        audit::append(&mut tx, now, actor, &Event::ToolLimitsChanged(id)).await?;
+    }
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(if is_new { edited + 1 } else { edited })
+}
+
+/// Is the version that somebody edited still the one that stands?
+fn check_edited(tool: &Tool, edited: i32) -> Result<()> {
+    if tool.version.number == edited {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "Version {} was published while you edited version {edited}. Open the tool again and repeat your change.",
+        tool.version.number
+    )))
+}
+
 /// Takes a tool out of every list and refuses its calls, or puts it back.
 pub async fn set_enabled(platform: &Platform, actor: &Member, id: ToolId, enabled: bool) -> Result<()> {
     actor.require(Permission::ManageTools)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
+    let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
+    if enabled && tool.withheld && matches!(tool.version.executor, Executor::Upstream { .. }) {
+        return Err(Error::conflict("Its source does not serve it: switch it on there first."));
+    }
     store::set_enabled(&mut tx, id, enabled).await?;
     let event = if enabled { Event::ToolEnabled(id) } else { Event::ToolDisabled(id) };
     audit::append(&mut tx, platform.clock.now(), actor, &event).await?;
@@ -187,6 +232,7 @@ async fn version(
         credential,
         price_micro: new.price_micro,
         digest: digest.finalize().into(),
+        definition: None,
         created_at: now,
     })
 }

@@ -19,8 +19,10 @@ pub struct Tool {
     pub id: ToolId,
     /// Unique in the tenant; never changes, since callers and scopes name it.
     pub name: ToolName,
-    /// Is it listed and callable?
+    /// Is it switched on?
     pub enabled: bool,
+    /// Is it kept from callers all the same? A tool of a source is served only while its definition is approved and its source has it.
+    pub withheld: bool,
     /// Since when it exists.
     pub created_at: DateTime<Utc>,
     /// What runs.
@@ -50,6 +52,8 @@ pub struct ToolVersion {
     pub price_micro: i64,
     /// SHA-256 over the definition.
     pub digest: [u8; 32],
+    /// The upstream's own definition, exactly as it was approved. `None`: the tool is ours.
+    pub definition: Option<Box<RawValue>>,
     /// When it was published.
     pub created_at: DateTime<Utc>,
 }
@@ -131,9 +135,7 @@ impl NewVersion {
         if has_hidden_characters(&self.description) {
             return Err(Error::invalid("description", "it contains control, direction or invisible characters; remove them"));
         }
-        if !(0..=1_000_000_000_000).contains(&self.price_micro) {
-            return Err(Error::invalid("price", "expected 0 to 1000000 per call"));
-        }
+        check_price(self.price_micro)?;
         if let SecretChange::Set(secret) = &self.secret {
             let visible = secret.reveal().bytes().all(|b| (0x20..0x7f).contains(&b));
             if !visible || secret.reveal().is_empty() || secret.reveal().len() > 4096 {
@@ -141,10 +143,26 @@ impl NewVersion {
             }
         }
         match &self.executor {
-            // A source's own definitions are judged when they are imported.
-            Executor::Builtin { .. } | Executor::Upstream { .. } => Ok(()),
+            Executor::Builtin { .. } => Ok(()),
             Executor::Http(http) => http.check(),
+            Executor::Upstream { .. } => Err(Error::invalid("kind", "the definition of this tool comes from its source")),
         }
+    }
+}
+
+impl Tool {
+    /// A tool that is switched on from the beginning.
+    pub(super) fn new(id: ToolId, name: ToolName, version: ToolVersion, now: DateTime<Utc>) -> Self {
+        Self { id, name, enabled: true, withheld: false, created_at: now, version }
+    }
+}
+
+/// May a call cost that?
+pub(super) fn check_price(price_micro: i64) -> Result<()> {
+    if (0..=1_000_000_000_000).contains(&price_micro) {
+        Ok(())
+    } else {
+        Err(Error::invalid("price", "expected 0 to 1000000 per call"))
     }
 }
 

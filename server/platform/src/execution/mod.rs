@@ -11,7 +11,8 @@ use std::{borrow::Cow, time::Duration};
 use serde_json::{Map, Value, value::RawValue};
 use trunkline_protocol::mcp::{object::RawObject, tools::ToolResult};
 
-pub use proxy::{proxied_deadline, run_item, run_proxied, source_deadline, task_use};
+pub use conformance::TaskUse;
+pub use proxy::{asks_first, proxied_deadline, run_item, run_proxied, source_deadline, task_use};
 pub use validate::check;
 
 use crate::{
@@ -145,17 +146,6 @@ pub async fn run(means: Means<'_>, tool: &LoadedTool, arguments: &Map<String, Va
         // Those go by `run_proxied`, where they can talk.
         Executor::Upstream { .. } => proxy::unavailable(),
     }
-}
-
-/// May, or must, a tool go on as a task?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskUse {
-    /// It answers its call.
-    Never,
-    /// It does where the client knows tasks.
-    WhenDeclared,
-    /// It cannot answer otherwise.
-    Required,
 }
 
 /// What a call gives its tool.

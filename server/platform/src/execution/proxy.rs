@@ -10,16 +10,21 @@ use trunkline_protocol::{
     mcp::object::{RawObject, json_string},
 };
 
-use super::{Input, Run, TaskUse};
+use super::{
+    Input, Run,
+    conformance::{self, TaskUse, World},
+};
 use crate::{
     Platform,
     call::Outcome,
     catalog::{
         Executor,
         snapshot::{Current, LoadedTool},
+        source::SourceKind,
     },
     dialogue::{AskError, Dialogue, InputRequired, Reply, Retry},
     ids::SourceId,
+    upstream::{UpstreamError, UpstreamRequest},
 };
 
 /// Longest time for one exchange, where the source says nothing else.
@@ -38,13 +43,30 @@ pub fn proxied_deadline(tool: &LoadedTool, snapshot: &Current) -> Duration {
 }
 
 /// Longest time for one exchange with that source.
-pub fn source_deadline(_snapshot: &Current, _source: SourceId) -> Duration {
-    DEADLINE
+pub fn source_deadline(snapshot: &Current, source: SourceId) -> Duration {
+    match snapshot.source(source).map(|loaded| &loaded.source) {
+        Some(source) if matches!(source.kind, SourceKind::Mcp { .. }) => Duration::from_millis(source.timeout_ms.into()),
+        // A fixture may sleep for two minutes.
+        Some(_) => Duration::from_secs(150),
+        None => DEADLINE,
+    }
 }
 
-/// May, or must, that call go on as a task?
-pub fn task_use(_tool: &LoadedTool, _snapshot: &Current, _retry: Option<&Retry>) -> TaskUse {
-    TaskUse::Never
+/// May, or must, that tool's calls go on as tasks?
+pub fn task_use(tool: &LoadedTool, snapshot: &Current) -> TaskUse {
+    // Servers are told that we know no tasks, so they answer their calls.
+    fixture(tool, snapshot).map_or(TaskUse::Never, conformance::task_use)
+}
+
+/// Will this round only ask for input? Then it is answered, even if the tool's calls are tasks.
+pub fn asks_first(tool: &LoadedTool, snapshot: &Current, retry: Option<&Retry>) -> bool {
+    fixture(tool, snapshot).is_some_and(|name| conformance::asks_first(name, retry))
+}
+
+/// Its name, if it is one of the fixtures.
+fn fixture<'t>(tool: &'t LoadedTool, snapshot: &Current) -> Option<&'t str> {
+    let Executor::Upstream { source, name } = &tool.tool.version.executor else { return None };
+    snapshot.source(*source).filter(|loaded| loaded.source.kind == SourceKind::Conformance).map(|_| name.as_str())
 }
 
 /// Calls a tool of an MCP server.
@@ -79,6 +101,22 @@ pub async fn run_item(
     request.rounds(input.retry, &dialogue).await
 }
 
+/// Why a server gave nothing usable, in words that help the caller. Never the server's own.
+fn failed(error: UpstreamError) -> Run {
+    let (outcome, class) = match error {
+        UpstreamError::Refused => (Outcome::UpstreamError, "egress_refused"),
+        UpstreamError::Unreachable => (Outcome::UpstreamError, "upstream_unreachable"),
+        UpstreamError::Timeout => (Outcome::Timeout, "upstream_timeout"),
+        UpstreamError::TooLarge => (Outcome::UpstreamError, "upstream_too_large"),
+        UpstreamError::Broken(_) => (Outcome::UpstreamError, "upstream_protocol"),
+        UpstreamError::Unauthorized => (Outcome::UpstreamError, "upstream_unauthorized"),
+        UpstreamError::Status(_) => (Outcome::UpstreamError, "upstream_status"),
+        UpstreamError::Cancelled => (Outcome::Cancelled, "cancelled"),
+        UpstreamError::Busy => (Outcome::UpstreamError, "upstream_busy"),
+    };
+    Run::failed(outcome, class, format!("The tool's server failed: {error}."))
+}
+
 pub(super) fn unavailable() -> Run {
     Run::failed(Outcome::UpstreamError, "source_gone", "The source of this tool is not there any more.")
 }
@@ -110,9 +148,29 @@ impl Request<'_> {
         Run::failed(Outcome::UpstreamError, "too_many_rounds", "The tool went on asking for input and never answered.")
     }
 
-    async fn once(&self, _retry: Option<&Retry>, _dialogue: &Dialogue) -> Result<Reply, Run> {
-        let _ = (&self.platform, &self.snapshot, self.source, self.method, &self.params, &self.schema, &self.stop);
-        Err(unavailable())
+    async fn once(&self, retry: Option<&Retry>, dialogue: &Dialogue) -> Result<Reply, Run> {
+        let source = self.snapshot.source(self.source).ok_or_else(unavailable)?;
+        let target = self.snapshot.target(source).map_err(|error| {
+            tracing::error!(source.id = %self.source, %error, "a source cannot be reached as it is stored");
+            Run::failed(
+                Outcome::Unknown,
+                "secret_integrity",
+                "The source's stored secret cannot be read. Its owner has to enter it again.",
+            )
+        })?;
+        let Some(target) = target else {
+            let world = World { platform: &self.platform, tenant: self.snapshot.tenant };
+            return Ok(conformance::answer(world, self.method, &self.params, retry, dialogue).await);
+        };
+        let request = UpstreamRequest {
+            method: self.method,
+            params: &self.params,
+            input: retry,
+            schema: self.schema.as_deref(),
+            trace: None,
+        };
+        let exchanged = self.platform.upstreams.exchange(&self.platform, &target, request, dialogue, self.stop.clone()).await;
+        exchanged.map_err(failed)
     }
 }
 

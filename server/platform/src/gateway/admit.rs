@@ -118,7 +118,7 @@ fn prepare(
 /// The parameters as they go on to somebody else: without what was meant for us.
 fn params_of(request: &CallRequest<'_>) -> Option<RawObject<'static>> {
     let mut params = RawObject::parse(request.params?.get()).ok()?;
-    for key in ["_meta", "inputResponses", "requestState", "task"] {
+    for key in ["inputResponses", "requestState", "task"] {
         params.remove(key);
     }
     Some(params.into_owned())

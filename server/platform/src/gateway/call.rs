@@ -73,12 +73,13 @@ impl AdmittedCall {
             (Ready::Known(run), _) => (run, None),
             (Ready::Run(input), Some(Held::Parked(at))) => resume(platform, &voice, &at, input, &cancelled).await,
             (Ready::Run(input), _) if tool.tool.version.executor.is_proxied() => {
-                match execution::task_use(&tool, &caller.snapshot, input.retry.as_ref()) {
+                let asks_first = execution::asks_first(&tool, &caller.snapshot, input.retry.as_ref());
+                match execution::task_use(&tool, &caller.snapshot) {
                     TaskUse::Required if !voice.speaks_tasks() => {
                         draft.finish(Outcome::Denied, Some("needs_tasks".into()), 0);
                         return Finished { answer: Err(voice.revision.fit_error(tasks::undeclared())) };
                     }
-                    TaskUse::Required | TaskUse::WhenDeclared if voice.speaks_tasks() => {
+                    TaskUse::Required | TaskUse::Possible if voice.speaks_tasks() && !asks_first => {
                         return task(platform, voice, tool, caller, input, left, draft, slot).await;
                     }
                     _ => talk(platform, &voice, &tool, &caller.snapshot, input, slot, &cancelled).await,

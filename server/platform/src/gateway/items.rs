@@ -205,7 +205,7 @@ fn matches_template(template: &str, uri: &str) -> bool {
 /// The parameters as they go on to the source, with its own names.
 fn params_of(request: &OwnedItemRequest, item: &LoadedItem) -> Option<RawObject<'static>> {
     let mut params = RawObject::parse(request.params.as_ref()?.get()).ok()?.into_owned();
-    for key in ["_meta", "inputResponses", "requestState"] {
+    for key in ["inputResponses", "requestState"] {
         params.remove(key);
     }
     match request.method.as_str() {

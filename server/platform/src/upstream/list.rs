@@ -63,7 +63,7 @@ impl Pages {
         let result = match reply {
             Reply::Result(result) => result,
             Reply::Error(error) if error.code == METHOD_NOT_FOUND && self.cursors.is_empty() => return Ok(None),
-            Reply::Error(_) | Reply::InputRequired { .. } => return Err(UpstreamError::Broken("it refuses to list what it has")),
+            Reply::Error(_) | Reply::InputRequired(_) => return Err(UpstreamError::Broken("it refuses to list what it has")),
         };
         let unreadable = UpstreamError::Broken("its list cannot be read");
         let (items, cursor) = read(kind, &result).ok_or(unreadable)?;

@@ -30,14 +30,13 @@ use reqwest::header::HeaderName;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use trunkline_protocol::{
-    jsonrpc::ErrorObject,
-    mcp::{Revision, object::RawObject},
-};
+use trunkline_protocol::mcp::{Revision, object::RawObject};
 use url::Url;
 
 pub use error::UpstreamError;
 pub use watch::{Change, Wanted};
+
+pub use crate::dialogue::{InputRequired, ItemKind, Reply, Retry};
 
 use crate::{
     Platform,
@@ -85,19 +84,6 @@ pub struct Server {
     pub instructions: Option<String>,
 }
 
-/// What can be listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ItemKind {
-    /// `tools/list`.
-    Tools,
-    /// `prompts/list`.
-    Prompts,
-    /// `resources/list`.
-    Resources,
-    /// `resources/templates/list`.
-    ResourceTemplates,
-}
-
 /// One request to an upstream.
 #[derive(Debug, Clone, Copy)]
 pub struct UpstreamRequest<'a> {
@@ -113,15 +99,6 @@ pub struct UpstreamRequest<'a> {
     pub trace: Option<&'a TraceContext>,
 }
 
-/// Answers to questions, with the state that came with them.
-#[derive(Debug, Clone)]
-pub struct Retry {
-    /// `inputResponses`: an object of results by key.
-    pub responses: Box<RawValue>,
-    /// `requestState`, exactly as it came.
-    pub state: Option<String>,
-}
-
 /// W3C trace context.
 #[derive(Debug, Clone)]
 pub struct TraceContext {
@@ -129,22 +106,6 @@ pub struct TraceContext {
     pub traceparent: String,
     /// `tracestate`.
     pub tracestate: Option<String>,
-}
-
-/// What an upstream answered.
-#[derive(Debug)]
-pub enum Reply {
-    /// A result, exactly as it came.
-    Result(Box<RawValue>),
-    /// It wants to know something first.
-    InputRequired {
-        /// Requests by key.
-        requests: Option<Box<RawValue>>,
-        /// To be sent back with the answers.
-        state: Option<String>,
-    },
-    /// An error, as it came.
-    Error(ErrorObject),
 }
 
 /// All upstreams of this process.

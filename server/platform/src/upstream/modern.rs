@@ -16,7 +16,7 @@ use trunkline_protocol::{
 };
 
 use super::{
-    Reply, UpstreamError,
+    InputRequired, Reply, UpstreamError,
     conversation::{Conversation, Outcome, error_object},
     error::Fault,
     link::Link,
@@ -78,7 +78,9 @@ pub(super) fn body(request: &Request<'_>, id: &str) -> String {
     }
     let mut params = request.params(&meta);
     if let Some(input) = request.input {
-        params.set("inputResponses", input.responses.get().to_owned());
+        if let Some(responses) = &input.responses {
+            params.set("inputResponses", responses.get().to_owned());
+        }
         if let Some(state) = &input.state {
             params.set_text("requestState", state);
         }
@@ -129,7 +131,7 @@ fn reply(request: &Request<'_>, outcome: Outcome) -> Result<Reply, Fault> {
             if let Some(requests) = &typed.input_requests {
                 check_questions(request, requests)?;
             }
-            Ok(Reply::InputRequired { requests: typed.input_requests, state: typed.request_state })
+            Ok(Reply::InputRequired(InputRequired { requests: typed.input_requests, state: typed.request_state }))
         }
         Some(_) => Err(UpstreamError::Broken("its result is of an unknown type").into()),
     }

@@ -66,7 +66,7 @@ async fn discover(link: &Link, deadline: Instant) -> Result<Told, UpstreamError>
     match modern::run(link, &request).await {
         Ok(Reply::Result(result)) => Ok(read(&result)),
         Ok(Reply::Error(error)) if error.code == METHOD_NOT_FOUND => Ok(Told::Unclear(NO_DISCOVERY)),
-        Ok(Reply::Error(_) | Reply::InputRequired { .. }) => Ok(Told::Unclear(UpstreamError::Broken("it refuses discovery"))),
+        Ok(Reply::Error(_) | Reply::InputRequired(_)) => Ok(Told::Unclear(UpstreamError::Broken("it refuses discovery"))),
         Err(Fault::OtherEra(error, _) | Fault::SessionGone(error)) => Ok(Told::Unclear(error)),
         // Servers of the other era may fail in any way when asked what they do not know.
         Err(Fault::Upstream(error @ (UpstreamError::Timeout | UpstreamError::Status(_) | UpstreamError::Broken(_)))) => {

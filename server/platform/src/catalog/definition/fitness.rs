@@ -9,7 +9,7 @@ use super::{Definition, Finding, FindingKind, ItemKind, hidden, risk::texts, sch
 const MAX_DESCRIPTION: usize = 4096;
 
 /// Why it cannot be served. Empty: it can.
-pub(in crate::catalog) fn misfits(definition: &Definition) -> Vec<Finding> {
+pub(super) fn misfits(definition: &Definition) -> Vec<Finding> {
     let mut found = Vec::new();
     for (place, text) in texts(definition) {
         if let Some(hidden) = hidden::first(text) {

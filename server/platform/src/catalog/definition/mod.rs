@@ -14,22 +14,11 @@ use serde_json::{Map, Value, value::RawValue};
 use sha2::{Digest as _, Sha256};
 use trunkline_protocol::oauth::scope::Effect;
 
+pub use crate::dialogue::ItemKind;
 pub use json::pretty;
 pub use name::exposed_key;
 pub use risk::{Finding, FindingKind, risk};
 pub use schema::compile;
-
-pub(super) use fitness::misfits;
-
-/// What a definition defines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "their names say it")]
-pub enum ItemKind {
-    Tools,
-    Prompts,
-    Resources,
-    ResourceTemplates,
-}
 
 /// Largest definition, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
@@ -68,8 +57,8 @@ impl ItemKind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::ResourceTemplates];
 
-    /// As stored: one of them.
-    pub fn as_str(self) -> &'static str {
+    /// One of them, as stored and shown.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Tools => "tool",
             Self::Prompts => "prompt",
@@ -80,7 +69,7 @@ impl ItemKind {
 
     /// The kind of that stored word.
     pub fn find(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 
     /// The member that names one.

@@ -82,8 +82,10 @@ async fn call(world: World<'_>, params: &RawObject<'_>, retry: Option<&Retry>, d
 
 #[cfg(test)]
 mod tests {
+    use trunkline_protocol::mcp::mirrored::mirrored;
+
     use super::*;
-    use crate::catalog::definition::Definition;
+    use crate::catalog::definition::{Definition, compile};
 
     #[test]
     fn definitions_are_read_as_any_source_s() {
@@ -97,6 +99,10 @@ mod tests {
                 assert!(!raw.get().contains('\n'), "a definition stands on one line");
                 let definition = Definition::read(kind, raw).expect("readable");
                 assert!(!definition.description().is_empty(), "{}", definition.key);
+                if let Some(schema) = definition.member("inputSchema") {
+                    mirrored(schema).expect("sound headers");
+                    compile(schema).expect("a sound schema");
+                }
                 assert!(keys.insert(definition.key), "a name is there once");
             }
         }

@@ -82,7 +82,6 @@ impl Draft {
                 timeout_ms: http.timeout_ms.to_string(),
                 ..common
             },
-            // What a source brings is approved there, not edited here.
             Executor::Upstream { .. } => Self { kind: "upstream".to_owned(), ..common },
         }
     }
@@ -125,12 +124,8 @@ impl Draft {
                 None
             }
         };
-        let price = errors.take(catalog::parse_price(&self.price))?;
-        let total = errors.take(parse_rate("", &self.per_minute, &self.burst))?;
-        let each_agent = errors.take(parse_rate("each_", &self.each_per_minute, &self.each_burst))?;
-        let (Some(effect), Some(executor), Some(price_micro), Some(total), Some(each_agent)) =
-            (effect, executor, price, total, each_agent)
-        else {
+        let terms = self.parse_terms(errors)?;
+        let (Some(effect), Some(executor), Some((price_micro, limits))) = (effect, executor, terms) else {
             return Ok(None);
         };
         Ok(Some(NewVersion {
@@ -140,8 +135,17 @@ impl Draft {
             executor,
             secret: if secret.is_empty() { SecretChange::Keep } else { SecretChange::Set(Plaintext::new(secret.to_owned())) },
             price_micro,
-            limits: Some(ToolLimits { total, each_agent }),
+            limits: Some(limits),
         }))
+    }
+
+    /// Reads what can be said of a tool whose definition comes from its source: its price and its limits.
+    pub(super) fn parse_terms(&self, errors: &mut FieldErrors) -> Result<Option<(i64, ToolLimits)>, HtmlError> {
+        let price = errors.take(catalog::parse_price(&self.price))?;
+        let total = errors.take(parse_rate("", &self.per_minute, &self.burst))?;
+        let each_agent = errors.take(parse_rate("each_", &self.each_per_minute, &self.each_burst))?;
+        let (Some(price), Some(total), Some(each_agent)) = (price, total, each_agent) else { return Ok(None) };
+        Ok(Some((price, ToolLimits { total, each_agent })))
     }
 
     fn parse_http(&mut self, errors: &mut FieldErrors) -> Result<Option<HttpTool>, HtmlError> {

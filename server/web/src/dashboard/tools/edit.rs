@@ -3,7 +3,7 @@
 use actix_web::{http::StatusCode, web};
 use askama::Template;
 use trunkline_platform::{
-    ErrorKind,
+    Error, ErrorKind,
     actor::Permission,
     catalog::{self, Builtin, Executor, HttpMethod, MAX_PARAMETERS, ParameterType, Place, Tool, ToolName},
     ids::ToolId,
@@ -14,6 +14,7 @@ use super::draft::{Draft, DraftParameter};
 use crate::{
     Access, Route, WebState,
     dashboard::{Page, components::Choice, format, layout::Layout, page_with, see_other},
+    error::HtmlError,
     extract::{Allowed, FieldErrors, Fields, Form, ManageTools, Path},
     urls,
 };
@@ -36,6 +37,8 @@ const SPARE: usize = 8;
 struct ToolEditPage {
     layout: Layout,
     is_new: bool,
+    /// Does the definition come from a source? Then only price and limits are asked.
+    is_imported: bool,
     lead: String,
     action: String,
     cancel_url: String,
@@ -107,8 +110,8 @@ async fn change(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: 
     let tool = catalog::get(&state.platform, &member.actor, tool.0).await?;
     let mut draft = Draft::read(&form);
     let edited: i32 = form.get("version").parse().unwrap_or_default();
-    if let Some(new) = draft.parse(form.get("secret"), &mut errors)? {
-        let published = match catalog::publish(&state.platform, &member.actor, tool.id, edited, new).await {
+    if let Some(outcome) = publish(&state, &member, &tool, edited, &mut draft, &form, &mut errors).await? {
+        let published = match outcome {
             Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
                 errors.add("form", error.to_string());
                 return render_edit(&state, &member, StatusCode::CONFLICT, &tool, edited, draft, errors);
@@ -129,6 +132,25 @@ async fn change(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: 
     render_edit(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, &tool, edited, draft, errors)
 }
 
+/// Publishes what the form says; `None` if it cannot be read.
+async fn publish(
+    state: &WebState,
+    member: &Allowed<ManageTools>,
+    tool: &Tool,
+    edited: i32,
+    draft: &mut Draft,
+    form: &Fields,
+    errors: &mut FieldErrors,
+) -> Result<Option<Result<i32, Error>>, HtmlError> {
+    let (platform, actor) = (&state.platform, &member.actor);
+    if matches!(tool.version.executor, Executor::Upstream { .. }) {
+        let Some((price, limits)) = draft.parse_terms(errors)? else { return Ok(None) };
+        return Ok(Some(catalog::set_terms(platform, actor, tool.id, edited, price, limits).await));
+    }
+    let Some(new) = draft.parse(form.get("secret"), errors)? else { return Ok(None) };
+    Ok(Some(catalog::publish(platform, actor, tool.id, edited, new).await))
+}
+
 /// A page never shows a secret, so one that was typed is gone when the form is shown again.
 fn ask_secret_again(form: &Fields, errors: &mut FieldErrors) {
     if !form.get("secret").is_empty() && errors.of("secret").is_empty() {
@@ -141,6 +163,7 @@ fn render_new(state: &WebState, member: &Allowed<ManageTools>, status: StatusCod
     let page = ToolEditPage {
         layout: member.layout("New tool", "tools"),
         is_new: true,
+        is_imported: false,
         lead: "Saving publishes version 1.".to_owned(),
         action: urls::tool_new(slug),
         cancel_url: urls::tools(slug),
@@ -173,6 +196,7 @@ fn render_edit(
     let page = ToolEditPage {
         layout: member.layout(format!("Edit {}", tool.name), "tools"),
         is_new: false,
+        is_imported: matches!(tool.version.executor, Executor::Upstream { .. }),
         lead: format!("Saving publishes version {}. Version {edited} stays as it is.", edited + 1),
         action: urls::tool_edit(slug, tool.id),
         cancel_url: urls::tool(slug, tool.id),

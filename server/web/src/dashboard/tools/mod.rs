@@ -109,7 +109,11 @@ fn kind(executor: &Executor) -> &'static str {
 }
 
 fn state_word(tool: &Tool) -> &'static str {
-    if tool.enabled { "published" } else { "disabled" }
+    match (tool.enabled, tool.withheld) {
+        (false, _) => "disabled",
+        (true, true) => "withheld",
+        (true, false) => "published",
+    }
 }
 
 fn price(micro: i64, currency: &str) -> String {

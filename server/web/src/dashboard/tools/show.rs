@@ -67,6 +67,8 @@ struct ToolPage {
 
 struct ToolDetail {
     url: String,
+    /// Where its definition comes from; empty if it is ours.
+    source_url: String,
     name: String,
     title: String,
     description: String,
@@ -240,10 +242,14 @@ fn detail(state: &WebState, slug: &str, currency: &str, tool: &Tool, limits: Too
             let secret = http.secret_header.as_ref().map(|header| format!("{header}, sent to {} only", http.url.origin()));
             (format!("{} {}", http.method.as_str(), http.url.as_str()), secret.unwrap_or_default())
         }
-        Executor::Upstream { name, .. } => (format!("tool {name} of an MCP server"), String::new()),
+        Executor::Upstream { name, .. } => (name.clone(), String::new()),
     };
     Ok(ToolDetail {
         url: urls::tool(slug, tool.id),
+        source_url: match &version.executor {
+            Executor::Upstream { source, .. } => urls::source(slug, *source),
+            _ => String::new(),
+        },
         name: tool.name.to_string(),
         title: version.title.clone(),
         description: version.description.clone(),

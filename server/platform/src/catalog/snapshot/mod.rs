@@ -1,27 +1,26 @@
-//! What the hot path needs of a tenant, in memory: its agents, keys, tools and limits. Loaded when first needed, replaced when the tenant's
+//! What the hot path needs of a tenant, in memory: its agents, keys, tools, prompts, resources, sources and limits. Loaded when first needed, replaced when the tenant's
 //! epoch changes, dropped when idle. A call never asks Postgres.
+
+mod loaded;
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU32, Ordering},
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
     },
 };
 
 use arc_swap::ArcSwapOption;
-use jsonschema::Validator;
-use serde_json::value::RawValue;
 use tokio::sync::Mutex;
-use trunkline_protocol::mcp::{
-    Revision,
-    mirrored::{Mirrored, mirrored},
-    tools::ToolDescription,
-};
+
+pub use loaded::{LoadedItem, LoadedSource, LoadedTool};
 
 use super::{
+    source::{self, Target},
     store,
-    tool::{Tool, credential_place},
+    tool::credential_place,
+    toolset::{self, Toolset},
 };
 use crate::{
     Platform,
@@ -31,7 +30,7 @@ use crate::{
     dialogue::ItemKind,
     epoch,
     error::{Error, Result},
-    ids::{AgentId, SourceId, TenantId, ToolId},
+    ids::{AgentId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId},
     quota::LimitTable,
     secret::{DataKey, Digest, Plaintext, SealError},
     vault,
@@ -56,120 +55,16 @@ pub struct Snapshot {
     keys: HashMap<String, (Arc<Key>, Digest)>,
     /// By name.
     tools: Vec<Arc<LoadedTool>>,
-    prompts: Vec<Arc<LoadedItem>>,
-    resources: Vec<Arc<LoadedItem>>,
-    templates: Vec<Arc<LoadedItem>>,
+    /// By kind, then by key.
+    items: Vec<Arc<LoadedItem>>,
+    sources: HashMap<SourceId, Arc<LoadedSource>>,
+    toolsets: HashMap<String, Arc<Toolset>>,
     /// Limits that depart from the defaults.
     pub limits: LimitTable,
     data_key: Option<DataKey>,
 }
 
-/// A tool, ready to be listed and run.
-#[derive(Debug)]
-pub struct LoadedTool {
-    /// The tool and its version.
-    pub tool: Tool,
-    description: String,
-    /// What its secret is sealed as.
-    sealed: Option<(String, Vec<u8>)>,
-    validator: OnceLock<Result<Validator, String>>,
-    mirrored: OnceLock<Vec<Mirrored>>,
-    /// Calls of it that run on this replica.
-    pub(crate) running: Arc<AtomicU32>,
-}
-
-impl LoadedTool {
-    fn new(tool: Tool) -> Result<Self> {
-        let version = &tool.version;
-        let description = serde_json::to_string(&ToolDescription {
-            name: tool.name.as_str(),
-            title: &version.title,
-            description: &version.description,
-            input_schema: &version.input_schema,
-            annotations: version.effect.into(),
-        })
-        .map_err(Error::internal)?;
-        Ok(Self {
-            description,
-            tool,
-            sealed: None,
-            validator: OnceLock::new(),
-            mirrored: OnceLock::new(),
-            running: Arc::default(),
-        })
-    }
-
-    fn open(&self, key: Option<&DataKey>) -> Option<Result<Plaintext, SealError>> {
-        let (place, sealed) = self.sealed.as_ref()?;
-        let Some(key) = key else { return Some(Err(SealError::Integrity)) };
-        let opened = key.open(place, sealed).and_then(|bytes| {
-            std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
-        });
-        Some(opened)
-    }
-
-    /// It as it stands in a list of that revision: JSON.
-    pub fn description(&self, _revision: Revision) -> &str {
-        &self.description
-    }
-
-    /// Arguments that clients mirror into headers. Annotations that cannot be used do not come this far.
-    pub fn mirrored(&self) -> &[Mirrored] {
-        self.mirrored.get_or_init(|| {
-            let schema = self.tool.version.input_schema.get();
-            // Few schemas have one; the others are not read again.
-            let schema = schema.contains("x-mcp-header").then(|| serde_json::from_str(schema).ok()).flatten();
-            schema.and_then(|schema| mirrored(&schema).ok()).unwrap_or_default()
-        })
-    }
-
-    /// The compiled schema of its arguments; compiled when first needed.
-    pub fn validator(&self) -> Result<&Validator, &str> {
-        self.validator
-            .get_or_init(|| {
-                let schema = serde_json::from_str(self.tool.version.input_schema.get()).map_err(|error| error.to_string())?;
-                jsonschema::options()
-                    .with_draft(jsonschema::Draft::Draft202012)
-                    .with_pattern_options(jsonschema::PatternOptions::regex())
-                    .build(&schema)
-                    .map_err(|error| error.to_string())
-            })
-            .as_ref()
-            .map_err(String::as_str)
-    }
-}
-
-/// A prompt, a resource or a template of a source, ready to be listed and asked for.
-#[derive(Debug)]
-pub struct LoadedItem {
-    /// What it is.
-    pub kind: ItemKind,
-    /// Whose.
-    pub source: SourceId,
-    /// Name or URI (template) by which callers know it.
-    pub key: String,
-    /// Name or URI (template) by which its source knows it.
-    pub upstream_key: String,
-    /// It as it stands in a list: JSON.
-    pub definition: Box<RawValue>,
-}
-
 impl Snapshot {
-    /// Prompts, by name.
-    pub fn prompts(&self) -> &[Arc<LoadedItem>] {
-        &self.prompts
-    }
-
-    /// Resources, by URI.
-    pub fn resources(&self) -> &[Arc<LoadedItem>] {
-        &self.resources
-    }
-
-    /// Templates of resources, by template.
-    pub fn templates(&self) -> &[Arc<LoadedItem>] {
-        &self.templates
-    }
-
     /// The agent.
     pub fn agent(&self, id: AgentId) -> Option<&Arc<Agent>> {
         self.agents.get(&id)
@@ -196,10 +91,66 @@ impl Snapshot {
         self.tools.get(at)
     }
 
+    /// Prompts that are served, by name.
+    pub fn prompts(&self) -> &[Arc<LoadedItem>] {
+        self.items_of(ItemKind::Prompts)
+    }
+
+    /// Resources that are served, by URI.
+    pub fn resources(&self) -> &[Arc<LoadedItem>] {
+        self.items_of(ItemKind::Resources)
+    }
+
+    /// Resource templates that are served, by URI template.
+    pub fn templates(&self) -> &[Arc<LoadedItem>] {
+        self.items_of(ItemKind::ResourceTemplates)
+    }
+
+    /// The prompt of that name.
+    pub fn prompt(&self, name: &str) -> Option<&Arc<LoadedItem>> {
+        find(self.prompts(), name)
+    }
+
+    /// The resource of that URI.
+    pub fn resource(&self, uri: &str) -> Option<&Arc<LoadedItem>> {
+        find(self.resources(), uri)
+    }
+
+    fn items_of(&self, kind: ItemKind) -> &[Arc<LoadedItem>] {
+        let start = self.items.partition_point(|item| item.kind < kind);
+        let end = self.items.partition_point(|item| item.kind <= kind);
+        &self.items[start..end]
+    }
+
+    /// The source.
+    pub fn source(&self, id: SourceId) -> Option<&Arc<LoadedSource>> {
+        self.sources.get(&id)
+    }
+
+    /// All sources.
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<LoadedSource>> {
+        self.sources.values()
+    }
+
+    /// How the source is reached, with its secret opened; `None` if not over the network.
+    pub fn target(&self, source: &LoadedSource) -> Result<Option<Target>> {
+        source.source.target(self.tenant, source.sealed.as_ref(), self.data_key.as_ref())
+    }
+
+    /// The toolset of that name.
+    pub fn toolset(&self, name: &str) -> Option<&Arc<Toolset>> {
+        self.toolsets.get(name)
+    }
+
     /// The tool's secret, opened for one request.
     pub fn secret(&self, tool: &LoadedTool) -> Option<Result<Plaintext, SealError>> {
         tool.open(self.data_key.as_ref())
     }
+}
+
+fn find<'a>(items: &'a [Arc<LoadedItem>], key: &str) -> Option<&'a Arc<LoadedItem>> {
+    let at = items.binary_search_by(|item| item.key.as_str().cmp(key)).ok()?;
+    items.get(at)
 }
 
 /// A tool as it stands in the database, switched on or not, with its secret: for trying it out.
@@ -214,7 +165,8 @@ pub(crate) async fn load_one(
         None => None,
     };
     let sealed = credential.map(|c| (credential_place(tx.tenant(), c.id, &c.origin), c.sealed));
-    let loaded = LoadedTool { sealed, ..LoadedTool::new(tool)? };
+    let mut loaded = LoadedTool::new(tool)?;
+    loaded.sealed = sealed;
     let key = vault::find(tx, &platform.master_key).await?;
     let secret = loaded.open(key.as_ref());
     Ok(Some((loaded, secret)))
@@ -352,43 +304,66 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     let mut tx = platform.db.tenant(tenant).await?;
     let active = store::is_active(&mut tx).await?;
     let (agents, keys) = agents::load(&mut tx).await?;
-    let tools = store::list(&mut tx).await?;
-    let credentials: HashMap<_, _> =
-        store::load_credentials(&mut tx).await?.into_iter().map(|credential| (credential.id, credential)).collect();
+    let served = store::served_tools(&mut tx).await?;
+    // A version never changes, so what was loaded and compiled of it is still right.
+    let kept: HashMap<ToolVersionId, &Arc<LoadedTool>> =
+        before.iter().flat_map(|snapshot| &snapshot.tools).map(|tool| (tool.tool.version.id, tool)).collect();
+    let missing: Vec<ToolId> = served.iter().filter(|(_, version)| !kept.contains_key(version)).map(|(tool, _)| *tool).collect();
+    let missing = store::list_some(&mut tx, &missing).await?;
+    let items = read_items(&mut tx, before).await?;
+    let sources = source::store::list(&mut tx).await?;
+    let toolsets = toolset::load(&mut tx).await?;
+    let mut credentials: HashMap<_, _> = store::load_credentials(&mut tx)
+        .await?
+        .into_iter()
+        .map(|credential| (credential.id, (credential_place(tenant, credential.id, &credential.origin), credential.sealed)))
+        .collect();
     let limits = LimitTable::load(&mut tx).await?;
     let data_key = vault::find(&mut tx, &platform.master_key).await?;
     tx.commit().await?;
 
-    let mut loaded = Vec::with_capacity(tools.len());
-    for tool in tools.into_iter().filter(|tool| tool.enabled) {
-        let kept = before.and_then(|snapshot| snapshot.tool(tool.name.as_str()));
-        if let Some(kept) = kept.filter(|kept| kept.tool.version.id == tool.version.id) {
-            // A version never changes, so its compiled schema is still right.
-            loaded.push(Arc::clone(kept));
-            continue;
-        }
-        let sealed = tool
-            .version
-            .credential
-            .and_then(|id| credentials.get(&id))
-            .map(|credential| (credential_place(tenant, credential.id, &credential.origin), credential.sealed.clone()));
-        let one = LoadedTool::new(tool)?;
-        loaded.push(Arc::new(LoadedTool { sealed, ..one }));
+    let mut tools: Vec<_> = served.iter().filter_map(|(_, version)| kept.get(version).map(|tool| Arc::clone(tool))).collect();
+    for tool in missing {
+        let sealed = tool.version.credential.and_then(|id| credentials.get(&id).cloned());
+        let mut one = LoadedTool::new(tool)?;
+        one.sealed = sealed;
+        tools.push(Arc::new(one));
     }
     // The database sorts by its collation, the binary search by bytes.
-    loaded.sort_by(|a, b| a.tool.name.cmp(&b.tool.name));
+    tools.sort_by(|a, b| a.tool.name.cmp(&b.tool.name));
+    let mut load_source = |source: source::Source| {
+        let sealed = source.credential().and_then(|id| credentials.remove(&id));
+        (source.id, Arc::new(LoadedSource { source, sealed }))
+    };
     let snapshot = Snapshot {
         tenant,
         active,
         epoch,
         agents: agents.into_iter().map(|agent| (agent.id, Arc::new(agent))).collect(),
         keys: keys.into_iter().map(|stored| (stored.key.lookup.clone(), (Arc::new(stored.key), stored.digest))).collect(),
-        tools: loaded,
-        prompts: Vec::new(),
-        resources: Vec::new(),
-        templates: Vec::new(),
+        tools,
+        items,
+        sources: sources.into_iter().map(&mut load_source).collect(),
+        toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
         data_key,
     };
     Ok(Some((generation, snapshot)))
+}
+
+/// Prompts, resources and templates; what has not changed is taken from the snapshot before.
+async fn read_items(tx: &mut TenantTx, before: Option<&Snapshot>) -> Result<Vec<Arc<LoadedItem>>> {
+    let kept: HashMap<DefinitionId, &Arc<LoadedItem>> =
+        before.iter().flat_map(|snapshot| &snapshot.items).map(|item| (item.id, item)).collect();
+    let served = store::served_items(tx).await?;
+    let is_kept = |id: &DefinitionId, digest: &[u8]| kept.get(id).is_some_and(|item| item.digest == digest);
+    let missing: Vec<_> = served.iter().filter(|(id, digest)| !is_kept(id, digest)).map(|(id, _)| *id).collect();
+    let mut items: Vec<_> = served
+        .iter()
+        .filter(|(id, digest)| is_kept(id, digest))
+        .filter_map(|(id, _)| kept.get(id).map(|item| Arc::clone(item)))
+        .collect();
+    items.extend(store::list_items(tx, &missing).await?.into_iter().map(Arc::new));
+    items.sort_by(|a, b| (a.kind, &a.key).cmp(&(b.kind, &b.key)));
+    Ok(items)
 }

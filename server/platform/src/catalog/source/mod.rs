@@ -1,0 +1,331 @@
+//! Sources: upstream servers whose definitions are imported, each locked by its digest until somebody, or the source's policy, takes a change.
+
+mod decide;
+mod definition;
+mod fetch;
+mod names;
+mod publish;
+mod reconcile;
+mod refresh;
+#[expect(clippy::module_inception, reason = "one file per noun, and this is the noun")]
+mod source;
+pub(super) mod store;
+
+use std::time::Duration;
+
+use reqwest::header::HeaderName;
+
+pub use decide::{Decided, Pick, approve_changes, reject_changes, switch_off, switch_on};
+pub use definition::{
+    Change, ChangeState, Counts, DefinitionFilter, DefinitionState, ListedChange, ListedDefinition, ListedTool, Show,
+};
+pub use refresh::{Refreshed, Tally, refresh, refresh_due};
+pub use source::{Changes, Meanwhile, NewDefinitions, NewSource, Policy, Source, SourceKind, SourceName, Stale, parse_url};
+
+pub use crate::upstream::Target;
+
+use super::{SecretChange, definition::ItemKind, store as catalog_store, tool::credential_place};
+use crate::{
+    Platform,
+    actor::{Member, Permission},
+    audit::{self, Event},
+    db::{
+        TenantTx,
+        page::{Found, Search},
+    },
+    epoch,
+    error::{Error, Result},
+    ids::{CredentialId, DefinitionId, SourceId, TenantId, uuid_v7},
+    secret::{DataKey, Plaintext},
+    vault,
+};
+
+/// Sources of one tenant.
+pub const MAX_SOURCES: i64 = 200;
+
+/// A source in a list.
+#[derive(Debug, Clone)]
+pub struct ListedSource {
+    /// The source.
+    pub source: Source,
+    /// Its definitions, by kind.
+    pub counts: Vec<(ItemKind, Counts)>,
+}
+
+impl ListedSource {
+    /// Its definitions of all kinds together.
+    pub fn total(&self) -> Counts {
+        self.counts.iter().fold(Counts::default(), |all, (_, of)| Counts {
+            on: all.on + of.on,
+            waiting: all.waiting + of.waiting,
+            changed: all.changed + of.changed,
+            blocked: all.blocked + of.blocked,
+            off: all.off + of.off,
+            removed: all.removed + of.removed,
+        })
+    }
+
+    /// Its definitions of one kind.
+    pub fn of(&self, kind: ItemKind) -> Counts {
+        self.counts.iter().find(|(of, _)| *of == kind).map(|(_, counts)| *counts).unwrap_or_default()
+    }
+}
+
+/// A definition with everything that is known of it.
+#[derive(Debug, Clone)]
+pub struct DefinitionDetail {
+    /// As it stands.
+    pub listed: ListedDefinition,
+    /// Its changes that somebody decided about or should, newest first.
+    pub changes: Vec<Change>,
+}
+
+/// Adds a source. It is read as soon as somebody asks, and by the next background round.
+pub async fn create(platform: &Platform, actor: &Member, name: SourceName, prefix: bool, new: NewSource) -> Result<Source> {
+    actor.require(Permission::ManageTools)?;
+    check(platform, &new)?;
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    if store::count(&mut tx).await? >= MAX_SOURCES {
+        return Err(Error::conflict(format!("A tenant has at most {MAX_SOURCES} sources.")));
+    }
+    let credential = credential(platform, &mut tx, &new, None).await?;
+    let kind = SourceKind::Mcp { url: new.url, secret_header: new.secret_header, credential };
+    let source = Source {
+        id: SourceId::new(now),
+        name,
+        kind,
+        enabled: true,
+        prefix,
+        policy: new.policy,
+        default_effect: new.default_effect,
+        timeout_ms: new.timeout_ms,
+        refreshed_at: None,
+        stale: None,
+        notice: String::new(),
+        created_at: now,
+        edition: 1,
+    };
+    store::insert(&mut tx, &source, Some(actor.user)).await?;
+    store::schedule(&mut tx, source.id, now).await?;
+    audit::append(&mut tx, now, actor, &Event::SourceAdded(source.id)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(source)
+}
+
+/// Adds the source of the conformance suite's fixtures to a tenant, served as it is. For whoever runs the installation: no page reaches it.
+pub async fn create_conformance(platform: &Platform, tenant: TenantId, name: SourceName) -> Result<SourceId> {
+    let now = platform.clock.now();
+    let policy = Policy { new: NewDefinitions::Approve, changes: Changes::HarmlessPass, meanwhile: Meanwhile::ServeApproved };
+    let source = Source {
+        id: SourceId::new(now),
+        name,
+        kind: SourceKind::Conformance,
+        enabled: true,
+        prefix: false,
+        policy,
+        default_effect: trunkline_protocol::oauth::scope::Effect::Read,
+        timeout_ms: 10_000,
+        refreshed_at: None,
+        stale: None,
+        notice: String::new(),
+        created_at: now,
+        edition: 1,
+    };
+    let mut tx = platform.db.tenant(tenant).await?;
+    store::insert(&mut tx, &source, None).await?;
+    store::schedule(&mut tx, source.id, now).await?;
+    audit::append_all(&mut tx, now, None, &[Event::SourceAdded(source.id)]).await?;
+    tx.commit().await?;
+    epoch::changed(platform, tenant).await;
+    Ok(source.id)
+}
+
+/// Changes where a source is, its secret, or how far it is trusted. Its name and prefix never change.
+pub async fn update(platform: &Platform, actor: &Member, id: SourceId, new: NewSource) -> Result<()> {
+    actor.require(Permission::ManageTools)?;
+    check(platform, &new)?;
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let before = store::lock(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
+    let SourceKind::Mcp { credential: old, .. } = &before.kind else {
+        return Err(Error::conflict("This source is built in; it can only be switched on and off."));
+    };
+    let kept = credential(platform, &mut tx, &new, *old).await?;
+    let kind = SourceKind::Mcp { url: new.url, secret_header: new.secret_header, credential: kept };
+    let (policy, default_effect, timeout_ms) = (new.policy, new.default_effect, new.timeout_ms);
+    store::update(&mut tx, &Source { kind, policy, default_effect, timeout_ms, ..before.clone() }).await?;
+    if let Some(old) = old.filter(|old| kept != Some(*old)) {
+        store::delete_credential(&mut tx, old).await?;
+    }
+    if before.enabled {
+        store::schedule(&mut tx, id, now).await?;
+    }
+    audit::append(&mut tx, now, actor, &Event::SourceChanged(id)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// Takes everything of a source out of every list and refuses its calls, or puts it back.
+pub async fn set_enabled(platform: &Platform, actor: &Member, id: SourceId, enabled: bool) -> Result<()> {
+    actor.require(Permission::ManageTools)?;
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::lock(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
+    store::set_enabled(&mut tx, id, enabled).await?;
+    if enabled {
+        store::schedule(&mut tx, id, now).await?;
+    } else {
+        store::unschedule(&mut tx, id).await?;
+    }
+    let event = if enabled { Event::SourceEnabled(id) } else { Event::SourceDisabled(id) };
+    audit::append(&mut tx, now, actor, &event).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// Removes a source with its definitions and its secret. Its tools stay, disabled: records point at them.
+pub async fn remove(platform: &Platform, actor: &Member, id: SourceId) -> Result<()> {
+    actor.require(Permission::ManageTools)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let source = store::lock(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
+    store::delete(&mut tx, id).await?;
+    if let SourceKind::Mcp { credential: Some(credential), .. } = source.kind {
+        store::delete_credential(&mut tx, credential).await?;
+    }
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::SourceRemoved(id)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// Looks at a source now, for a member.
+pub async fn refresh_now(platform: &Platform, actor: &Member, id: SourceId) -> Result<Refreshed> {
+    actor.require(Permission::ManageTools)?;
+    refresh(platform, actor.tenant, id).await
+}
+
+/// All sources by name.
+pub async fn list(platform: &Platform, actor: &Member) -> Result<Vec<ListedSource>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let sources = store::list(&mut tx).await?;
+    let counts = store::counts(&mut tx).await?;
+    let of = |id: SourceId| counts.iter().filter(|(of, ..)| *of == id).map(|(_, kind, counts)| (*kind, *counts)).collect();
+    Ok(sources.into_iter().map(|source| ListedSource { counts: of(source.id), source }).collect())
+}
+
+/// One source.
+pub async fn get(platform: &Platform, actor: &Member, id: SourceId) -> Result<ListedSource> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let source = store::find(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
+    let counts = store::counts(&mut tx).await?;
+    let counts = counts.into_iter().filter(|(of, ..)| *of == id).map(|(_, kind, counts)| (kind, counts)).collect();
+    Ok(ListedSource { source, counts })
+}
+
+/// A page of a source's definitions: those with a change first, then by name.
+pub async fn search_definitions(
+    platform: &Platform,
+    actor: &Member,
+    id: SourceId,
+    filter: DefinitionFilter,
+    search: &Search,
+) -> Result<Found<ListedDefinition>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::search(&mut tx, id, filter, search).await
+}
+
+/// One definition of a source.
+pub async fn get_definition(platform: &Platform, actor: &Member, source: SourceId, id: DefinitionId) -> Result<DefinitionDetail> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let listed = store::listed(&mut tx, source, &[id]).await?.pop().ok_or(Error::not_found("definition"))?;
+    let changes = store::changes(&mut tx, id).await?;
+    Ok(DefinitionDetail { listed, changes })
+}
+
+/// May requests to it leave at all? Said here, where it can be mended, as well as at each request.
+fn check(platform: &Platform, new: &NewSource) -> Result<()> {
+    new.check()?;
+    platform.egress.check(&new.url).map_err(|_| {
+        Error::invalid(
+            "url",
+            "sources are reached on public hosts only, by https:// on port 443, 8443 or one from 1024; the operator can allow others",
+        )
+    })
+}
+
+/// Which credential the source uses. A secret goes to the origin it was entered for and to no other: with a new origin it is asked again.
+async fn credential(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    new: &NewSource,
+    before: Option<CredentialId>,
+) -> Result<Option<CredentialId>> {
+    let origin = new.origin();
+    match (&new.secret, &new.secret_header) {
+        (SecretChange::Remove | SecretChange::Keep, None) => Ok(None),
+        (SecretChange::Set(_), None) => {
+            Err(Error::invalid("secret_header", "name the header that carries the secret, such as Authorization"))
+        }
+        (SecretChange::Remove, Some(_)) => Err(Error::invalid("secret", "enter the secret, or clear the name of its header")),
+        (SecretChange::Keep, Some(_)) => {
+            let id = before.ok_or_else(|| Error::invalid("secret", "enter the secret that the header carries"))?;
+            if catalog_store::credential_origin(tx, id).await?.as_deref() == Some(origin.as_str()) {
+                Ok(Some(id))
+            } else {
+                Err(Error::invalid("secret", "the URL now leads to another host: enter the secret for it again"))
+            }
+        }
+        (SecretChange::Set(secret), Some(_)) => {
+            let now = platform.clock.now();
+            let key = vault::get_or_create(tx, &platform.master_key, uuid_v7(now)).await?;
+            let id = CredentialId::new(now);
+            let sealed = key.seal(&credential_place(tx.tenant(), id, &origin), secret.reveal().as_bytes());
+            catalog_store::insert_credential(tx, id, &origin, &sealed, now).await?;
+            Ok(Some(id))
+        }
+    }
+}
+
+/// How a source is reached, with its secret opened.
+async fn target(platform: &Platform, tx: &mut TenantTx, source: &Source) -> Result<Option<Target>> {
+    let SourceKind::Mcp { credential, .. } = &source.kind else { return Ok(None) };
+    let sealed = match credential {
+        Some(id) => catalog_store::find_credential(tx, *id).await?,
+        None => None,
+    };
+    let key = vault::find(tx, &platform.master_key).await?;
+    let sealed = sealed.map(|sealed| (credential_place(tx.tenant(), sealed.id, &sealed.origin), sealed.sealed));
+    source.target(tx.tenant(), sealed.as_ref(), key.as_ref())
+}
+
+impl Source {
+    /// How it is reached; `None` if not over the network.
+    pub(super) fn target(
+        &self,
+        tenant: TenantId,
+        sealed: Option<&(String, Vec<u8>)>,
+        key: Option<&DataKey>,
+    ) -> Result<Option<Target>> {
+        let SourceKind::Mcp { url, secret_header, .. } = &self.kind else { return Ok(None) };
+        let header = match (secret_header, sealed) {
+            (None, _) => None,
+            (Some(_), None) => return Err(Error::internal("a source's secret is gone")),
+            (Some(name), Some((place, sealed))) => {
+                let key = key.ok_or_else(|| Error::internal("the key of a source's secret is gone"))?;
+                let secret = key.open(place, sealed).map_err(Error::internal)?;
+                let secret = std::str::from_utf8(&secret).map_err(Error::internal)?.to_owned();
+                Some((HeaderName::from_bytes(name.as_bytes()).map_err(Error::internal)?, Plaintext::new(secret)))
+            }
+        };
+        let deadline = Duration::from_millis(self.timeout_ms.into());
+        Ok(Some(Target { tenant, source: self.id, url: url.clone(), header, deadline }))
+    }
+}
