@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 use url::Url;
 
-use super::{seed::Seeded, state::StateDir};
+use super::{conformance::Conformance, seed::Seeded, state::StateDir};
 use crate::{services::Services, terminal};
 
 /// Everything one needs to use the running platform. Its fields are an interface: scripts depend on them.
@@ -23,6 +23,9 @@ pub(super) struct Announcement {
     redis_url: String,
     mail_url: String,
     pid: u32,
+    /// With `--conformance`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) conformance: Option<Conformance>,
 }
 
 #[derive(Serialize)]
@@ -46,6 +49,7 @@ impl Announcement {
             agent_id: seeded.agent_id.to_string(),
             api_key: seeded.api_key.reveal().to_owned(),
             pid: std::process::id(),
+            conformance: None,
             base_url,
             ops_url,
         }

@@ -2,6 +2,7 @@
 //! real Redis, the same server as `serve`; only mail is captured, and loopback may be called by tools.
 
 mod announce;
+mod conformance;
 mod seed;
 mod state;
 mod upstream;
@@ -14,6 +15,7 @@ use std::{
 
 use clap::Args;
 use trunkline_platform::clock::SystemClock;
+use url::Url;
 
 use self::{announce::Announcement, state::StateDir};
 use super::migrate;
@@ -36,6 +38,15 @@ pub(super) struct DevArguments {
     /// Where state is kept
     #[arg(long, value_name = "DIR", default_value = state::DEFAULT)]
     state_dir: PathBuf,
+    /// Add a tenant with the fixtures of the official MCP conformance suite
+    #[arg(long)]
+    conformance: bool,
+    /// Add a tenant whose source is this MCP server, for the same suite
+    #[arg(long, value_name = "URL", requires = "conformance")]
+    conformance_upstream: Option<Url>,
+    /// Serve from so many replicas, each on a port of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    replicas: u8,
 }
 
 pub(super) async fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
@@ -51,13 +62,17 @@ pub(super) async fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
     let starting = tokio::task::spawn_blocking(move || Services::start(&services_dir, Keep::State));
     let mut services = starting.await??;
     let outcome = tokio::select! {
-        outcome = serve(&dir, ports, &services) => outcome,
+        outcome = serve(&arguments, &dir, ports, &services) => outcome,
         signal = signals.next() => Err(anyhow::anyhow!("stopped by {signal} while starting")),
     };
     let outcome = match outcome {
-        Ok((installation, config, _upstream)) => {
+        Ok(Served { installation, others, config, _upstream }) => {
             let broken = async { anyhow::anyhow!(services.crashed().await) };
-            lifecycle::run(installation, signals, config.shutdown, broken).await
+            let ended = lifecycle::run(installation, signals, config.shutdown, broken).await;
+            for other in others {
+                other.stop(config.shutdown).await;
+            }
+            ended
         }
         Err(error) => Err(error),
     };
@@ -66,8 +81,17 @@ pub(super) async fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
+/// What runs.
+struct Served {
+    installation: Installation,
+    /// Further replicas.
+    others: Vec<Installation>,
+    config: Config,
+    _upstream: upstream::Upstream,
+}
+
 /// From running services to a ready platform that has been announced.
-async fn serve(dir: &StateDir, ports: Ports, services: &Services) -> anyhow::Result<(Installation, Config, upstream::Upstream)> {
+async fn serve(arguments: &DevArguments, dir: &StateDir, ports: Ports, services: &Services) -> anyhow::Result<Served> {
     let file = dir.write_settings(&ports, services)?;
     let environment = Environment::of_process();
     let log = environment.get("TRUNKLINE_LOG").map(|level| ("TRUNKLINE_LOG", "log.level", level.to_owned()));
@@ -81,10 +105,35 @@ async fn serve(dir: &StateDir, ports: Ports, services: &Services) -> anyhow::Res
     let ops = ports.ops();
     let public_url = product.platform.settings.public_url.clone();
     let installation = Installation::start(&config, product, ports)?;
-    let announcement = Announcement::new(&public_url, ops, services, seeded);
+    let mut bases = vec![base(&public_url)];
+    let mut others = Vec::new();
+    for _ in 1..arguments.replicas {
+        let other = replica(&config)?;
+        bases.push(base(&other.platform.settings.public_url));
+        others.push(other);
+    }
+    let mut announcement = Announcement::new(&public_url, ops, services, seeded);
+    if arguments.conformance {
+        let upstream = arguments.conformance_upstream.as_ref();
+        announcement.conformance = Some(conformance::plant(&installation.platform, dir, &bases, upstream).await?);
+    }
     dir.announce(&announcement)?;
     announcement.print(dir);
-    Ok((installation, config, upstream))
+    Ok(Served { installation, others, config, _upstream: upstream })
+}
+
+/// One more replica of the same installation, on free ports.
+fn replica(config: &Config) -> anyhow::Result<Installation> {
+    let mut config = config.clone();
+    config.http.listen.set_port(0);
+    config.ops_listen.set_port(0);
+    let ports = Ports::open(&config)?;
+    let product = wiring::product(&config, ports.public(), Arc::new(SystemClock))?;
+    Installation::start(&config, product, ports)
+}
+
+fn base(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// The settings of the `trunkline dev` that runs in this folder.

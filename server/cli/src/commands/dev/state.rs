@@ -26,7 +26,15 @@ const LOCK: &str = "lock";
 const ANNOUNCEMENT: &str = "dev.json";
 const MASTER_KEY: &str = "master.key";
 /// Everything of ours that `--fresh` removes, beside what the services keep.
-const OURS: &[&str] = &[SETTINGS, ANNOUNCEMENT, MASTER_KEY, super::seed::FILE, super::seed::PASSWORD, super::upstream::PORT];
+const OURS: &[&str] = &[
+    SETTINGS,
+    ANNOUNCEMENT,
+    MASTER_KEY,
+    super::seed::FILE,
+    super::seed::PASSWORD,
+    super::upstream::PORT,
+    super::conformance::FILE,
+];
 const OPS_PORT: u16 = 9464;
 
 /// The folder, ours until this is dropped or the process ends, however it ends.
