@@ -6,6 +6,7 @@ mod faults;
 mod lossless;
 mod sent;
 mod sessions;
+mod table;
 
 use std::{sync::Arc, time::Duration};
 
