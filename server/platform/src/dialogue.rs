@@ -258,6 +258,11 @@ impl Heard {
         }
     }
 
+    /// What was said and not heard yet, without waiting: what comes before an end that is there already.
+    pub fn left(&mut self) -> Option<Said> {
+        self.receiver.try_recv().ok().or_else(|| self.take_held())
+    }
+
     fn take_held(&self) -> Option<Said> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).take().map(Said::Progress)
     }

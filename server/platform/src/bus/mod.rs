@@ -92,12 +92,11 @@ pub enum Word {
     },
 }
 
-/// What goes over the wire.
+/// What goes over the wire: a letter to a mailbox, or a `Word` to everybody.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Wire {
-    Letter { to: String, body: Box<serde_json::value::RawValue> },
-    Word(Word),
+struct Wire {
+    to: Option<String>,
+    body: Box<serde_json::value::RawValue>,
 }
 
 /// This replica's mailboxes, and what it hears.
@@ -141,11 +140,16 @@ impl Bus {
     }
 
     fn receive(&self, payload: &[u8]) {
-        match serde_json::from_slice(payload) {
+        let read = serde_json::from_slice(payload).and_then(|wire| match wire {
             // The mailbox was closed meanwhile, or is full: whoever waits for an answer has a deadline.
-            Ok(Wire::Letter { to, body }) => drop(self.deliver(&to, body)),
-            Ok(Wire::Word(word)) => drop(self.words.send(word)),
-            Err(error) => tracing::warn!(%error, "a message of another replica cannot be read"),
+            Wire { to: Some(to), body } => {
+                let _ = self.deliver(&to, body);
+                Ok(())
+            }
+            Wire { to: None, body } => serde_json::from_str(body.get()).map(|word| drop(self.words.send(word))),
+        });
+        if let Err(error) = read {
+            tracing::warn!(%error, "a message of another replica cannot be read");
         }
     }
 }
@@ -159,13 +163,14 @@ pub async fn send(platform: &Platform, to: &Address, letter: &impl Serialize) ->
     if to.replica == platform.bus.replica {
         return platform.bus.deliver(&to.mailbox, body);
     }
-    let heard_by = publish(platform, &to.replica, &Wire::Letter { to: to.mailbox.clone(), body }).await?;
+    let heard_by = publish(platform, &to.replica, &Wire { to: Some(to.mailbox.clone()), body }).await?;
     if heard_by == 0 { Err(Undelivered::Gone) } else { Ok(()) }
 }
 
 /// Says something to every replica. Without Redis only this one hears it.
 pub async fn say(platform: &Platform, word: Word) -> Result<(), Undelivered> {
-    match publish(platform, "all", &Wire::Word(word.clone())).await {
+    let body = serde_json::value::to_raw_value(&word).map_err(|_| Undelivered::Refused)?;
+    match publish(platform, "all", &Wire { to: None, body }).await {
         Ok(_) => Ok(()),
         Err(undelivered) => {
             // Nobody listening here is no failure.

@@ -213,7 +213,12 @@ pub(super) async fn resume(
         tokio::select! {
             biased;
             Some(said) = heard.next() => drop(voice.pass(platform, said).await),
-            (run, at) = &mut window => return (run, at.as_ref().map(Held::parked)),
+            (run, at) = &mut window => {
+                while let Some(said) = heard.left() {
+                    voice.pass(platform, said).await;
+                }
+                return (run, at.as_ref().map(Held::parked));
+            }
             () = tokio::time::sleep_until(deadline) => return (converse::timed_out(), None),
         }
     }

@@ -114,7 +114,12 @@ pub(super) async fn drive(platform: &Platform, voice: &Voice, mut ongoing: Ongoi
                     None => {}
                 }
             }
-            run = &mut ongoing.work => return Leg::Done(run),
+            run = &mut ongoing.work => {
+                while let Some(said) = ongoing.heard.left() {
+                    voice.pass(platform, said).await;
+                }
+                return Leg::Done(run);
+            }
             () = tokio::time::sleep_until(ongoing.patience.until()) => {
                 farewell(ongoing);
                 return Leg::Done(timed_out());

@@ -132,18 +132,9 @@ async fn go_on(platform: &Platform, ongoing: &mut Ongoing, mailbox: &mut Mailbox
         tokio::select! {
             biased;
             Some(said) = ongoing.heard.next() => {
-                let letter = match said {
-                    Said::Question(question) => return Next::Asked(question),
-                    Said::Progress(Progress { progress, total, message }) => FromParked::Progress {
-                        progress: progress.into_owned(),
-                        total: total.map(std::borrow::Cow::into_owned),
-                        message: message.map(std::borrow::Cow::into_owned),
-                    },
-                    Said::Log(params) => FromParked::Log { level: level_of(&params), params },
-                    Said::Pause(_) => continue,
-                };
-                // Notifications that cannot be passed on are lost like those to any caller that does not read.
-                let _ = bus::send(platform, window, &letter).await;
+                if let Some(question) = pass(platform, window, said).await {
+                    return Next::Asked(question);
+                }
             }
             letter = mailbox.next() => {
                 // A second window changes nothing; a caller that went away does.
@@ -151,10 +142,32 @@ async fn go_on(platform: &Platform, ongoing: &mut Ongoing, mailbox: &mut Mailbox
                     return Next::Stop;
                 }
             }
-            run = &mut ongoing.work => return Next::Done(run),
+            run = &mut ongoing.work => {
+                while let Some(said) = ongoing.heard.left() {
+                    pass(platform, window, said).await;
+                }
+                return Next::Done(run);
+            }
             () = tokio::time::sleep_until(ongoing.patience.until()) => return Next::Done(timed_out()),
         }
     }
+}
+
+/// Passes on what was said; a question comes back.
+async fn pass(platform: &Platform, window: &Address, said: Said) -> Option<Question> {
+    let letter = match said {
+        Said::Question(question) => return Some(question),
+        Said::Progress(Progress { progress, total, message }) => FromParked::Progress {
+            progress: progress.into_owned(),
+            total: total.map(std::borrow::Cow::into_owned),
+            message: message.map(std::borrow::Cow::into_owned),
+        },
+        Said::Log(params) => FromParked::Log { level: level_of(&params), params },
+        Said::Pause(_) => return None,
+    };
+    // Notifications that cannot be passed on are lost like those to any caller that does not read.
+    let _ = bus::send(platform, window, &letter).await;
+    None
 }
 
 fn level_of(params: &RawValue) -> String {

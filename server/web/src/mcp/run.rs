@@ -79,19 +79,32 @@ where
     let (outlet, mut outgoing) = mpsc::channel(WAITING);
     voice.outlet = Some(outlet);
     let mut work = Box::pin(work(voice, cancel.clone()));
-    let mut first = None;
+    let (mut first, mut ended) = (None, None);
     if answering.accept == Accept::Either {
         tokio::select! {
             biased;
             said = outgoing.recv() => first = said,
-            outcome = &mut work => return answering.respond(outcome),
+            outcome = &mut work => {
+                // What was said before the end comes before the end.
+                first = outgoing.try_recv().ok();
+                match first {
+                    // An error has its own status; a stream has begun with 200.
+                    None => return answering.respond(outcome),
+                    Some(_) => ended = Some(outcome),
+                }
+            }
             () = tokio::time::sleep(QUICK) => {}
         }
-        // An error has its own status, and a stream has begun with 200.
     }
+    let work = async move {
+        match ended {
+            Some(outcome) => outcome,
+            None => work.await,
+        }
+    };
     let (line, response) = stream::open(&platform, answering.session.as_deref());
     let pumped = async move {
-        pump(answering, line, first, outgoing, work, cancel).await;
+        pump(answering, line, first, outgoing, Box::pin(work), cancel).await;
         drop(running);
     };
     rt::spawn(pumped.in_current_span());
@@ -118,6 +131,9 @@ async fn pump<F>(
             biased;
             Some(said) = outgoing.recv() => pass(&mut line, said).await,
             outcome = &mut work => {
+                while let Ok(said) = outgoing.try_recv() {
+                    pass(&mut line, said).await;
+                }
                 // Taken back by its client: nobody waits for an answer.
                 if !cancel.is_cancelled() {
                     line.last(message(&answering, outcome)).await;

@@ -229,7 +229,9 @@ pub(super) fn introduced(before: &[(String, &str)], after: &[(String, &str)], fo
     let said: HashSet<String> = before.iter().flat_map(|(_, text)| sentences(text)).map(|sentence| plain(sentence)).collect();
     let known: HashSet<String> = before.iter().flat_map(|(_, text)| addresses(text)).collect();
     for (place, text) in after {
-        for address in addresses(text).into_iter().filter(|address| !known.contains(address)) {
+        let mut introduced = if is_identifier(place) { Vec::new() } else { addresses(text) };
+        introduced.retain(|address| !known.contains(address));
+        for address in introduced {
             found.push(Finding::new(FindingKind::NewUrl, place, address));
         }
         for sentence in sentences(text).filter(|sentence| !said.contains(&plain(sentence))) {
@@ -238,6 +240,11 @@ pub(super) fn introduced(before: &[(String, &str)], after: &[(String, &str)], fo
             }
         }
     }
+}
+
+/// A resource's own URI, a schema's dialect: what something is called, not where somebody is sent.
+fn is_identifier(place: &str) -> bool {
+    matches!(place, "uri" | "uriTemplate") || [".$schema", ".$id", ".$ref"].iter().any(|member| place.ends_with(member))
 }
 
 fn judge(sentence: &str) -> Vec<FindingKind> {
