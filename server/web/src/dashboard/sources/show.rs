@@ -369,10 +369,10 @@ pub(super) fn told(decided: Decided, done: &str) -> (&'static str, String) {
         count => format!("{count} {done}."),
     };
     if decided.stale > 0 {
-        text.push_str(&format!(" {} changed meanwhile or cannot be {done} as it is; look again.", decided.stale));
+        text = format!("{text} {} changed meanwhile or cannot be {done} as it is; look again.", decided.stale);
     }
     if decided.forbidden > 0 {
-        text.push_str(&format!(" {} cannot be served; open it to see why.", decided.forbidden));
+        text = format!("{text} {} cannot be served; open it to see why.", decided.forbidden);
     }
     let kind = match (decided.done, decided.stale + decided.forbidden) {
         (0, _) => "info",
