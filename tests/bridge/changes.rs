@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_platform::upstream::{Change, Target, UpstreamError, Wanted};
 use trunkline_protocol::mcp::Revision;
 
-use super::{cells, revision_of, target};
+use super::{cells, probe, revision_of, target};
 use crate::support::{
     SOON, TestApp, eventually,
     mcp_upstream::{McpUpstream, Speaks, Way},
@@ -26,7 +26,7 @@ impl Watching {
         let (sender, changes) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let (platform, target, its_stop) = (app.platform.clone(), target.clone(), stop.clone());
-        let task = tokio::spawn(async move {
+        let task = app.runtime().spawn(async move {
             let upstreams = &platform.upstreams;
             upstreams.watch(&platform, &target, wanted, sender, its_stop).await
         });
@@ -137,7 +137,7 @@ async fn an_upstream_that_cannot_be_watched_is_told_at_once() {
     for (speaks, way) in cells() {
         let upstream = McpUpstream::start(speaks, way).await;
         let target = target(&upstream);
-        app.platform.upstreams.probe(&app.platform, &target).await.expect("a server");
+        probe(&app, &target).await.expect("a server");
         upstream.answer_with(Some(503));
         let watching = Watching::start(&app, &target, everything());
         let ended = tokio::time::timeout(SOON, watching.task).await.expect("in time").expect("no panic");

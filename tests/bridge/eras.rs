@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 use trunkline_platform::{
     dialogue::{Dialogue, Heard, Said},
-    upstream::{InputRequired, ItemKind, Reply, Retry, UpstreamError, UpstreamRequest},
+    upstream::{InputRequired, ItemKind, Reply, Retry, UpstreamError},
 };
-use trunkline_protocol::mcp::object::RawObject;
+use trunkline_protocol::mcp::Revision;
 
-use super::{call, cells, exchange, listener, result, revision_of, talkative, target, text};
+use super::{Ask, call, cells, exchange, list, listener, probe, result, revision_of, talkative, target, text};
 use crate::support::{
     SOON, TestApp, eventually,
     mcp_upstream::{McpUpstream, Speaks, Way},
@@ -22,7 +21,7 @@ async fn the_era_is_probed_once_and_kept() {
     for (speaks, way) in cells() {
         let upstream = McpUpstream::start(speaks, way).await;
         let target = target(&upstream);
-        let server = app.platform.upstreams.probe(&app.platform, &target).await.expect("a server");
+        let server = probe(&app, &target).await.expect("a server");
         assert_eq!(server.revision, revision_of(speaks), "{speaks:?} {way:?}");
         assert_eq!(server.instructions.as_deref(), Some("Be kind."));
         assert!(server.info.as_ref().is_some_and(|info| info.get().contains("1.2.3")), "{server:?}");
@@ -46,7 +45,7 @@ async fn lists_have_all_pages() {
         for (kind, least) in
             [(ItemKind::Tools, 20), (ItemKind::Prompts, 1), (ItemKind::Resources, 7), (ItemKind::ResourceTemplates, 1)]
         {
-            let items = app.platform.upstreams.list(&app.platform, &target, kind).await.expect("a list");
+            let items = list(&app, &target, kind).await.expect("a list");
             assert!(items.len() >= least, "{speaks:?} {way:?} {kind:?}: {}", items.len());
             if kind == ItemKind::Tools {
                 assert!(items[0].get().contains(r#""x-unknown":{"kept":[1,2.5,null]}"#), "{}", items[0]);
@@ -145,15 +144,13 @@ async fn a_cancelled_call_is_cancelled_in_its_eras_manner() {
         let upstream = McpUpstream::start(speaks, way).await;
         let target = target(&upstream);
         call(&app, &target, "echo", json!({})).await.expect("probed");
-        let params = RawObject::parse(r#"{"name":"slow","arguments":{"steps":500}}"#).expect("an object");
-        let request = UpstreamRequest { method: "tools/call", params: &params, input: None, schema: None, trace: None };
-        let (silent, cancelled) = (Dialogue::silent(), CancellationToken::new());
-        let (reply, ()) =
-            tokio::join!(app.platform.upstreams.exchange(&app.platform, &target, request, &silent, cancelled.clone()), async {
-                eventually("it runs", SOON, async || (upstream.seen_of("tools/call").len() == 2).then_some(())).await;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                cancelled.cancel();
-            });
+        let (ask, silent) = (Ask::call(&r#"{"name":"slow","arguments":{"steps":500}}"#), Dialogue::silent());
+        let cancelled = ask.cancelled.clone();
+        let (reply, ()) = tokio::join!(ask.send(&app, &target, &silent), async {
+            eventually("it runs", SOON, async || (upstream.seen_of("tools/call").len() == 2).then_some(())).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            cancelled.cancel();
+        });
         assert_eq!(reply.err(), Some(UpstreamError::Cancelled), "{speaks:?} {way:?}");
         eventually("the upstream has hung up or knows", SOON, async || {
             let said = if revision_of(speaks).has_handshake() { upstream.cancelled() } else { upstream.hung_up() };
@@ -203,12 +200,8 @@ async fn questions_are_asked_and_answered() {
                 assert!(requests.get().contains(method), "{requests}");
                 let responses = format!(r#"{{"answer":{answer}}}"#);
                 let responses = serde_json::value::RawValue::from_string(responses).expect("JSON");
-                let (params, input) = (params.to_string(), Retry { responses: Some(responses), state });
-                let params = RawObject::parse(&params).expect("an object");
-                let request =
-                    UpstreamRequest { method: "tools/call", params: &params, input: Some(&input), schema: None, trace: None };
-                let cancelled = CancellationToken::new();
-                let reply = app.platform.upstreams.exchange(&app.platform, &target, request, &dialogue, cancelled).await;
+                let ask = Ask { input: Some(Retry { responses: Some(responses), state }), ..Ask::call(&params) };
+                let reply = ask.send(&app, &target, &dialogue).await;
                 let said: Value = serde_json::from_str(&text(reply)).expect("JSON");
                 assert_eq!(said, serde_json::from_str::<Value>(answer).expect("JSON"), "{speaks:?} {way:?}");
             }
@@ -245,7 +238,7 @@ async fn m_15_questions_that_nobody_offered_to_answer_are_refused() {
 #[tokio::test]
 async fn a_question_stops_the_clock_of_its_call() {
     let app = TestApp::start().await;
-    let upstream = McpUpstream::start(Speaks::Only(trunkline_protocol::mcp::Revision::V2025_11_25), Way::Events).await;
+    let upstream = McpUpstream::start(Speaks::Only(Revision::V2025_11_25), Way::Events).await;
     let mut target = target(&upstream);
     call(&app, &target, "echo", json!({})).await.expect("probed");
     target.deadline = Duration::from_millis(600);

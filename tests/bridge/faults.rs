@@ -6,7 +6,7 @@ use serde_json::json;
 use trunkline_platform::upstream::{ItemKind, Reply, UpstreamError};
 use trunkline_protocol::mcp::Revision;
 
-use super::{call, cells, revision_of, target, text};
+use super::{call, cells, list, revision_of, target, text};
 use crate::support::{
     TestApp,
     mcp_upstream::{McpUpstream, Speaks, Way},
@@ -64,12 +64,12 @@ async fn lists_that_hang_or_never_end_are_refused() {
         let upstream = McpUpstream::start(speaks, way).await;
         let mut target = target(&upstream);
         upstream.never_end_lists();
-        let list = app.platform.upstreams.list(&app.platform, &target, ItemKind::Tools).await;
-        assert!(matches!(list, Err(UpstreamError::Broken(_))), "{speaks:?} {way:?}: {list:?}");
+        let listed = list(&app, &target, ItemKind::Tools).await;
+        assert!(matches!(listed, Err(UpstreamError::Broken(_))), "{speaks:?} {way:?}: {listed:?}");
         upstream.hang_lists();
         target.deadline = Duration::from_millis(300);
-        let list = app.platform.upstreams.list(&app.platform, &target, ItemKind::Prompts).await;
-        assert_eq!(list.err(), Some(UpstreamError::Timeout), "{speaks:?} {way:?}");
+        let listed = list(&app, &target, ItemKind::Prompts).await;
+        assert_eq!(listed.err(), Some(UpstreamError::Timeout), "{speaks:?} {way:?}");
     }
 }
 

@@ -1,12 +1,9 @@
 //! What we do not know survives byte for byte, in both directions and every revision.
 
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 use trunkline_platform::dialogue::Dialogue;
-use trunkline_platform::upstream::UpstreamRequest;
-use trunkline_protocol::mcp::object::RawObject;
 
-use super::{call, cells, result, revision_of, target};
+use super::{Ask, call, cells, result, revision_of, target};
 use crate::support::{Draw, TestApp, mcp_upstream::McpUpstream};
 
 /// Values of the whole alphabet of JSON, written as others write them.
@@ -73,10 +70,7 @@ async fn unknown_members_of_requests_survive_byte_for_byte() {
             let params = format!(
                 r#"{{"x-unknown":{unknown},"name":"tool_error","arguments":{arguments},"_meta":{{"example.com/k":{meta},"progressToken":"caller-canary"}}}}"#
             );
-            let params = RawObject::parse(&params).expect("an object");
-            let request = UpstreamRequest { method: "tools/call", params: &params, input: None, schema: None, trace: None };
-            let (silent, cancelled) = (Dialogue::silent(), CancellationToken::new());
-            result(app.platform.upstreams.exchange(&app.platform, &target, request, &silent, cancelled).await);
+            result(Ask::call(&params).send(&app, &target, &Dialogue::silent()).await);
             let sent = upstream.seen_of("tools/call").pop().expect("a call").body;
             for part in [format!(r#""arguments":{arguments}"#), format!(r#""x-unknown":{unknown}"#), meta] {
                 assert!(sent.contains(&part), "{speaks:?} {way:?}: {part} is not in {sent}");

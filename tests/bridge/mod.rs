@@ -6,8 +6,9 @@ mod faults;
 mod lossless;
 mod sent;
 mod sessions;
+mod table;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::DateTime;
 use serde_json::{Value, json, value::RawValue};
@@ -16,7 +17,7 @@ use trunkline_platform::{
     dialogue::{Dialogue, Heard, Listener},
     ids::{SourceId, TenantId},
     secret::Plaintext,
-    upstream::{Reply, Target, UpstreamError, UpstreamRequest},
+    upstream::{ItemKind, Reply, Retry, Server, Target, TraceContext, UpstreamError, UpstreamRequest},
 };
 use trunkline_protocol::mcp::{LogLevel, Revision, capabilities::ClientCapabilities, object::RawObject};
 
@@ -68,19 +69,65 @@ fn listener(capabilities: &str) -> Listener {
     }
 }
 
+/// What is asked of an upstream.
+#[derive(Debug, Clone, Default)]
+struct Ask {
+    method: &'static str,
+    params: String,
+    input: Option<Retry>,
+    schema: Option<Box<RawValue>>,
+    trace: Option<TraceContext>,
+    cancelled: CancellationToken,
+}
+
+impl Ask {
+    /// A call with those parameters in JSON.
+    fn call(params: &impl ToString) -> Self {
+        Self { method: "tools/call", params: params.to_string(), ..Self::default() }
+    }
+
+    /// The exchange, where the installation runs.
+    async fn send(self, app: &TestApp, target: &Target, dialogue: &Dialogue) -> Result<Reply, UpstreamError> {
+        let (target, dialogue) = (target.clone(), dialogue.clone());
+        app.act(|platform| async move {
+            let params = RawObject::parse(&self.params).expect("an object");
+            let request = UpstreamRequest {
+                method: self.method,
+                params: &params,
+                input: self.input.as_ref(),
+                schema: self.schema.as_deref(),
+                trace: self.trace.as_ref(),
+            };
+            platform.upstreams.exchange(&platform, &target, request, &dialogue, self.cancelled).await
+        })
+        .await
+    }
+}
+
 /// One exchange with parameters as JSON.
 async fn exchange(
     app: &TestApp,
     target: &Target,
-    method: &str,
+    method: &'static str,
     params: &Value,
     dialogue: &Dialogue,
 ) -> Result<Reply, UpstreamError> {
-    let params = params.to_string();
-    let params = RawObject::parse(&params).expect("an object");
-    let request = UpstreamRequest { method, params: &params, input: None, schema: None, trace: None };
-    let cancelled = CancellationToken::new();
-    app.platform.upstreams.exchange(&app.platform, target, request, dialogue, cancelled).await
+    Ask { method, params: params.to_string(), ..Ask::default() }.send(app, target, dialogue).await
+}
+
+async fn probe(app: &TestApp, target: &Target) -> Result<Arc<Server>, UpstreamError> {
+    let target = target.clone();
+    app.act(|platform| async move { platform.upstreams.probe(&platform, &target).await }).await
+}
+
+async fn list(app: &TestApp, target: &Target, kind: ItemKind) -> Result<Vec<Box<RawValue>>, UpstreamError> {
+    let target = target.clone();
+    app.act(|platform| async move { platform.upstreams.list(&platform, &target, kind).await }).await
+}
+
+/// One round of the background tick, for what is idle for so long.
+async fn sweep(app: &TestApp, idle: Duration) {
+    app.act(|platform| async move { platform.upstreams.sweep(idle).await }).await;
 }
 
 /// One call by somebody who neither listens nor can be asked.

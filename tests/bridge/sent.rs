@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 use trunkline_platform::{
     dialogue::Dialogue,
-    upstream::{Reply, TraceContext, UpstreamError, UpstreamRequest},
+    upstream::{Reply, TraceContext, UpstreamError},
 };
-use trunkline_protocol::mcp::{Revision, object::RawObject};
+use trunkline_protocol::mcp::Revision;
 
-use super::{call, cells, exchange, revision_of, talkative, target, text, with_secret};
+use super::{Ask, call, cells, exchange, revision_of, talkative, target, text, with_secret};
 use crate::support::{
     TestApp,
     mcp_upstream::{McpUpstream, Speaks, Way, region_schema},
@@ -86,12 +85,9 @@ async fn arguments_are_mirrored_as_the_schema_says() {
             (json!({ "region": "a\r\nEvil: 1" }), vec!["region: =?base64?YQ0KRXZpbDogMQ==?="]),
             (json!({}), vec![]),
         ] {
-            let params = json!({ "name": "region", "arguments": arguments }).to_string();
-            let params = RawObject::parse(&params).expect("an object");
-            let request =
-                UpstreamRequest { method: "tools/call", params: &params, input: None, schema: Some(&schema), trace: None };
-            let (silent, cancelled) = (Dialogue::silent(), CancellationToken::new());
-            let reply = app.platform.upstreams.exchange(&app.platform, &target, request, &silent, cancelled).await;
+            let params = json!({ "name": "region", "arguments": arguments });
+            let ask = Ask { schema: Some(schema.clone()), ..Ask::call(&params) };
+            let reply = ask.send(&app, &target, &Dialogue::silent()).await;
             assert_eq!(text(reply), "the headers fit", "{arguments}");
             let sent = upstream.seen_of("tools/call").pop().expect("a call");
             let mirrored: BTreeSet<_> = sent
@@ -123,10 +119,8 @@ async fn trace_context_travels() {
         let target = target(&upstream);
         let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let trace = TraceContext { traceparent: traceparent.to_owned(), tracestate: Some("a=b".to_owned()) };
-        let params = RawObject::parse(r#"{"name":"echo","arguments":{},"_meta":{"traceparent":"caller-canary"}}"#).expect("JSON");
-        let request = UpstreamRequest { method: "tools/call", params: &params, input: None, schema: None, trace: Some(&trace) };
-        let (silent, cancelled) = (Dialogue::silent(), CancellationToken::new());
-        let reply = app.platform.upstreams.exchange(&app.platform, &target, request, &silent, cancelled).await;
+        let params = r#"{"name":"echo","arguments":{},"_meta":{"traceparent":"caller-canary"}}"#;
+        let reply = Ask { trace: Some(trace), ..Ask::call(&params) }.send(&app, &target, &Dialogue::silent()).await;
         assert_eq!(text(reply), "{}");
         let sent = upstream.seen_of("tools/call").remove(0);
         assert_eq!((sent.header("traceparent"), sent.header("tracestate")), (Some(traceparent), Some("a=b")));

@@ -12,7 +12,7 @@ use trunkline_platform::{
 };
 use trunkline_protocol::mcp::Revision;
 
-use super::{call, exchange, listener, target, text, with_secret};
+use super::{call, exchange, listener, sweep, target, text, with_secret};
 use crate::support::{
     TestApp,
     mcp_upstream::{McpUpstream, Speaks, Way},
@@ -134,23 +134,23 @@ async fn idle_sessions_are_ended_over_there() {
     let upstream = McpUpstream::start(OLD, Way::Json).await;
     let target = target(&upstream);
     assert_eq!(text(call(&app, &target, "echo", json!({})).await), "{}");
-    app.platform.upstreams.sweep(IDLE).await;
+    sweep(&app, IDLE).await;
     assert_eq!(upstream.ended().len(), 0, "not idle yet");
     let slow = async {
         let reply = call(&app, &target, "slow", json!({ "steps": 20 })).await;
         assert_eq!(text(reply), "slowly done");
     };
-    let sweep = async {
+    let meanwhile = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        app.platform.upstreams.sweep(Duration::ZERO).await;
+        sweep(&app, Duration::ZERO).await;
         assert_eq!(upstream.ended().len(), 0, "somebody uses it");
     };
-    tokio::join!(slow, sweep);
-    app.platform.upstreams.sweep(Duration::ZERO).await;
+    tokio::join!(slow, meanwhile);
+    sweep(&app, Duration::ZERO).await;
     assert_eq!((upstream.ended().len(), upstream.sessions().len()), (1, 0));
     assert_eq!(text(call(&app, &target, "echo", json!({})).await), "{}", "another is opened");
     app.platform.upstreams.forget(target.tenant, target.source);
-    app.platform.upstreams.sweep(IDLE).await;
+    sweep(&app, IDLE).await;
     assert_eq!((upstream.ended().len(), upstream.sessions().len()), (2, 0), "a source that changed ends its sessions");
 }
 
@@ -164,7 +164,7 @@ async fn sessions_are_bounded_and_the_oldest_goes() {
         target.source = SourceId::new(DateTime::UNIX_EPOCH);
         assert_eq!(text(call(&app, &target, "echo", json!({})).await), "{}");
     }
-    app.platform.upstreams.sweep(IDLE).await;
+    sweep(&app, IDLE).await;
     assert_eq!((upstream.sessions().len(), upstream.ended().len()), (256, 44));
     assert!(upstream.ended().contains(&"session-0".to_owned()), "the oldest");
 }

@@ -46,7 +46,7 @@ async fn a_body_that_is_not_one_message_is_an_invalid_request() {
     let deep_objects = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
     for body in [
         "[]",
-        r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
+        r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},7]"#,
         "{}",
         "7",
         r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,

@@ -61,7 +61,7 @@ async fn discovery_names_every_revision_that_is_served() {
     let app = TestApp::start().await;
     let agent = app.tenant("acme").await.agent("agent", "tools:read").await;
     let answer = agent.send(Era::Stateless, "server/discover", json!({})).await;
-    assert_eq!(answer.json["result"]["supportedVersions"], json!(["2026-07-28", "2025-11-25", "2025-06-18"]));
+    assert_eq!(answer.json["result"]["supportedVersions"], json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]));
     let version = &answer.json["result"]["supportedVersions"];
     assert!(version.as_array().is_some_and(|versions| versions.iter().all(Value::is_string)));
 }

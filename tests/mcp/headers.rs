@@ -59,7 +59,7 @@ async fn an_unknown_revision_is_answered_with_those_that_are_served() {
     let request = headers.iter().fold(agent.request().json(&body), |request, (name, value)| request.header(*name, *value));
     let modern = answer(request).await;
     assert_eq!((modern.status, modern.code()), (400, -32022));
-    assert_eq!(modern.json["error"]["data"]["supported"], json!(["2026-07-28", "2025-11-25", "2025-06-18"]));
+    assert_eq!(modern.json["error"]["data"]["supported"], json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]));
     assert_eq!(modern.json["error"]["data"]["requested"], json!("2031-01-01"));
     let body = message(Era::Handshake, "tools/list", json!({}));
     let old = answer(agent.request().header("mcp-protocol-version", "2024-01-01").json(&body)).await;

@@ -174,6 +174,11 @@ impl TestApp {
         runtime.spawn(verb(self.platform.clone())).await.expect("the verb does not panic")
     }
 
+    /// Where it runs, for what goes on while the test does something else.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.running.as_ref().expect("it runs").0
+    }
+
     /// Its database.
     pub(crate) fn database(&self) -> &Database {
         &self.database

@@ -3,6 +3,7 @@
 mod agent;
 mod app;
 mod logs;
+pub(crate) mod mcp_client;
 pub(crate) mod mcp_upstream;
 pub(crate) mod private;
 pub(crate) mod process;

@@ -51,6 +51,11 @@ impl Seeded<'_> {
     pub(crate) fn key_id(&self) -> KeyId {
         self.agent.key_id
     }
+
+    /// The toolset's name, as its URL has it.
+    pub(crate) fn toolset_name(&self) -> String {
+        format!("{}-set", self.canary)
+    }
 }
 
 /// Makes it.

@@ -20,6 +20,9 @@ const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// Partitions exist months ahead; this only has to happen now and then.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(6);
 
+/// Upstreams that do not answer must not hold the end of this process.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
 /// Starts all of it.
 pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     let of = || platform.clone();
@@ -60,7 +63,8 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
         };
         every(&to_sweep, DROP_IDLE_EVERY, stop, "idle upstreams stay", sweep).await;
         // Whoever we have sessions with should not have to wait for them to run out.
-        to_sweep.upstreams.sweep(Duration::ZERO).await;
+        let goodbye = to_sweep.upstreams.sweep(Duration::ZERO);
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, goodbye).await;
         Ok(())
     });
     let (to_forget, to_partition, to_drop, to_note, to_refresh) = (of(), of(), of(), of(), of());

@@ -19,6 +19,7 @@ use crate::{
     egress::Egress,
     epoch::Generations,
     execution,
+    gateway::Hearing,
     ids::ReplicaId,
     mail,
     metrics::Metrics,
@@ -86,6 +87,8 @@ pub struct Inner {
     pub sessions: Sessions,
     /// Requests of sessions that run here.
     pub(crate) in_flight: InFlight,
+    /// Sources that are heard here.
+    pub(crate) hearing: Hearing,
     /// Cancelled when the process is about to stop: open streams end.
     pub closing: CancellationToken,
     /// Keys whose use was noted today.
@@ -114,6 +117,7 @@ impl Platform {
             bus: Bus::new(id),
             sessions: Sessions::default(),
             in_flight: InFlight::default(),
+            hearing: Hearing::default(),
             closing: CancellationToken::new(),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),

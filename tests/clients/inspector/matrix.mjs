@@ -64,7 +64,7 @@ const steps = (era) => ({
     const result = await answer(era, "tools/call", "--tool-name", "test_simple_text");
     assert.deepEqual(result.content, [{ type: "text", text: simple }]);
     // Only the newer revision's results say who answers: the mode did what it is named after.
-    assert.equal("_meta" in result, era !== "legacy");
+    assert.equal("io.modelcontextprotocol/serverInfo" in (result._meta ?? {}), era !== "legacy");
   },
   progress: lacks.progress,
   cancel: era === "legacy" ? lacks.cancelLegacy : cancel(era),

@@ -41,6 +41,8 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> Self {
+        // An answer is several writes; the second must not wait for the first to be acknowledged.
+        let _ = stream.set_nodelay(true);
         Self { stream, is_streaming: false, session: None }
     }
 

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use trunkline_protocol::oauth::scope::Scope;
+use trunkline_protocol::oauth::scope::{Scope, ScopeSet};
 
 use crate::{
     Platform,
     agents::{Agent, AgentState, BearerKey, Key, KeyState},
-    catalog::snapshot::{Current, LoadedItem, LoadedTool},
+    catalog::{
+        Executor,
+        snapshot::{Current, LoadedItem, LoadedTool},
+        toolset::Toolset,
+    },
     dialogue::ItemKind,
+    ids::SourceId,
     session::{self, Session},
 };
 
@@ -32,6 +37,8 @@ pub struct Caller {
     pub credential: Credential,
     /// Its session, in revisions that have them.
     pub session: Option<Arc<Session>>,
+    /// The toolset whose endpoint it is at. `None`: the tenant's.
+    pub toolset: Option<Arc<Toolset>>,
     slug: Arc<str>,
 }
 
@@ -44,16 +51,21 @@ pub enum Unauthenticated {
     Unavailable,
 }
 
-/// Finds out whose bearer this is, at the endpoint of that tenant.
-pub async fn authenticate(platform: &Platform, slug: &str, bearer: &str) -> Result<Caller, Unauthenticated> {
-    let caller = identify(platform, slug, bearer).await;
+/// Finds out whose bearer this is, at the endpoint of that tenant or of one of its toolsets.
+pub async fn authenticate(
+    platform: &Platform,
+    slug: &str,
+    toolset: Option<&str>,
+    bearer: &str,
+) -> Result<Caller, Unauthenticated> {
+    let caller = identify(platform, slug, toolset, bearer).await;
     if matches!(caller, Err(Unauthenticated::Invalid)) {
         platform.metrics.failed_authentications.inc();
     }
     caller
 }
 
-async fn identify(platform: &Platform, slug: &str, bearer: &str) -> Result<Caller, Unauthenticated> {
+async fn identify(platform: &Platform, slug: &str, toolset: Option<&str>, bearer: &str) -> Result<Caller, Unauthenticated> {
     // Its checksum first: guesses and typing errors cost no look-up.
     let bearer = BearerKey::parse(bearer).ok_or(Unauthenticated::Invalid)?;
     let snapshot = platform.snapshots.get(platform, slug).await.map_err(|error| {
@@ -62,7 +74,7 @@ async fn identify(platform: &Platform, slug: &str, bearer: &str) -> Result<Calle
     })?;
     let snapshot = snapshot.ok_or(Unauthenticated::Invalid)?;
     let key = Arc::clone(snapshot.key(bearer.lookup(), &bearer.digest()).ok_or(Unauthenticated::Invalid)?);
-    Caller::with_key(platform, snapshot, key, slug.into())
+    Caller::with_key(platform, snapshot, key, slug.into(), toolset)
 }
 
 impl Credential {
@@ -86,7 +98,7 @@ pub enum SessionRefused {
 impl Caller {
     /// The same caller in a session of its own. Somebody else's session does not exist.
     pub async fn in_session(mut self, platform: &Platform, id: &str) -> Result<Self, SessionRefused> {
-        let found = session::find(platform, self.snapshot.tenant, self.agent.id, &self.credential.id(), id).await;
+        let found = session::find(platform, self.snapshot.tenant, self.agent.id, &self.client(), id).await;
         match found {
             Ok(Some(session)) => {
                 self.session = Some(session);
@@ -100,6 +112,23 @@ impl Caller {
         }
     }
 
+    /// What a session is bound to beside its agent: the credential, and the endpoint.
+    pub fn client(&self) -> String {
+        match &self.toolset {
+            None => self.credential.id(),
+            Some(toolset) => format!("{} {}", self.credential.id(), toolset.name),
+        }
+    }
+
+    /// The tenant's slug.
+    pub(super) fn slug(&self) -> &str {
+        &self.slug
+    }
+
+    fn at(&self) -> Option<&str> {
+        self.toolset.as_ref().map(|toolset| toolset.name.as_str())
+    }
+
     /// Admission has found that its session is gone.
     pub(super) fn session_ended(&self, platform: &Platform) -> Refusal {
         if let Some(session) = &self.session {
@@ -108,12 +137,23 @@ impl Caller {
         Refusal::NoSession
     }
 
-    fn with_key(platform: &Platform, snapshot: Current, key: Arc<Key>, slug: Arc<str>) -> Result<Self, Unauthenticated> {
+    fn with_key(
+        platform: &Platform,
+        snapshot: Current,
+        key: Arc<Key>,
+        slug: Arc<str>,
+        toolset: Option<&str>,
+    ) -> Result<Self, Unauthenticated> {
+        // The endpoint of a toolset that is not there is nobody's.
+        let toolset = match toolset {
+            None => None,
+            Some(name) => Some(Arc::clone(snapshot.toolset(name).ok_or(Unauthenticated::Invalid)?)),
+        };
         if key.state(platform.clock.now()) != KeyState::Active {
             return Err(Unauthenticated::Invalid);
         }
         let agent = Arc::clone(snapshot.agent(key.agent_id).ok_or(Unauthenticated::Invalid)?);
-        Ok(Self { snapshot, agent, credential: Credential::Key(key), session: None, slug })
+        Ok(Self { snapshot, agent, credential: Credential::Key(key), session: None, toolset, slug })
     }
 
     /// The same caller after a change of its tenant, if it still is one.
@@ -127,7 +167,7 @@ impl Caller {
         match &self.credential {
             Credential::Key(key) => {
                 let key = Arc::clone(snapshot.key_by_lookup(&key.lookup).ok_or(Unauthenticated::Invalid)?);
-                let caller = Self::with_key(platform, snapshot, key, Arc::clone(&self.slug))?;
+                let caller = Self::with_key(platform, snapshot, key, Arc::clone(&self.slug), self.at())?;
                 Ok(Self { session: self.session.clone(), ..caller })
             }
         }
@@ -138,7 +178,7 @@ impl Caller {
         let snapshot = platform.snapshots.get(platform, &self.slug).await.ok()??;
         let Credential::Key(key) = &self.credential;
         let key = Arc::clone(snapshot.key_by_lookup(&key.lookup)?);
-        let mut caller = Self::with_key(platform, snapshot, key, Arc::clone(&self.slug)).ok()?;
+        let mut caller = Self::with_key(platform, snapshot, key, Arc::clone(&self.slug), self.at()).ok()?;
         caller.session.clone_from(&self.session);
         if let Some(session) = &caller.session {
             // While it cannot be asked, it is believed.
@@ -169,21 +209,40 @@ impl Caller {
         key.scopes.iter().any(|have| have == scope) && self.agent.scopes.iter().any(|have| have == scope)
     }
 
-    /// May it use that tool? By its own scopes and by its agent's ceiling.
+    /// May it use that tool, at this endpoint? By its own scopes and by its agent's ceiling.
     pub fn may_use(&self, tool: &LoadedTool) -> bool {
-        let (name, effect) = (tool.tool.name.as_str(), tool.tool.version.effect);
         let Credential::Key(key) = &self.credential;
-        key.scopes.permits_tool(name, effect) && self.agent.scopes.permits_tool(name, effect)
+        let is_here = self.toolset.as_ref().is_none_or(|toolset| toolset.tools.contains(&tool.tool.id));
+        is_here && self.opens(&key.scopes, tool) && self.opens(&self.agent.scopes, tool)
     }
 
-    /// Prompts, resources or templates that exist for this caller. Tools are asked for by `tool`.
-    pub fn items(&self, kind: ItemKind) -> &[Arc<LoadedItem>] {
-        match kind {
+    /// A set of scopes opens a tool by its effect, by its name, or by a toolset that it is in.
+    fn opens(&self, scopes: &ScopeSet, tool: &LoadedTool) -> bool {
+        let in_toolset = |scope: &Scope| match scope {
+            Scope::Toolset(name) => self.snapshot.toolset(name).is_some_and(|toolset| toolset.tools.contains(&tool.tool.id)),
+            _ => false,
+        };
+        scopes.permits_tool(tool.tool.name.as_str(), tool.tool.version.effect) || scopes.iter().any(in_toolset)
+    }
+
+    /// Prompts, resources or templates that exist for this caller, at this endpoint: at a toolset's, those of the sources of its tools.
+    /// Tools are asked for by `tool`.
+    pub fn items(&self, kind: ItemKind) -> impl Iterator<Item = &Arc<LoadedItem>> {
+        let items: &[_] = match kind {
             ItemKind::Prompts if self.may_read_prompts() => self.snapshot.prompts(),
             ItemKind::Resources if self.may_read_resources() => self.snapshot.resources(),
             ItemKind::ResourceTemplates if self.may_read_resources() => self.snapshot.templates(),
             _ => &[],
-        }
+        };
+        items.iter().filter(|item| self.has_source(item.source))
+    }
+
+    fn has_source(&self, source: SourceId) -> bool {
+        let Some(toolset) = &self.toolset else { return true };
+        self.snapshot.tools().iter().any(|tool| {
+            toolset.tools.contains(&tool.tool.id)
+                && matches!(tool.tool.version.executor, Executor::Upstream { source: of, .. } if of == source)
+        })
     }
 
     /// The tool of that name, if it exists for this caller.

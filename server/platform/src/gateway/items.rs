@@ -152,10 +152,7 @@ async fn run(
 /// What is asked for, if it exists for this caller.
 fn find<'c>(caller: &'c Caller, request: &OwnedItemRequest) -> Result<&'c Arc<LoadedItem>, ErrorObject> {
     let missing = |what| ErrorObject::new(INVALID_PARAMS, format!("params.{what} is missing"));
-    let by_key = |kind, key: &str| {
-        let items = caller.items(kind);
-        items.binary_search_by(|item| item.key.as_str().cmp(key)).ok().map(|at| &items[at])
-    };
+    let by_key = |kind, key: &str| caller.items(kind).find(|item| item.key == key);
     match request.method.as_str() {
         "prompts/get" => {
             let name = request.name.as_deref().ok_or_else(|| missing("name"))?;
@@ -180,9 +177,8 @@ fn find<'c>(caller: &'c Caller, request: &OwnedItemRequest) -> Result<&'c Arc<Lo
 
 /// A resource by its URI: one that is listed, or one that a template makes.
 pub fn find_resource<'c>(caller: &'c Caller, uri: &str) -> Result<&'c Arc<LoadedItem>, ErrorObject> {
-    let listed = caller.items(ItemKind::Resources);
-    let listed = listed.binary_search_by(|item| item.key.as_str().cmp(uri)).ok().map(|at| &listed[at]);
-    let made = || caller.items(ItemKind::ResourceTemplates).iter().find(|item| matches_template(&item.key, uri));
+    let listed = caller.items(ItemKind::Resources).find(|item| item.key == uri);
+    let made = || caller.items(ItemKind::ResourceTemplates).find(|item| matches_template(&item.key, uri));
     listed.or_else(made).ok_or_else(|| {
         ErrorObject::new(RESOURCE_NOT_FOUND, "there is no such resource").with_data(serde_json::json!({ "uri": uri }))
     })

@@ -56,9 +56,9 @@ pub(super) fn bucket(platform: &Platform, agent: AgentId) -> quota::Bucket {
 
 /// What is served to this caller beside tools.
 pub fn served(caller: &Caller) -> Served {
-    let snapshot = &caller.snapshot;
-    let prompts = caller.may_read_prompts() && !snapshot.prompts().is_empty();
-    let resources = caller.may_read_resources() && !(snapshot.resources().is_empty() && snapshot.templates().is_empty());
+    let has = |kind| caller.items(kind).next().is_some();
+    let prompts = has(ItemKind::Prompts);
+    let resources = has(ItemKind::Resources) || has(ItemKind::ResourceTemplates);
     Served { prompts, resources, completions: prompts || resources }
 }
 
@@ -71,7 +71,7 @@ pub fn list_tools<'c>(platform: &Platform, caller: &'c Caller, revision: Revisio
 
 /// The page of prompts, resources or templates after `cursor`.
 pub fn list_items<'c>(platform: &Platform, caller: &'c Caller, kind: ItemKind, cursor: Option<&str>) -> Option<ListPage<'c>> {
-    let visible = caller.items(kind).iter().map(|item| (item.key.as_str(), item.definition.get()));
+    let visible = caller.items(kind).map(|item| (item.key.as_str(), item.definition.get()));
     page(platform, caller, kind.as_str(), visible, cursor)
 }
 

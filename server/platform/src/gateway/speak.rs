@@ -65,9 +65,14 @@ impl Voice {
     pub(super) fn listener(&self) -> Listener {
         let hears = self.outlet.is_some();
         // A caller with a handshake is asked on its stream, and answers in its session. Others come back with their answers.
-        let can_be_asked = !self.revision.has_handshake() || (hears && self.session.is_some() && self.revision.has_elicitation());
+        let can_be_asked = !self.revision.has_handshake() || (hears && self.session.is_some());
+        let capabilities = match can_be_asked {
+            true if self.revision.has_elicitation() => self.capabilities.clone(),
+            true => self.capabilities.without_elicitation(),
+            false => ClientCapabilities::default(),
+        };
         Listener {
-            capabilities: if can_be_asked { self.capabilities.clone() } else { ClientCapabilities::default() },
+            capabilities,
             wants_progress: hears && self.progress_token.is_some(),
             log_level: self.log_level.filter(|_| hears),
             asks_inline: self.revision.has_handshake(),

@@ -57,7 +57,7 @@ impl Place {
     pub(super) fn new(caller: &Caller, method: &str, name: &str, arguments: Option<&str>) -> Self {
         let arguments = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(canonical(arguments)));
         let (tenant, agent) = (caller.snapshot.tenant, caller.agent.id);
-        Self(format!("{tenant} {agent} {} {method} {arguments} {name}", caller.credential.id()))
+        Self(format!("{tenant} {agent} {} {method} {arguments} {name}", caller.client()))
     }
 
     pub(super) fn seal(&self, platform: &Platform, held: Held) -> String {

@@ -71,7 +71,7 @@ pub async fn check(platform: &Platform, attempt: Attempt, who: &str) -> Result<(
     let bucket = Bucket { scope: Scope::Agent, key: format!("attempts:{word}:{who}"), rate };
     let key = platform.redis.global_key(&bucket.key);
     let mut script = ADMIT.prepare_invoke();
-    script.key(&key).arg("").key(&key).arg(rate.interval_us()).arg(rate.burst);
+    script.key(&key).arg("").arg("").arg(0).key(&key).arg(rate.interval_us()).arg(rate.burst);
     let retry_after_ms = match platform.redis.run::<Vec<i64>>(&script).await.as_deref() {
         Ok([2, _, wait_us, ..]) => Some(u64::try_from(*wait_us).unwrap_or(0).div_ceil(1000)),
         Ok(_) => None,

@@ -219,12 +219,25 @@ pub async fn set_log_level(platform: &Platform, session: &Session, level: LogLev
 
 /// Adds a resource to what the client wants to hear of; false if there are `MAX_SUBSCRIPTIONS` already.
 pub async fn subscribe(platform: &Platform, session: &Session, uri: &str) -> Result<bool, Away> {
-    store::subscribe(platform, session, uri).await
+    let is_subscribed = store::subscribe(platform, session, uri).await?;
+    if is_subscribed {
+        say_changed(platform, session).await;
+    }
+    Ok(is_subscribed)
+}
+
+/// Tells the replica that has the session's stream.
+async fn say_changed(platform: &Platform, session: &Session) {
+    let word = Word::SubscriptionsChanged { tenant: session.tenant.uuid(), session: session.id.clone() };
+    // A replica that does not hear it finds out when it looks.
+    let _ = bus::say(platform, word).await;
 }
 
 /// Takes it out.
 pub async fn unsubscribe(platform: &Platform, session: &Session, uri: &str) -> Result<(), Away> {
-    store::unsubscribe(platform, session, uri).await
+    store::unsubscribe(platform, session, uri).await?;
+    say_changed(platform, session).await;
+    Ok(())
 }
 
 /// What the client wants to hear of.

@@ -1,5 +1,7 @@
 //! Why an upstream gave nothing usable.
 
+use trunkline_protocol::jsonrpc::ErrorObject;
+
 use crate::egress::EgressError;
 
 /// What the caller can be told. Never has the upstream's own text.
@@ -47,21 +49,21 @@ impl From<EgressError> for UpstreamError {
 }
 
 /// A failure that may be mended by asking differently. If not, the error inside is the caller's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Fault {
     /// Nothing to mend.
     Upstream(UpstreamError),
     /// The session is not known there any more; the request did not run.
     SessionGone(UpstreamError),
-    /// It speaks another era than we thought; the request did not run.
-    OtherEra(UpstreamError),
+    /// It may speak another era than we thought; the request did not run. If it does not, the answer inside is the caller's.
+    OtherEra(UpstreamError, Option<ErrorObject>),
 }
 
 impl Fault {
     /// What the caller is told.
     pub(super) fn error(self) -> UpstreamError {
         match self {
-            Self::Upstream(error) | Self::SessionGone(error) | Self::OtherEra(error) => error,
+            Self::Upstream(error) | Self::SessionGone(error) | Self::OtherEra(error, _) => error,
         }
     }
 }

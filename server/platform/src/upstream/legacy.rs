@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
-use trunkline_protocol::{
-    jsonrpc,
-    mcp::{HEADER_MISMATCH, UNSUPPORTED_VERSION},
-};
+use trunkline_protocol::jsonrpc;
 
 use super::{
     Reply, UpstreamError,
@@ -16,7 +13,7 @@ use super::{
     error::Fault,
     link::Link,
     request::Request,
-    session::{Pool, Session, Setup},
+    session::{Pool, Session, Setup, is_other_era},
     wire::Refusal,
 };
 
@@ -94,16 +91,17 @@ async fn withdraw(link: &Link, headers: HeaderMap, id: &str) {
 /// An answer with another status than success.
 fn refused(refusal: &Refusal, id: &str, has_session: bool) -> Result<Outcome, Fault> {
     let error = refusal.as_error();
-    if let Some(written) = refusal.error_for(id) {
-        return Ok(Err(error_object(written)?));
+    let written = refusal.error_for(id).map(error_object).transpose()?;
+    if is_other_era(refusal.code(), refusal.status) {
+        return Err(Fault::OtherEra(error, written));
     }
-    Err(match (refusal.status, refusal.code()) {
-        (_, Some(HEADER_MISMATCH | UNSUPPORTED_VERSION)) => Fault::OtherEra(error),
+    match (refusal.status, refusal.code(), written) {
+        (_, _, Some(written)) => Ok(Err(written)),
         // Some servers say 400 for a session that they do not know.
-        (404, _) | (400, Some(-32000)) if has_session => Fault::SessionGone(error),
-        (404 | 405, _) => Fault::OtherEra(error),
-        _ => error.into(),
-    })
+        (404, ..) | (400, Some(-32000), _) if has_session => Err(Fault::SessionGone(error)),
+        (404 | 405, ..) => Err(Fault::OtherEra(error, None)),
+        _ => Err(error.into()),
+    }
 }
 
 /// What the answer means. Results of this era have no type; one that has another than `complete` is of no era.

@@ -196,9 +196,12 @@ impl Upstreams {
     /// In the era that the upstream speaks; once more if it turns out to speak the other.
     async fn run(&self, link: &Arc<Link>, request: &Request<'_>) -> Result<Reply, UpstreamError> {
         match self.run_once(link, request).await {
-            Err(Fault::OtherEra(_)) => {
+            Err(Fault::OtherEra(..)) => {
                 link.set_verdict(None);
-                self.run_once(link, request).await.map_err(Fault::error)
+                match self.run_once(link, request).await {
+                    Err(Fault::OtherEra(_, Some(error))) => Ok(Reply::Error(error)),
+                    other => other.map_err(Fault::error),
+                }
             }
             other => other.map_err(Fault::error),
         }

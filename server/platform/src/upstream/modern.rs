@@ -31,7 +31,7 @@ pub(super) async fn run(link: &Link, request: &Request<'_>) -> Result<Reply, Fau
         let posted = link.wire.post(headers(request), body(request, &id), request.deadline);
         let answer = timeout_at(request.deadline, posted).await.map_err(|_| UpstreamError::Timeout)??;
         if !answer.is_success() {
-            return refused(answer.refusal(request.deadline).await?, &id);
+            return refused(&answer.refusal(request.deadline).await?, &id);
         }
         let (dialogue, wire, deadline) = (request.dialogue, &link.wire, request.deadline);
         Conversation { id: &id, dialogue, wire, session: None, deadline }.answer(answer).await
@@ -89,18 +89,17 @@ pub(super) fn body(request: &Request<'_>, id: &str) -> String {
 }
 
 /// An answer with another status than success.
-fn refused(refusal: Refusal, id: &str) -> Result<Outcome, Fault> {
+fn refused(refusal: &Refusal, id: &str) -> Result<Outcome, Fault> {
     let error = refusal.as_error();
-    match refusal.code() {
-        Some(UNSUPPORTED_VERSION) => return Err(Fault::OtherEra(error)),
-        Some(HEADER_MISMATCH | MISSING_CAPABILITY) => {}
-        _ if refusal.error_for(id).is_some() => {}
+    let written = refusal.error.as_ref().map(|(_, written)| error_object(written)).transpose()?;
+    match (refusal.code(), written) {
+        (Some(UNSUPPORTED_VERSION), written) => Err(Fault::OtherEra(error, written)),
+        (Some(HEADER_MISMATCH | MISSING_CAPABILITY), Some(written)) => Ok(Err(written)),
+        (_, Some(written)) if refusal.error_for(id).is_some() => Ok(Err(written)),
         // What servers say that want a handshake first.
-        _ if matches!(refusal.status, 400 | 404 | 405 | 406 | 422) => return Err(Fault::OtherEra(error)),
-        _ => return Err(error.into()),
+        (_, written) if matches!(refusal.status, 400 | 404 | 405 | 406 | 422) => Err(Fault::OtherEra(error, written)),
+        _ => Err(error.into()),
     }
-    let written = refusal.error.map(|(_, error)| error).ok_or(error)?;
-    Ok(Err(error_object(&written)?))
 }
 
 /// What the answer means.

@@ -40,10 +40,10 @@ pub(super) async fn probe(pool: &Pool, link: &Arc<Link>, deadline: Instant) -> R
     match pool.obtain(link, &Setup::of(&Dialogue::silent()), deadline).await {
         Ok(session) => Ok(Arc::clone(&session.server)),
         // No discovery and no handshake, but the newer era's errors: it can still be spoken to.
-        Err(Fault::OtherEra(_)) if unclear == NO_DISCOVERY => {
+        Err(Fault::OtherEra(..)) if unclear == NO_DISCOVERY => {
             Ok(Arc::new(Server { revision: Revision::V2026_07_28, info: None, capabilities: None, instructions: None }))
         }
-        Err(Fault::OtherEra(_)) => Err(UpstreamError::Broken("it speaks no revision that is spoken here")),
+        Err(Fault::OtherEra(..)) => Err(UpstreamError::Broken("it speaks no revision that is spoken here")),
         Err(fault) => Err(fault.error()),
     }
 }
@@ -67,7 +67,7 @@ async fn discover(link: &Link, deadline: Instant) -> Result<Told, UpstreamError>
         Ok(Reply::Result(result)) => Ok(read(&result)),
         Ok(Reply::Error(error)) if error.code == METHOD_NOT_FOUND => Ok(Told::Unclear(NO_DISCOVERY)),
         Ok(Reply::Error(_) | Reply::InputRequired(_)) => Ok(Told::Unclear(UpstreamError::Broken("it refuses discovery"))),
-        Err(Fault::OtherEra(error) | Fault::SessionGone(error)) => Ok(Told::Unclear(error)),
+        Err(Fault::OtherEra(error, _) | Fault::SessionGone(error)) => Ok(Told::Unclear(error)),
         // Servers of the other era may fail in any way when asked what they do not know.
         Err(Fault::Upstream(error @ (UpstreamError::Timeout | UpstreamError::Status(_) | UpstreamError::Broken(_)))) => {
             Ok(Told::Unclear(error))

@@ -240,12 +240,12 @@ pub(super) async fn open(link: &Link, setup: &Setup, deadline: Instant) -> Resul
     if !answer.is_success() {
         let refusal = answer.refusal(deadline).await?;
         let (code, error) = (refusal.code(), refusal.as_error());
-        return Err(if is_other_era(code, refusal.status) { Fault::OtherEra(error) } else { error.into() });
+        return Err(if is_other_era(code, refusal.status) { Fault::OtherEra(error, None) } else { error.into() });
     }
     let session_id = answer.session.take();
     let result = converse(link, &id, None, answer, deadline).await?.map_err(|error| {
         let refused = UpstreamError::Broken("it refuses the handshake");
-        if is_other_era(Some(error.code), 200) { Fault::OtherEra(refused) } else { refused.into() }
+        if is_other_era(Some(error.code), 200) { Fault::OtherEra(refused, None) } else { refused.into() }
     })?;
     let session = Session { id: session_id, server: Arc::new(read(&result)?) };
     let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
@@ -284,8 +284,8 @@ async fn converse(
     Conversation { id, dialogue: &dialogue, wire: &link.wire, session, deadline }.answer(answer).await
 }
 
-/// Would a server of the stateless era say so to a handshake?
-fn is_other_era(code: Option<i64>, status: u16) -> bool {
+/// Would a server of the stateless era say so to a message of this one? Here errors in the protocol have status 200.
+pub(super) fn is_other_era(code: Option<i64>, status: u16) -> bool {
     match code {
         Some(HEADER_MISMATCH | MISSING_CAPABILITY | UNSUPPORTED_VERSION) => true,
         Some(jsonrpc::METHOD_NOT_FOUND) => status == 404,

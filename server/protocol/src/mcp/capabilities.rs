@@ -73,6 +73,12 @@ impl ClientCapabilities {
         )
     }
 
+    /// For revisions in which nobody may ask a user.
+    #[must_use]
+    pub fn without_elicitation(&self) -> Self {
+        Self(self.0.iter().filter(|(key, _)| *key != "elicitation").map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
     /// As JSON, members in order of their names.
     pub fn to_json(&self) -> String {
         Value::Object(self.0.clone()).to_string()
@@ -96,6 +102,7 @@ mod tests {
         assert!(form.allows("elicitation/create", &json!({})) && !form.allows("elicitation/create", &json!({"mode":"url"})));
         assert!(form.extension(TASKS) && !form.sampling());
         assert_eq!(form.askable().to_json(), r#"{"elicitation":{}}"#);
+        assert_eq!(form.without_elicitation().askable().to_json(), "{}");
         let url = ClientCapabilities::parse(r#"{"elicitation":{"url":{}},"sampling":{}}"#).expect("object");
         assert!(!url.elicitation_form() && url.elicitation_url() && url.allows("sampling/createMessage", &json!({})));
         assert_eq!(ClientCapabilities::parse("[]"), None);

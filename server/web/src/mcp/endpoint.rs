@@ -6,7 +6,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     body::MessageBody as _,
     http::header::{self, HeaderMap},
-    web::{Bytes, BytesMut, Data, Path, Payload},
+    web::{Bytes, BytesMut, Data, Payload},
 };
 use futures_util::StreamExt as _;
 use trunkline_platform::{
@@ -20,7 +20,9 @@ use super::{
     accept::{Accept, sends_json},
     headers,
     methods::{self, Exchange},
-    origin, respond, session,
+    origin,
+    place::Place,
+    respond, session,
 };
 use crate::{WebState, middleware::request_id};
 
@@ -30,14 +32,9 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 const MAX_AUTHORIZATION: usize = 8 * 1024;
 
 /// One message.
-pub(super) async fn post(
-    state: Data<WebState>,
-    tenant: Path<String>,
-    request: HttpRequest,
-    mut payload: Payload,
-) -> HttpResponse {
+pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpRequest, mut payload: Payload) -> HttpResponse {
     let measure = Measure::start();
-    let (caller, measure, accept, body) = match receive(&state, &tenant, &request, &mut payload, measure).await {
+    let (caller, measure, accept, body) = match receive(&state, &place, &request, &mut payload, measure).await {
         Ok(received) => received,
         Err(mut refused) => {
             // Nobody reads the rest. While the answer holds it, the server closes the connection; once dropped, a body in chunks would be
@@ -54,7 +51,7 @@ pub(super) async fn post(
     let mirrored = headers::mirrored(request.headers());
     let exchange = Exchange {
         state: &state,
-        tenant: &tenant,
+        place: &place,
         accept,
         measure,
         request_id: &request_id,
@@ -139,12 +136,12 @@ async fn batch(exchange: &Exchange<'_>, caller: &Caller, messages: Vec<Incoming<
 /// Whose message it is, and the message; else the answer to it.
 async fn receive(
     state: &WebState,
-    tenant: &str,
+    place: &Place,
     request: &HttpRequest,
     payload: &mut Payload,
     measure: Measure,
 ) -> Result<(Caller, Measure, Accept, Bytes), HttpResponse> {
-    let caller = caller(state, tenant, request).await?;
+    let caller = caller(state, place, request).await?;
     let measure = measure.authenticated();
     if !sends_json(request.headers()) {
         return Err(respond::transport(415, "the body must be application/json"));
@@ -156,29 +153,29 @@ async fn receive(
 }
 
 /// OPTIONS. The bearer is asked for first, as everywhere on this URL.
-pub(super) async fn not_allowed(state: Data<WebState>, tenant: Path<String>, request: HttpRequest) -> HttpResponse {
-    match caller(&state, &tenant, &request).await {
+pub(super) async fn not_allowed(state: Data<WebState>, place: Place, request: HttpRequest) -> HttpResponse {
+    match caller(&state, &place, &request).await {
         Ok(_) => session::not_allowed(),
         Err(refused) => refused,
     }
 }
 
 /// Whose request this is, by origin and bearer; else the answer to it.
-pub(super) async fn caller(state: &WebState, tenant: &str, request: &HttpRequest) -> Result<Caller, HttpResponse> {
+pub(super) async fn caller(state: &WebState, place: &Place, request: &HttpRequest) -> Result<Caller, HttpResponse> {
     if !origin::is_allowed(state, request) {
         return Err(respond::transport(403, "this origin may not use the endpoint"));
     }
-    identify(state, tenant, request.headers()).await
+    identify(state, place, request.headers()).await
 }
 
 /// Whose request this is; else the answer to it.
-async fn identify(state: &WebState, tenant: &str, headers: &HeaderMap) -> Result<Caller, HttpResponse> {
+async fn identify(state: &WebState, place: &Place, headers: &HeaderMap) -> Result<Caller, HttpResponse> {
     let Some(bearer) = bearer(headers) else {
-        return Err(respond::unauthorized(state, tenant, headers.contains_key(header::AUTHORIZATION)));
+        return Err(respond::unauthorized(state, place, headers.contains_key(header::AUTHORIZATION)));
     };
-    match gateway::authenticate(&state.platform, tenant, bearer).await {
+    match gateway::authenticate(&state.platform, &place.tenant, place.toolset.as_deref(), bearer).await {
         Ok(caller) => Ok(caller),
-        Err(Unauthenticated::Invalid) => Err(respond::unauthorized(state, tenant, true)),
+        Err(Unauthenticated::Invalid) => Err(respond::unauthorized(state, place, true)),
         Err(Unauthenticated::Unavailable) => Err(respond::unavailable(None, 1_000)),
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn subscribe(exchange: &Exchange<'_>, caller: Caller, request: 
     let platform = &exchange.state.platform;
     let caller = match gateway::admit_list(platform, caller).await {
         Ok(caller) => caller,
-        Err(refusal) => return respond::refusal(exchange.state, exchange.tenant, request.id, &refusal),
+        Err(refusal) => return respond::refusal(exchange.state, exchange.place, request.id, &refusal),
     };
     let refuse = |error: &ErrorObject| respond::error(request.revision.error_status(error.code), Some(request.id), error);
     let Some(wanted) = &request.params.notifications else {

@@ -22,7 +22,9 @@ use trunkline_protocol::{
 use super::{
     accept::Accept,
     headers::SESSION,
-    listen, respond,
+    listen,
+    place::Place,
+    respond,
     run::{self, Answering},
 };
 use crate::WebState;
@@ -36,7 +38,7 @@ const USUAL_LEVEL: LogLevel = LogLevel::Info;
 #[derive(Clone, Copy)]
 pub(super) struct Exchange<'a> {
     pub(super) state: &'a WebState,
-    pub(super) tenant: &'a str,
+    pub(super) place: &'a Place,
     pub(super) accept: Accept,
     pub(super) measure: Measure,
     pub(super) request_id: &'a str,
@@ -59,7 +61,7 @@ pub(super) async fn dispatch(exchange: &Exchange<'_>, caller: Caller, request: &
     }
     let caller = match gateway::admit_list(&exchange.state.platform, caller).await {
         Ok(caller) => caller,
-        Err(refusal) => return respond::refusal(exchange.state, exchange.tenant, request.id, &refusal),
+        Err(refusal) => return respond::refusal(exchange.state, exchange.place, request.id, &refusal),
     };
     let platform = &exchange.state.platform;
     let served = gateway::served(&caller);
@@ -123,7 +125,7 @@ async fn initialize(exchange: &Exchange<'_>, caller: &Caller, request: &Request<
     let new = NewSession {
         tenant: caller.snapshot.tenant,
         agent: caller.agent.id,
-        credential: &caller.credential.id(),
+        credential: &caller.client(),
         revision,
         capabilities,
         client_name: &client(request).map(|client| gateway::clip(&client.name)).unwrap_or_default(),
@@ -212,7 +214,7 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
             run::answer(answering, voice, move |voice, cancel| async move { Ok(admitted.run(&platform, voice, cancel).await) })
                 .await
         }
-        Err(refusal) => respond::refusal(exchange.state, exchange.tenant, request.id, &refusal),
+        Err(refusal) => respond::refusal(exchange.state, exchange.place, request.id, &refusal),
     }
 }
 

@@ -6,6 +6,7 @@ mod headers;
 mod listen;
 mod methods;
 mod origin;
+mod place;
 mod resource;
 mod respond;
 mod run;
@@ -21,12 +22,18 @@ pub const MAX_BODY: usize = 1024 * 1024;
 
 /// The routes of this surface.
 pub fn routes() -> Vec<Route> {
-    let endpoint = "/t/{tenant}/mcp";
-    vec![
-        Route::post(endpoint, Access::Agent, endpoint::post),
-        Route::get(endpoint, Access::Agent, session::stream),
-        Route::new(Method::DELETE, endpoint, Access::Agent, session::end),
-        Route::new(Method::OPTIONS, endpoint, Access::Agent, endpoint::not_allowed),
+    let mut routes = Vec::new();
+    for endpoint in ["/t/{tenant}/mcp", "/t/{tenant}/mcp/{toolset_name}"] {
+        routes.extend([
+            Route::post(endpoint, Access::Agent, endpoint::post),
+            Route::get(endpoint, Access::Agent, session::stream),
+            Route::new(Method::DELETE, endpoint, Access::Agent, session::end),
+            Route::new(Method::OPTIONS, endpoint, Access::Agent, endpoint::not_allowed),
+        ]);
+    }
+    routes.extend([
         Route::get("/.well-known/oauth-protected-resource/t/{tenant}/mcp", Access::Public, resource::metadata),
-    ]
+        Route::get("/.well-known/oauth-protected-resource/t/{tenant}/mcp/{toolset_name}", Access::Public, resource::metadata),
+    ]);
+    routes
 }

@@ -14,7 +14,7 @@ use trunkline_protocol::{
     mcp::{HEADER_MISMATCH, Rejection},
 };
 
-use super::resource;
+use super::place::Place;
 use crate::WebState;
 
 /// Over a limit. Positive, since the specification keeps the negative range to itself.
@@ -56,8 +56,8 @@ pub(super) fn transport(status: u16, message: &'static str) -> HttpResponse {
 }
 
 /// No bearer, or one that does not work here. Which check failed is not told.
-pub(super) fn unauthorized(state: &WebState, tenant: &str, presented: bool) -> HttpResponse {
-    let metadata = resource::metadata_url(state, tenant);
+pub(super) fn unauthorized(state: &WebState, place: &Place, presented: bool) -> HttpResponse {
+    let metadata = place.metadata_url(state);
     let challenge = if presented {
         format!(r#"Bearer error="invalid_token", resource_metadata="{metadata}", scope="tools:read""#)
     } else {
@@ -82,20 +82,20 @@ pub(super) fn unavailable(id: Option<&RawValue>, retry_after_ms: u64) -> HttpRes
 }
 
 /// A request that was refused before anything ran.
-pub(super) fn refusal(state: &WebState, tenant: &str, id: &RawValue, refusal: &Refusal) -> HttpResponse {
-    refused(state, tenant, Some(id), refusal)
+pub(super) fn refusal(state: &WebState, place: &Place, id: &RawValue, refusal: &Refusal) -> HttpResponse {
+    refused(state, place, Some(id), refusal)
 }
 
 /// The same for what is no JSON-RPC request.
-pub(super) fn refused_without_id(state: &WebState, tenant: &str, refusal: &Refusal) -> HttpResponse {
-    refused(state, tenant, None, refusal)
+pub(super) fn refused_without_id(state: &WebState, place: &Place, refusal: &Refusal) -> HttpResponse {
+    refused(state, place, None, refusal)
 }
 
-fn refused(state: &WebState, tenant: &str, id: Option<&RawValue>, refusal: &Refusal) -> HttpResponse {
+fn refused(state: &WebState, place: &Place, id: Option<&RawValue>, refusal: &Refusal) -> HttpResponse {
     match refusal {
         Refusal::Limited { by, retry_after_ms } => limited(id, *by, *retry_after_ms),
         Refusal::Unavailable { retry_after_ms } => unavailable(id, *retry_after_ms),
-        Refusal::Revoked => unauthorized(state, tenant, true),
+        Refusal::Revoked => unauthorized(state, place, true),
         Refusal::NoSession => super::session::no_session(),
         Refusal::UnknownTool | Refusal::InvalidState => error(200, id, &refusal_error(refusal)),
         Refusal::HeaderMismatch { .. } => error(400, id, &refusal_error(refusal)),

@@ -20,6 +20,7 @@ use trunkline_protocol::{
 use super::{
     accept::Accept,
     methods::Exchange,
+    place::Place,
     respond,
     stream::{self, Line},
 };
@@ -33,7 +34,7 @@ const WAITING: usize = 16;
 /// What answering needs to know of the request.
 pub(super) struct Answering {
     state: WebState,
-    tenant: String,
+    place: Place,
     accept: Accept,
     id: Box<RawValue>,
     revision: Revision,
@@ -44,7 +45,7 @@ impl Answering {
     pub(super) fn new(exchange: &Exchange<'_>, request: &Request<'_>, session: Option<Arc<Session>>) -> Self {
         Self {
             state: exchange.state.clone(),
-            tenant: exchange.tenant.to_owned(),
+            place: exchange.place.clone(),
             accept: exchange.accept,
             id: request.id.to_owned(),
             revision: request.revision,
@@ -56,7 +57,7 @@ impl Answering {
         match outcome {
             Ok(Finished { answer: Ok(result) }) => respond::result(&self.id, &result),
             Ok(Finished { answer: Err(error) }) => respond::error(self.revision.error_status(error.code), Some(&self.id), &error),
-            Err(refusal) => respond::refusal(&self.state, &self.tenant, &self.id, &refusal),
+            Err(refusal) => respond::refusal(&self.state, &self.place, &self.id, &refusal),
         }
     }
 }

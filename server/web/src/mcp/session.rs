@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, HeaderMap, HeaderValue},
-    web::{Data, Path},
+    web::Data,
 };
 use trunkline_platform::{
     gateway::{self, Caller, SessionRefused},
@@ -17,13 +17,15 @@ use super::{
     accept::Accept,
     endpoint,
     headers::{self, LAST_EVENT, SESSION},
-    listen, respond,
+    listen,
+    place::Place,
+    respond,
 };
 use crate::WebState;
 
 /// Opens the stream of a session, or goes on with one that was cut.
-pub(super) async fn stream(state: Data<WebState>, tenant: Path<String>, request: HttpRequest) -> HttpResponse {
-    let (caller, session) = match session_of(&state, &tenant, &request).await {
+pub(super) async fn stream(state: Data<WebState>, place: Place, request: HttpRequest) -> HttpResponse {
+    let (caller, session) = match session_of(&state, &place, &request).await {
         Ok(found) => found,
         Err(refused) => return refused,
     };
@@ -32,7 +34,7 @@ pub(super) async fn stream(state: Data<WebState>, tenant: Path<String>, request:
     }
     let caller = match gateway::admit_list(&state.platform, caller).await {
         Ok(caller) => caller,
-        Err(refusal) => return respond::refused_without_id(&state, &tenant, &refusal),
+        Err(refusal) => return respond::refused_without_id(&state, &place, &refusal),
     };
     match headers::value(request.headers(), LAST_EVENT) {
         Some(last) => listen::resume(&state.platform, session, last).await,
@@ -41,8 +43,8 @@ pub(super) async fn stream(state: Data<WebState>, tenant: Path<String>, request:
 }
 
 /// Ends a session, on every replica.
-pub(super) async fn end(state: Data<WebState>, tenant: Path<String>, request: HttpRequest) -> HttpResponse {
-    let (_, session) = match session_of(&state, &tenant, &request).await {
+pub(super) async fn end(state: Data<WebState>, place: Place, request: HttpRequest) -> HttpResponse {
+    let (_, session) = match session_of(&state, &place, &request).await {
         Ok(found) => found,
         Err(refused) => return refused,
     };
@@ -58,8 +60,8 @@ pub(super) async fn end(state: Data<WebState>, tenant: Path<String>, request: Ht
 }
 
 /// Whose request it is, and in which session; else the answer to it.
-async fn session_of(state: &WebState, tenant: &str, request: &HttpRequest) -> Result<(Caller, Arc<Session>), HttpResponse> {
-    let caller = endpoint::caller(state, tenant, request).await?;
+async fn session_of(state: &WebState, place: &Place, request: &HttpRequest) -> Result<(Caller, Arc<Session>), HttpResponse> {
+    let caller = endpoint::caller(state, place, request).await?;
     let revision = headers::value(request.headers(), PROTOCOL_VERSION);
     match revision.map(Revision::find) {
         Some(None) => return Err(respond::transport(400, "this protocol version is not supported")),

@@ -75,11 +75,10 @@ impl Line {
         self.write(Event { id: Some(id), name: name(&data), data, retry_ms: None }.encode()).await;
     }
 
-    /// Waits until the reader is gone.
+    /// Waits until the reader is gone. It may have gone before the first word.
     pub(super) async fn closed(&self) {
-        match &self.reader {
-            Some(reader) => reader.closed().await,
-            None => std::future::pending().await,
+        if let Some(reader) = &self.reader {
+            reader.closed().await;
         }
     }
 
