@@ -19,7 +19,7 @@ use crate::{
     egress::Egress,
     epoch::Generations,
     execution,
-    gateway::Hearing,
+    gateway::{Hearing, Parked},
     ids::ReplicaId,
     mail,
     metrics::Metrics,
@@ -87,6 +87,8 @@ pub struct Inner {
     pub sessions: Sessions,
     /// Requests of sessions that run here.
     pub(crate) in_flight: InFlight,
+    /// Calls that wait here for a stateless caller.
+    pub(crate) parked: Parked,
     /// Sources that are heard here.
     pub(crate) hearing: Hearing,
     /// Cancelled when the process is about to stop: open streams end.
@@ -117,6 +119,7 @@ impl Platform {
             bus: Bus::new(id),
             sessions: Sessions::default(),
             in_flight: InFlight::default(),
+            parked: Parked::default(),
             hearing: Hearing::default(),
             closing: CancellationToken::new(),
             keys_seen: KeysSeen::default(),

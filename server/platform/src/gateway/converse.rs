@@ -14,6 +14,7 @@ use crate::{
     call::Outcome,
     dialogue::{ANSWER_WITHIN, Heard, Question},
     execution::Run,
+    ids::AgentId,
 };
 
 /// No request runs longer than this, whatever it asks and however it progresses.
@@ -33,6 +34,8 @@ pub(super) struct Ongoing {
     /// Tells it to stop.
     pub(super) stop: CancellationToken,
     pub(super) patience: Patience,
+    /// For whom.
+    pub(super) agent: AgentId,
 }
 
 /// How long it may still take.
@@ -145,7 +148,7 @@ pub(super) fn farewell(ongoing: Ongoing) {
 fn park(platform: &Platform, ongoing: Ongoing, question: Question) -> Leg {
     let Question { method, params, answer } = question;
     let asked = Asked { method, params };
-    match parked::hold(platform, ongoing, asked.clone(), answer) {
+    match parked::hold(platform, ongoing.agent, ongoing, asked.clone(), answer) {
         Some(at) => Leg::Parked { question: asked, at },
         None => Leg::Done(Run::failed(
             Outcome::Limited,

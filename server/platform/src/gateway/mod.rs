@@ -34,6 +34,7 @@ pub use hearing::Hearing;
 pub use items::{ItemRequest, OwnedItemRequest, answer_item, find_resource};
 pub use list::{ListPage, admit_list, list_items, list_tools, served};
 pub use measure::Measure;
+pub use parked::Parked;
 pub use speak::{Outgoing, Voice, deliver_answer};
 pub use trial::{Trial, try_out};
 

@@ -1,7 +1,10 @@
 //! A request that asked something of a stateless caller: it waits on this replica while the caller comes back, on whichever replica, with
 //! the answer. That request is then a window onto this one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -19,11 +22,37 @@ use crate::{
     call::Outcome,
     dialogue::{ANSWER_WITHIN, Dialogue, InputRequired, Progress, Question, Reply, Said},
     execution::{Answer, Run},
+    ids::AgentId,
 };
 
-/// Requests that wait on one replica.
-const MOST: usize = 1_000;
-static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Requests that wait on one replica, of all agents and of one.
+const MOST: usize = 2_000;
+const MOST_OF_ONE: usize = 64;
+
+/// How many wait, by agent.
+#[derive(Debug, Default)]
+pub struct Parked(Mutex<HashMap<AgentId, usize>>);
+
+impl Parked {
+    fn enter(&self, agent: AgentId) -> bool {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = waiting.values().sum();
+        let one = waiting.entry(agent).or_default();
+        let has_room = all < MOST && *one < MOST_OF_ONE;
+        *one += usize::from(has_room);
+        has_room
+    }
+
+    fn leave(&self, agent: AgentId) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = waiting.get_mut(&agent) {
+            *one -= 1;
+            if *one == 0 {
+                waiting.remove(&agent);
+            }
+        }
+    }
+}
 
 /// To a parked request.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,9 +87,8 @@ struct Told {
 }
 
 /// Takes a request over. `None` if too many wait already; it is stopped then.
-pub(super) fn hold(platform: &Platform, ongoing: Ongoing, asked: Asked, answer: AnswerTo) -> Option<Address> {
-    if WAITING.fetch_add(1, Ordering::Relaxed) >= MOST {
-        WAITING.fetch_sub(1, Ordering::Relaxed);
+pub(super) fn hold(platform: &Platform, agent: AgentId, ongoing: Ongoing, asked: Asked, answer: AnswerTo) -> Option<Address> {
+    if !platform.parked.enter(agent) {
         farewell(ongoing);
         return None;
     }
@@ -69,7 +97,7 @@ pub(super) fn hold(platform: &Platform, ongoing: Ongoing, asked: Asked, answer: 
     let platform = platform.clone();
     tokio::spawn(async move {
         host(&platform, ongoing, mailbox, asked, answer).await;
-        WAITING.fetch_sub(1, Ordering::Relaxed);
+        platform.parked.leave(agent);
     });
     Some(address)
 }

@@ -122,6 +122,7 @@ impl Voice {
         let id = json_string(&mailbox.address().to_string());
         self.send(Some(jsonrpc::request(&id, &question.method, question.params.get()))).await;
         let session = key(session);
+        let mut answer = question.answer;
         tokio::spawn(async move {
             let answered = async {
                 loop {
@@ -132,14 +133,17 @@ impl Voice {
                     }
                 }
             };
-            let letter = tokio::time::timeout(ANSWER_WITHIN, answered).await.ok().flatten();
-            let answer = match letter {
+            let letter = tokio::select! {
+                letter = tokio::time::timeout(ANSWER_WITHIN, answered) => letter.ok().flatten(),
+                // Who asked has ended.
+                () = answer.closed() => return,
+            };
+            let outcome = match letter {
                 Some(Answered { result: Some(result), .. }) => Ok(result),
                 Some(Answered { error, .. }) => Err(error_object(error.as_deref())),
                 None => return,
             };
-            // Who asked may have ended meanwhile.
-            let _ = question.answer.send(answer);
+            let _ = answer.send(outcome);
         });
     }
 }
