@@ -21,5 +21,7 @@ echo "test: build"
 cargo build --locked
 echo "test: independent clients"
 scripts/clients.sh
+echo "test: official conformance suite"
+scripts/conformance.sh
 echo "test: suite"
 "$target/debug/trunkline" services --dir "$state" -- cargo test --workspace --locked "$@"

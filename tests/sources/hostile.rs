@@ -121,7 +121,7 @@ async fn m_14_schemas_are_bounded_and_nothing_is_fetched_for_them() {
         tool["inputSchema"] = schema;
         tool
     };
-    let deep = (0..40).fold(json!({ "type": "object" }), |inner, _| json!({ "type": "object", "properties": { "a": inner } }));
+    let deep = (0..20).fold(json!({ "type": "object" }), |inner, _| json!({ "type": "object", "properties": { "a": inner } }));
     let cases = [
         ("ref", schema(json!({ "type": "object", "$ref": canary.url() }))),
         ("file", schema(json!({ "type": "object", "properties": { "a": { "$ref": "file:///etc/passwd" } } }))),
@@ -193,7 +193,7 @@ async fn hostile_names_fit_or_stay_out() {
         "%2e%2e".to_owned(),
     ];
     let mut all: Vec<Value> = names.iter().map(|name| tool(name, "A tool.")).collect();
-    all.extend([json!(7), json!("x"), json!(null), json!([]), json!({ "description": "no name" })]);
+    all.extend([json!({ "description": "no name" }), json!({}), json!({ "name": 7 })]);
     let (app, server) = (TestApp::start().await, Server::start(&all).await);
     let acme = app.tenant("acme").await;
     let agent = acme.agent("agent", "tools:read").await;

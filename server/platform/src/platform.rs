@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     egress::Egress,
     epoch::Generations,
     execution,
+    gateway::{Hearing, Parked},
     ids::ReplicaId,
     mail,
     metrics::Metrics,
@@ -86,6 +87,12 @@ pub struct Inner {
     pub sessions: Sessions,
     /// Requests of sessions that run here.
     pub(crate) in_flight: InFlight,
+    /// Calls that wait here for a stateless caller.
+    pub(crate) parked: Parked,
+    /// Sources that are heard here.
+    pub(crate) hearing: Hearing,
+    /// Conversations that outlive their request: parked calls, tasks, questions that wait. Waited for when stopping.
+    pub conversations: TaskTracker,
     /// Cancelled when the process is about to stop: open streams end.
     pub closing: CancellationToken,
     /// Keys whose use was noted today.
@@ -114,6 +121,9 @@ impl Platform {
             bus: Bus::new(id),
             sessions: Sessions::default(),
             in_flight: InFlight::default(),
+            parked: Parked::default(),
+            hearing: Hearing::default(),
+            conversations: TaskTracker::new(),
             closing: CancellationToken::new(),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod config;
+mod conformance;
 mod dev;
 mod doctor;
 mod healthcheck;
@@ -41,6 +42,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Find what is wrong with an installation
     Doctor(doctor::DoctorArguments),
+    /// Give a tenant the fixtures of the official MCP conformance suite as a source, or take them away
+    Conformance(conformance::ConformanceArguments),
     /// Ask the operations listener of this machine whether the server is alive
     #[command(hide = true)]
     Healthcheck(healthcheck::HealthcheckArguments),
@@ -76,6 +79,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Migrate => migrate::run(config).await,
         Command::Config(command) => config::run(config, command),
         Command::Doctor(arguments) => doctor::run(config, arguments).await,
+        Command::Conformance(arguments) => conformance::run(config, &arguments).await,
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
         Command::Services(arguments) => services::run(arguments).await,
     }

@@ -60,6 +60,13 @@ pub enum Word {
         /// The level's name.
         level: String,
     },
+    /// A session has subscribed to a resource, or no longer does.
+    SubscriptionsChanged {
+        /// Whose.
+        tenant: uuid::Uuid,
+        /// Id of the session.
+        session: String,
+    },
     /// A client opened the stream of its session; an older one of it ends.
     StreamOpened {
         /// Whose.
@@ -120,6 +127,12 @@ impl Bus {
     /// What all replicas say from now on, this one included.
     pub fn listen(&self) -> broadcast::Receiver<Word> {
         self.words.subscribe()
+    }
+
+    /// Says something to this replica only.
+    pub fn say_here(&self, word: Word) {
+        // Nobody may be listening.
+        let _ = self.words.send(word);
     }
 
     /// Mailboxes that are open.

@@ -11,7 +11,7 @@ use trunkline_protocol::{
 };
 
 use super::{
-    Input, Run,
+    Answer, Input, Run,
     conformance::{self, TaskUse, World},
 };
 use crate::{
@@ -24,11 +24,11 @@ use crate::{
     },
     dialogue::{AskError, Dialogue, InputRequired, Reply, Retry},
     ids::SourceId,
-    upstream::{UpstreamError, UpstreamRequest},
+    upstream::{TraceContext, UpstreamError, UpstreamRequest},
 };
 
 /// Longest time for one exchange, where the source says nothing else.
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_mins(1);
 /// Rounds of questions that one call may have.
 const MOST_ROUNDS: usize = 10;
 /// Questions of one round.
@@ -82,8 +82,40 @@ pub async fn run_proxied(
     let mut params = input.params.unwrap_or_default();
     params.set("name", json_string(name));
     let schema = tool.tool.version.input_schema.clone();
-    let request = Request { platform, snapshot, source: *source, method: "tools/call", params, schema: Some(schema), stop };
-    request.rounds(input.retry, &dialogue).await
+    let params_meta = params.get("_meta").unwrap_or_default().to_owned();
+    let request = Request {
+        platform,
+        snapshot,
+        source: *source,
+        method: "tools/call",
+        params,
+        schema: Some(schema),
+        trace: trace(&params_meta),
+        stop,
+    };
+    let run = request.rounds(input.retry, &dialogue).await;
+    keeps_promise(&tool, &run).unwrap_or(run)
+}
+
+/// A result whose structured content is not what the tool's output schema promises is not passed on: whoever reads it relies on the promise.
+fn keeps_promise(tool: &LoadedTool, run: &Run) -> Option<Run> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Structured {
+        #[serde(default)]
+        is_error: bool,
+        structured_content: Option<serde_json::Value>,
+    }
+    let (Answer::Reply(Reply::Result(result)), Some(validator)) = (&run.answer, tool.output_validator()) else { return None };
+    let structured: Structured = serde_json::from_str(result.get()).ok()?;
+    let content = structured.structured_content.filter(|_| !structured.is_error)?;
+    let broken = match validator {
+        Ok(validator) => !validator.is_valid(&content),
+        // An output schema that does not compile was never approved.
+        Err(_) => true,
+    };
+    let text = "The tool's server answered with something else than its output schema promises.";
+    broken.then(|| Run::failed(Outcome::UpstreamError, "output_schema", text))
 }
 
 /// Asks a source for a prompt, a resource or a completion.
@@ -97,7 +129,8 @@ pub async fn run_item(
     stop: CancellationToken,
 ) -> Run {
     let params = input.params.unwrap_or_default();
-    let request = Request { platform, snapshot, source, method: &method, params, schema: None, stop };
+    let params_meta = params.get("_meta").unwrap_or_default().to_owned();
+    let request = Request { platform, snapshot, source, method: &method, params, schema: None, trace: trace(&params_meta), stop };
     request.rounds(input.retry, &dialogue).await
 }
 
@@ -121,6 +154,32 @@ pub(super) fn unavailable() -> Run {
     Run::failed(Outcome::UpstreamError, "source_gone", "The source of this tool is not there any more.")
 }
 
+/// The caller's trace goes on with a span of ours; without one, a trace begins here.
+fn trace(meta: &str) -> TraceContext {
+    let meta = RawObject::parse(meta).unwrap_or_default();
+    let given = meta.text("traceparent").filter(|text| is_traceparent(text));
+    let span = hex(&crate::random::bytes::<8>());
+    match given {
+        Some(given) => TraceContext {
+            traceparent: format!("{}-{span}-{}", &given[..35], &given[53..55]),
+            tracestate: meta.text("tracestate").filter(|state| state.len() <= 512),
+        },
+        None => TraceContext { traceparent: format!("00-{}-{span}-00", hex(&crate::random::bytes::<16>())), tracestate: None },
+    }
+}
+
+/// W3C Trace Context, version 00: trace and span that are not all zeros.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    let is_hex = |part: &str, length| part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    matches!(parts[..], ["00", trace, span, flags]
+        if is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2) && trace.contains(|c| c != '0') && span.contains(|c| c != '0'))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
 struct Request<'a> {
     platform: Platform,
     snapshot: Current,
@@ -128,6 +187,7 @@ struct Request<'a> {
     method: &'a str,
     params: RawObject<'static>,
     schema: Option<Box<RawValue>>,
+    trace: TraceContext,
     stop: CancellationToken,
 }
 
@@ -167,7 +227,7 @@ impl Request<'_> {
             params: &self.params,
             input: retry,
             schema: self.schema.as_deref(),
-            trace: None,
+            trace: Some(&self.trace),
         };
         let exchanged =
             self.platform.upstreams.exchange(&self.platform.egress, &target, request, dialogue, self.stop.clone()).await;
@@ -199,4 +259,24 @@ fn unanswered(error: &AskError) -> Run {
         other => format!("The tool asked for input, but {other}."),
     };
     Run::failed(Outcome::ToolError, "input_unavailable", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_go_on_with_a_span_of_ours() {
+        let given = r#"{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"a=1"}"#;
+        let context = trace(given);
+        assert!(context.traceparent.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && context.traceparent.ends_with("-01"));
+        assert!(is_traceparent(&context.traceparent) && !context.traceparent.contains("b7ad6b7169203331"));
+        assert_eq!(context.tracestate.as_deref(), Some("a=1"));
+        for broken in
+            ["", "{}", r#"{"traceparent":"00-00000000000000000000000000000000-b7ad6b7169203331-01"}"#, r#"{"traceparent":"x"}"#]
+        {
+            let context = trace(broken);
+            assert!(is_traceparent(&context.traceparent) && context.tracestate.is_none(), "{broken}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Platform,
     call::Outcome,
-    catalog::snapshot::{Current, LoadedTool},
+    catalog::snapshot::LoadedTool,
     dialogue::{Dialogue, InputRequired, Listener, Reply},
     execution::{self, Answer, Input, Means, Run, TaskUse},
     quota::Remaining,
@@ -82,7 +82,7 @@ impl AdmittedCall {
                     TaskUse::Required | TaskUse::Possible if voice.speaks_tasks() && !asks_first => {
                         return task(platform, voice, tool, caller, input, left, draft, slot).await;
                     }
-                    _ => talk(platform, &voice, &tool, &caller.snapshot, input, slot, &cancelled).await,
+                    _ => talk(platform, &voice, &tool, &caller, input, slot, &cancelled).await,
                 }
             }
             (Ready::Run(input), _) => {
@@ -112,7 +112,7 @@ async fn task(
     slot: Slot,
 ) -> Finished {
     let listener = Listener { wants_progress: false, log_level: None, asks_inline: true, ..voice.listener() };
-    let ongoing = ongoing(platform, listener, &tool, &caller.snapshot, input, slot);
+    let ongoing = ongoing(platform, listener, &tool, &caller, input, slot);
     let revision = voice.revision;
     let render = move |run: &Run| {
         let limits = left.to_json();
@@ -153,12 +153,12 @@ async fn talk(
     platform: &Platform,
     voice: &Voice,
     tool: &Arc<LoadedTool>,
-    snapshot: &Current,
+    caller: &Caller,
     input: Input,
     slot: Slot,
     cancelled: &CancellationToken,
 ) -> (Run, Option<Held>) {
-    let ongoing = ongoing(platform, voice.listener(), tool, snapshot, input, slot);
+    let ongoing = ongoing(platform, voice.listener(), tool, caller, input, slot);
     leg(converse::drive(platform, voice, ongoing, cancelled).await)
 }
 
@@ -166,21 +166,22 @@ fn ongoing(
     platform: &Platform,
     listener: Listener,
     tool: &Arc<LoadedTool>,
-    snapshot: &Current,
+    caller: &Caller,
     input: Input,
     slot: Slot,
 ) -> Ongoing {
     let (dialogue, heard) = Dialogue::open(listener);
     let stop = CancellationToken::new();
-    let deadline = execution::proxied_deadline(tool, snapshot);
-    let work = execution::run_proxied(platform.clone(), Arc::clone(tool), snapshot.clone(), input, dialogue, stop.clone());
+    let snapshot = caller.snapshot.clone();
+    let deadline = execution::proxied_deadline(tool, &snapshot);
+    let work = execution::run_proxied(platform.clone(), Arc::clone(tool), snapshot, input, dialogue, stop.clone());
     let work = async move {
         let run = work.await;
         // A parked call still counts among those that run.
         drop(slot);
         run
     };
-    Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline) }
+    Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline), agent: caller.agent.id }
 }
 
 /// How a leg ended, and what its state holds if it asks for input.

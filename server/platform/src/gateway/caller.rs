@@ -120,6 +120,11 @@ impl Caller {
         }
     }
 
+    /// The tenant's slug.
+    pub(super) fn slug(&self) -> &str {
+        &self.slug
+    }
+
     fn at(&self) -> Option<&str> {
         self.toolset.as_ref().map(|toolset| toolset.name.as_str())
     }

@@ -5,13 +5,8 @@ use std::{collections::HashSet, time::Duration};
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::Caller;
-use crate::{
-    Platform,
-    bus::Word,
-    dialogue::ItemKind,
-    session::{self, Session},
-};
+use super::{Caller, hearing::Hold};
+use crate::{Platform, bus::Word, dialogue::ItemKind, session};
 
 /// Changes come in groups: a list is looked at once for all of them.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -45,11 +40,14 @@ pub enum Change {
 }
 
 /// Tells of changes until nobody listens, the caller is no caller any more, or the process stops.
-pub async fn watch(platform: Platform, mut caller: Caller, interest: Interest, changes: mpsc::Sender<Change>) {
+pub async fn watch(platform: Platform, mut caller: Caller, mut interest: Interest, changes: mpsc::Sender<Change>) {
     let mut tenants = platform.generations.listen();
     let mut words = platform.bus.listen();
     let tenant = caller.snapshot.tenant;
     let mut seen = Seen::of(&caller);
+    subscribed(&platform, &caller, &mut interest).await;
+    let mut hold = Hold::default();
+    hold.renew(&platform, &caller, interest.uris.iter());
     let end: CancellationToken = platform.closing.clone();
     loop {
         let mut look = false;
@@ -62,6 +60,10 @@ pub async fn watch(platform: Platform, mut caller: Caller, interest: Interest, c
                 Err(RecvError::Closed) => return,
             },
             word = words.recv() => match word {
+                Ok(Word::SubscriptionsChanged { session, .. }) if caller.session.as_ref().is_some_and(|own| own.id == session) => {
+                    subscribed(&platform, &caller, &mut interest).await;
+                    hold.renew(&platform, &caller, interest.uris.iter());
+                }
                 Ok(word) => {
                     let change = heard(&platform, &caller, &interest, word).await;
                     if let Some(change) = change && changes.send(change).await.is_err() {
@@ -78,7 +80,11 @@ pub async fn watch(platform: Platform, mut caller: Caller, interest: Interest, c
         }
         tokio::time::sleep(SETTLE).await;
         let Some(fresh) = caller.again(&platform).await else { return };
+        let changed = fresh.snapshot.epoch != caller.snapshot.epoch;
         caller = fresh;
+        if changed {
+            hold.renew(&platform, &caller, interest.uris.iter());
+        }
         let now = Seen::of(&caller);
         for list in seen.differences(&now, &interest) {
             if changes.send(Change::List(list)).await.is_err() {
@@ -94,11 +100,7 @@ async fn heard(platform: &Platform, caller: &Caller, interest: &Interest, word: 
     let tenant = caller.snapshot.tenant.uuid();
     match word {
         Word::ResourceUpdated { tenant: of, uri } if of == tenant => {
-            let wanted = match &caller.session {
-                Some(session) => subscribes(platform, session, &uri).await,
-                None => interest.uris.contains(&uri),
-            };
-            (wanted && caller.may_read_resources()).then_some(Change::Resource(uri))
+            (interest.uris.contains(&uri) && caller.may_read_resources()).then_some(Change::Resource(uri))
         }
         Word::ListChanged { tenant: of, list } if of == tenant => {
             let lists = [("tools", interest.tools), ("prompts", interest.prompts), ("resources", interest.resources)];
@@ -112,8 +114,13 @@ async fn heard(platform: &Platform, caller: &Caller, interest: &Interest, word: 
 }
 
 /// A session's subscriptions may be made on any replica, so they are asked for.
-async fn subscribes(platform: &Platform, session: &Session, uri: &str) -> bool {
-    session::subscriptions(platform, session).await.is_ok_and(|uris| uris.iter().any(|one| one == uri))
+async fn subscribed(platform: &Platform, caller: &Caller, interest: &mut Interest) {
+    if let Some(session) = &caller.session {
+        // What cannot be found out now stays as it was.
+        if let Ok(uris) = session::subscriptions(platform, session).await {
+            interest.uris = uris.into_iter().collect();
+        }
+    }
 }
 
 /// What a caller sees, as digests of its lists.

@@ -14,6 +14,7 @@ use crate::{
     call::Outcome,
     dialogue::{ANSWER_WITHIN, Heard, Question},
     execution::Run,
+    ids::AgentId,
 };
 
 /// No request runs longer than this, whatever it asks and however it progresses.
@@ -33,6 +34,8 @@ pub(super) struct Ongoing {
     /// Tells it to stop.
     pub(super) stop: CancellationToken,
     pub(super) patience: Patience,
+    /// For whom.
+    pub(super) agent: AgentId,
 }
 
 /// How long it may still take.
@@ -103,7 +106,7 @@ pub(super) async fn drive(platform: &Platform, voice: &Voice, mut ongoing: Ongoi
         tokio::select! {
             biased;
             () = cancelled.cancelled() => {
-                farewell(ongoing);
+                farewell(platform, ongoing);
                 return Leg::Done(Run::failed(Outcome::Cancelled, "cancelled", "The caller took the call back."));
             }
             Some(said) = ongoing.heard.next() => {
@@ -121,7 +124,7 @@ pub(super) async fn drive(platform: &Platform, voice: &Voice, mut ongoing: Ongoi
                 return Leg::Done(run);
             }
             () = tokio::time::sleep_until(ongoing.patience.until()) => {
-                farewell(ongoing);
+                farewell(platform, ongoing);
                 return Leg::Done(timed_out());
             }
         }
@@ -133,9 +136,9 @@ pub(super) fn timed_out() -> Run {
 }
 
 /// Lets it tell its upstream, without anybody waiting for that.
-pub(super) fn farewell(ongoing: Ongoing) {
+pub(super) fn farewell(platform: &Platform, ongoing: Ongoing) {
     ongoing.stop.cancel();
-    tokio::spawn(async move {
+    platform.conversations.spawn(async move {
         let Ongoing { work, heard, .. } = ongoing;
         drop(heard);
         let _ = tokio::time::timeout(FAREWELL, work).await;
@@ -145,7 +148,7 @@ pub(super) fn farewell(ongoing: Ongoing) {
 fn park(platform: &Platform, ongoing: Ongoing, question: Question) -> Leg {
     let Question { method, params, answer } = question;
     let asked = Asked { method, params };
-    match parked::hold(platform, ongoing, asked.clone(), answer) {
+    match parked::hold(platform, ongoing.agent, ongoing, asked.clone(), answer) {
         Some(at) => Leg::Parked { question: asked, at },
         None => Leg::Done(Run::failed(
             Outcome::Limited,

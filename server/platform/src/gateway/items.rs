@@ -145,7 +145,7 @@ async fn run(
     let deadline = execution::source_deadline(&snapshot, item.source);
     let method = request.method.clone();
     let work = execution::run_item(platform.clone(), snapshot, item.source, method, input, dialogue, stop.clone());
-    let ongoing = Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline) };
+    let ongoing = Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline), agent: caller.agent.id };
     leg(converse::drive(platform, voice, ongoing, cancelled).await)
 }
 

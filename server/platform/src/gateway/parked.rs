@@ -1,7 +1,10 @@
 //! A request that asked something of a stateless caller: it waits on this replica while the caller comes back, on whichever replica, with
 //! the answer. That request is then a window onto this one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -19,11 +22,37 @@ use crate::{
     call::Outcome,
     dialogue::{ANSWER_WITHIN, Dialogue, InputRequired, Progress, Question, Reply, Said},
     execution::{Answer, Run},
+    ids::AgentId,
 };
 
-/// Requests that wait on one replica.
-const MOST: usize = 1_000;
-static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Requests that wait on one replica, of all agents and of one.
+const MOST: usize = 2_000;
+const MOST_OF_ONE: usize = 64;
+
+/// How many wait, by agent.
+#[derive(Debug, Default)]
+pub struct Parked(Mutex<HashMap<AgentId, usize>>);
+
+impl Parked {
+    fn enter(&self, agent: AgentId) -> bool {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = waiting.values().sum();
+        let one = waiting.entry(agent).or_default();
+        let has_room = all < MOST && *one < MOST_OF_ONE;
+        *one += usize::from(has_room);
+        has_room
+    }
+
+    fn leave(&self, agent: AgentId) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(one) = waiting.get_mut(&agent) {
+            *one -= 1;
+            if *one == 0 {
+                waiting.remove(&agent);
+            }
+        }
+    }
+}
 
 /// To a parked request.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,18 +87,18 @@ struct Told {
 }
 
 /// Takes a request over. `None` if too many wait already; it is stopped then.
-pub(super) fn hold(platform: &Platform, ongoing: Ongoing, asked: Asked, answer: AnswerTo) -> Option<Address> {
-    if WAITING.fetch_add(1, Ordering::Relaxed) >= MOST {
-        WAITING.fetch_sub(1, Ordering::Relaxed);
-        farewell(ongoing);
+pub(super) fn hold(platform: &Platform, agent: AgentId, ongoing: Ongoing, asked: Asked, answer: AnswerTo) -> Option<Address> {
+    if !platform.parked.enter(agent) {
+        farewell(platform, ongoing);
         return None;
     }
     let mailbox = Mailbox::open(platform);
     let address = mailbox.address().clone();
+    let tracker = platform.conversations.clone();
     let platform = platform.clone();
-    tokio::spawn(async move {
+    tracker.spawn(async move {
         host(&platform, ongoing, mailbox, asked, answer).await;
-        WAITING.fetch_sub(1, Ordering::Relaxed);
+        platform.parked.leave(agent);
     });
     Some(address)
 }
@@ -77,7 +106,7 @@ pub(super) fn hold(platform: &Platform, ongoing: Ongoing, asked: Asked, answer: 
 async fn host(platform: &Platform, mut ongoing: Ongoing, mut mailbox: Mailbox, mut asked: Asked, mut answer: AnswerTo) {
     loop {
         let Some(window) = wait_for_answer(platform, &mut mailbox, &asked, answer).await else {
-            farewell(ongoing);
+            farewell(platform, ongoing);
             return;
         };
         ongoing.patience.go_on();
@@ -95,7 +124,7 @@ async fn host(platform: &Platform, mut ongoing: Ongoing, mut mailbox: Mailbox, m
                 return;
             }
             Next::Stop => {
-                farewell(ongoing);
+                farewell(platform, ongoing);
                 return;
             }
         }
@@ -106,7 +135,9 @@ async fn host(platform: &Platform, mut ongoing: Ongoing, mut mailbox: Mailbox, m
 async fn wait_for_answer(platform: &Platform, mailbox: &mut Mailbox, asked: &Asked, answer: AnswerTo) -> Option<Address> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     loop {
-        let letter = tokio::time::timeout_at(deadline, mailbox.next()).await.ok().flatten()?;
+        // A replica that stops does not keep callers waiting for a person.
+        let letter = platform.closing.run_until_cancelled(tokio::time::timeout_at(deadline, mailbox.next())).await?;
+        let letter = letter.ok().flatten()?;
         let ToParked::Resume { responses, reply_to } = bus::open(&letter)? else { return None };
         let window: Address = reply_to.parse().ok()?;
         let given =

@@ -122,24 +122,30 @@ impl Voice {
         let id = json_string(&mailbox.address().to_string());
         self.send(Some(jsonrpc::request(&id, &question.method, question.params.get()))).await;
         let session = key(session);
-        tokio::spawn(async move {
+        let mut answer = question.answer;
+        let closing = platform.closing.clone();
+        platform.conversations.spawn(async move {
             let answered = async {
                 loop {
-                    let letter: Answered = bus::open(&*mailbox.next().await?)?;
+                    let letter: Answered = bus::open(&mailbox.next().await?)?;
                     // Somebody who has the id but not the session answers nothing.
                     if letter.session == session {
                         return Some(letter);
                     }
                 }
             };
-            let letter = tokio::time::timeout(ANSWER_WITHIN, answered).await.ok().flatten();
-            let answer = match letter {
+            let letter = tokio::select! {
+                letter = tokio::time::timeout(ANSWER_WITHIN, answered) => letter.ok().flatten(),
+                // Who asked has ended, or this replica is about to.
+                () = answer.closed() => return,
+                () = closing.cancelled() => return,
+            };
+            let outcome = match letter {
                 Some(Answered { result: Some(result), .. }) => Ok(result),
                 Some(Answered { error, .. }) => Err(error_object(error.as_deref())),
                 None => return,
             };
-            // Who asked may have ended meanwhile.
-            let _ = question.answer.send(answer);
+            let _ = answer.send(outcome);
         });
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::broadcast::error::RecvError;
@@ -16,26 +19,36 @@ use crate::{
 
 /// By session and JSON-RPC id.
 #[derive(Debug, Default)]
-pub struct InFlight(RwLock<HashMap<(String, String), CancellationToken>>);
+pub struct InFlight {
+    running: RwLock<HashMap<(String, String), (u64, CancellationToken)>>,
+    next: AtomicU64,
+}
 
 /// A request that runs. Forgotten when dropped.
 pub struct Running {
     platform: Platform,
     key: (String, String),
+    number: u64,
 }
 
 impl Running {
     /// Notes a request. `request` is the id as it was written.
     pub fn enter(platform: &Platform, session: &Session, request: &str, cancel: CancellationToken) -> Self {
         let key = (super::key(platform, session.tenant, &session.id), request.to_owned());
-        platform.in_flight.0.write().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), cancel);
-        Self { platform: platform.clone(), key }
+        let in_flight = &platform.in_flight;
+        let number = in_flight.next.fetch_add(1, Ordering::Relaxed);
+        in_flight.running.write().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), (number, cancel));
+        Self { platform: platform.clone(), key, number }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.platform.in_flight.0.write().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        let mut running = self.platform.in_flight.running.write().unwrap_or_else(PoisonError::into_inner);
+        // A client that uses an id twice means its last request by it.
+        if running.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            running.remove(&self.key);
+        }
     }
 }
 
@@ -52,9 +65,8 @@ pub async fn run(platform: Platform, stop: CancellationToken) {
     while let Some(word) = stop.run_until_cancelled(words.recv()).await {
         match word {
             Ok(Word::Cancelled { session, request }) => {
-                let running =
-                    platform.in_flight.0.read().unwrap_or_else(PoisonError::into_inner).get(&(session, request)).cloned();
-                if let Some(cancel) = running {
+                let running = platform.in_flight.running.read().unwrap_or_else(PoisonError::into_inner);
+                if let Some((_, cancel)) = running.get(&(session, request)) {
                     cancel.cancel();
                 }
             }

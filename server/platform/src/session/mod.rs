@@ -174,16 +174,13 @@ pub async fn find(
     if id.len() != ID_LENGTH || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return Ok(None);
     }
-    let session = match platform.sessions.known(tenant, id) {
-        Some(session) => Some(session),
-        None => {
-            let found = store::find(platform, tenant, id).await?.map(Arc::new);
-            if let Some(session) = &found {
-                platform.sessions.remember(session);
-            }
-            found
+    let mut session = platform.sessions.known(tenant, id);
+    if session.is_none() {
+        session = store::find(platform, tenant, id).await?.map(Arc::new);
+        if let Some(session) = &session {
+            platform.sessions.remember(session);
         }
-    };
+    }
     Ok(session.filter(|session| session.agent == agent && session.credential == credential))
 }
 
@@ -219,12 +216,25 @@ pub async fn set_log_level(platform: &Platform, session: &Session, level: LogLev
 
 /// Adds a resource to what the client wants to hear of; false if there are `MAX_SUBSCRIPTIONS` already.
 pub async fn subscribe(platform: &Platform, session: &Session, uri: &str) -> Result<bool, Away> {
-    store::subscribe(platform, session, uri).await
+    let is_subscribed = store::subscribe(platform, session, uri).await?;
+    if is_subscribed {
+        say_changed(platform, session).await;
+    }
+    Ok(is_subscribed)
+}
+
+/// Tells the replica that has the session's stream.
+async fn say_changed(platform: &Platform, session: &Session) {
+    let word = Word::SubscriptionsChanged { tenant: session.tenant.uuid(), session: session.id.clone() };
+    // A replica that does not hear it finds out when it looks.
+    let _ = bus::say(platform, word).await;
 }
 
 /// Takes it out.
 pub async fn unsubscribe(platform: &Platform, session: &Session, uri: &str) -> Result<(), Away> {
-    store::unsubscribe(platform, session, uri).await
+    store::unsubscribe(platform, session, uri).await?;
+    say_changed(platform, session).await;
+    Ok(())
 }
 
 /// What the client wants to hear of.

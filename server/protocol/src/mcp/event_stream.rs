@@ -43,6 +43,7 @@ pub struct TooLong;
 
 /// Turns bytes into events.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact about what was read last")]
 pub struct Decoder {
     most_bytes: usize,
     line: Vec<u8>,

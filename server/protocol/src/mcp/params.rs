@@ -90,7 +90,6 @@ pub struct Reference<'a> {
 /// What a client wants to hear of.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "names of the specification")]
 pub struct Wanted<'a> {
     /// Changes of the list of tools.
     #[serde(default)]

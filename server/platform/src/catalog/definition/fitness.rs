@@ -54,7 +54,9 @@ fn tool_misfits(definition: &Definition, found: &mut Vec<Finding>) {
 fn around(text: &str, hidden: char) -> String {
     let at = text.find(hidden).unwrap_or_default();
     let start = text[..at].char_indices().rev().nth(19).map_or(0, |(start, _)| start);
-    hidden::spelt_out(&text[start..]).chars().take(60).collect()
+    let end = text[at..].char_indices().nth(20).map_or(text.len(), |(end, _)| at + end);
+    let (before, after) = (if start > 0 { "…" } else { "" }, if end < text.len() { "…" } else { "" });
+    format!("{before}{}{after}", hidden::spelt_out(&text[start..end]))
 }
 
 #[cfg(test)]

@@ -226,7 +226,7 @@ const TOP_LEVEL: &[&str] = &[
 
 /// Adds what the new texts say and the old ones do not.
 pub(super) fn introduced(before: &[(String, &str)], after: &[(String, &str)], found: &mut Vec<Finding>) {
-    let said: HashSet<String> = before.iter().flat_map(|(_, text)| sentences(text)).map(|sentence| plain(sentence)).collect();
+    let said: HashSet<String> = before.iter().flat_map(|(_, text)| sentences(text)).map(plain).collect();
     let known: HashSet<String> = before.iter().flat_map(|(_, text)| addresses(text)).collect();
     for (place, text) in after {
         // What is new as a whole may have addresses, such as that of its manual: they are seen with the rest of it.

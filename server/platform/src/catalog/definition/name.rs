@@ -22,7 +22,7 @@ pub fn exposed_key(kind: ItemKind, prefix: Option<&str>, key: &str) -> String {
         return fitting;
     }
     let digest = Sha256::digest(&whole);
-    let tail: String = digest.iter().take(TOLD_APART).map(|byte| format!("{byte:02x}")).collect();
+    let tail = digest.iter().take(TOLD_APART).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     format!("{}_{tail}", &fitting[..LONGEST - 1 - tail.len()])
 }
 

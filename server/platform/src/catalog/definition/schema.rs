@@ -1,6 +1,6 @@
 //! JSON Schemas of others: compiled within limits, without fetching anything, with patterns that run in linear time.
 
-use jsonschema::{Draft, PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
 use super::json;
@@ -19,7 +19,10 @@ pub fn compile(schema: &Value) -> Result<Validator, String> {
         return Err("its `$schema` is not a dialect that is known here".to_owned());
     }
     let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
-    jsonschema::options().with_pattern_options(patterns).build(schema).map_err(|error| error.masked().to_string())
+    jsonschema::options().with_pattern_options(patterns).build(schema).map_err(|error| match error.kind() {
+        ValidationErrorKind::Referencing(_) => "it refers to something outside of itself, which is never fetched".to_owned(),
+        _ => error.masked().to_string(),
+    })
 }
 
 /// Why a schema cannot be used. `text` is it as it was written.

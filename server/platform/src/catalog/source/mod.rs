@@ -1,5 +1,6 @@
 //! Sources: upstream servers whose definitions are imported, each locked by its digest until somebody, or the source's policy, takes a change.
 
+mod conformance;
 mod decide;
 mod definition;
 mod fetch;
@@ -21,6 +22,8 @@ pub use definition::{
 };
 pub use refresh::{Refreshed, Tally, refresh, refresh_due};
 pub use source::{Changes, Meanwhile, NewDefinitions, NewSource, Policy, Source, SourceKind, SourceName, Stale, parse_url};
+
+pub use conformance::{create_conformance, switch_conformance};
 
 pub use crate::upstream::Target;
 
@@ -112,34 +115,6 @@ pub async fn create(platform: &Platform, actor: &Member, name: SourceName, prefi
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(source)
-}
-
-/// Adds the source of the conformance suite's fixtures to a tenant, served as it is. For whoever runs the installation: no page reaches it.
-pub async fn create_conformance(platform: &Platform, tenant: TenantId, name: SourceName) -> Result<SourceId> {
-    let now = platform.clock.now();
-    let policy = Policy { new: NewDefinitions::Approve, changes: Changes::HarmlessPass, meanwhile: Meanwhile::ServeApproved };
-    let source = Source {
-        id: SourceId::new(now),
-        name,
-        kind: SourceKind::Conformance,
-        enabled: true,
-        prefix: false,
-        policy,
-        default_effect: trunkline_protocol::oauth::scope::Effect::Read,
-        timeout_ms: 10_000,
-        refreshed_at: None,
-        stale: None,
-        notice: String::new(),
-        created_at: now,
-        edition: 1,
-    };
-    let mut tx = platform.db.tenant(tenant).await?;
-    store::insert(&mut tx, &source, None).await?;
-    store::schedule(&mut tx, source.id, now).await?;
-    audit::append_all(&mut tx, now, None, &[Event::SourceAdded(source.id)]).await?;
-    tx.commit().await?;
-    epoch::changed(platform, tenant).await;
-    Ok(source.id)
 }
 
 /// Changes where a source is, its secret, or how far it is trusted. Its name and prefix never change.

@@ -50,22 +50,19 @@ pub(super) async fn publish(
         let tool = with_tool(one).and_then(|id| standing.get(&id));
         let number = tool.map_or(1, |tool| tool.newest + 1);
         let version = version(source, one.definition, number, tool.map_or(0, |tool| tool.price_micro), now)?;
-        match tool {
-            Some(tool) => {
-                let is_same =
-                    tool.digest == version.digest && tool.effect == version.effect.as_str() && tool.source() == Some(source.id);
-                if !is_same {
-                    events.push(Event::ToolPublished(tool.tool, number));
-                    versions.push((tool.tool, version));
-                }
-                pairs.push((one.id, tool.tool));
+        if let Some(tool) = tool {
+            let is_same =
+                tool.digest == version.digest && tool.effect == version.effect.as_str() && tool.source() == Some(source.id);
+            if !is_same {
+                events.push(Event::ToolPublished(tool.tool, number));
+                versions.push((tool.tool, version));
             }
-            None => {
-                let tool = Tool::new(ToolId::new(now), ToolName::parse(one.exposed_key)?, version, now);
-                events.push(Event::ToolPublished(tool.id, number));
-                pairs.push((one.id, tool.id));
-                created.push(tool);
-            }
+            pairs.push((one.id, tool.tool));
+        } else {
+            let tool = Tool::new(ToolId::new(now), ToolName::parse(one.exposed_key)?, version, now);
+            events.push(Event::ToolPublished(tool.id, number));
+            pairs.push((one.id, tool.id));
+            created.push(tool);
         }
     }
     let room = MAX_TOOLS - tools::count(tx).await?;

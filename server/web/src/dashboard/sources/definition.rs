@@ -8,7 +8,7 @@ use trunkline_platform::{
     actor::Permission,
     catalog::{
         definition::{Definition, ItemKind, hidden, pretty},
-        source::{self, Change, ChangeState, Decided, DefinitionDetail, DefinitionState, Source},
+        source::{self, Change, ChangeState, Decided, DefinitionDetail, DefinitionState, Meanwhile, Source},
     },
     ids::{ChangeId, DefinitionId, SourceId},
 };
@@ -75,6 +75,8 @@ struct ChangeDetail {
     since: Moment,
     findings: Vec<FindingRow>,
     is_forbidden: bool,
+    /// What agents see meanwhile.
+    meanwhile: &'static str,
     /// Words of the description; empty if it is the same.
     description: Vec<Piece>,
     members: Vec<MemberDiff>,
@@ -167,6 +169,10 @@ fn change_detail(slug: &str, source: &Source, standing: &Definition, change: &Ch
         since: Moment::second(change.created_at),
         findings: change.findings.iter().map(FindingRow::new).collect(),
         is_forbidden: change.findings.iter().any(|finding| finding.kind.forbids()),
+        meanwhile: match source.policy.meanwhile {
+            Meanwhile::ServeApproved => "Agents go on with the version below until you decide.",
+            Meanwhile::Block => "No agent sees it until you decide.",
+        },
         description: if standing.description() == new.description() {
             Vec::new()
         } else {

@@ -163,7 +163,7 @@ mod tests {
 
     fn flat(pieces: &[Piece]) -> String {
         let text = |piece: &Piece| piece.parts.iter().map(|part| part.text.clone()).collect::<String>();
-        pieces.iter().map(|piece| format!("{}[{}]", &piece.side[..1], text(piece))).collect()
+        pieces.iter().fold(String::new(), |all, piece| format!("{all}{}[{}]", &piece.side[..1], text(piece)))
     }
 
     #[test]

@@ -7,7 +7,7 @@ use trunkline_platform::{
     Error, ErrorKind,
     actor::Permission,
     catalog::{
-        definition::{Definition, ItemKind, hidden},
+        definition::{Definition, Finding, FindingKind, ItemKind, hidden},
         source::{
             self, Decided, DefinitionFilter, DefinitionState, ListedDefinition, ListedSource, Pick, Refreshed, Show, Source,
             SourceKind,
@@ -175,7 +175,9 @@ fn stats(listed: &ListedSource) -> Vec<Stat> {
     let total = listed.total();
     let kind = |kind: ItemKind| {
         let count = listed.of(kind).on;
-        (count > 0).then(|| format!("{} {}", format::count(count), kind_label(kind).to_lowercase()))
+        let label = kind_label(kind).to_lowercase();
+        let label = if count == 1 { label.trim_end_matches('s') } else { &label };
+        (count > 0).then(|| format!("{} {label}", format::count(count)))
     };
     let served: Vec<_> = ItemKind::ALL.into_iter().filter_map(kind).collect();
     let hint = |count: i64, text: &str| if count == 0 { String::new() } else { text.to_owned() };
@@ -270,9 +272,18 @@ fn row(slug: &str, source: &Source, listed: &ListedDefinition, can: &mut Can) ->
         },
         state: definition_state(listed),
         reason: listed.reason.clone(),
-        findings: if is_served { Vec::new() } else { findings.iter().take(FINDINGS).map(FindingRow::new).collect() },
+        findings: if is_served { Vec::new() } else { badges(findings) },
         pickable: switch_on || switch_off || listed.pending.is_some(),
     }
+}
+
+/// One of each kind.
+fn badges(findings: &[Finding]) -> Vec<FindingRow> {
+    let mut kinds: Vec<_> = findings.iter().map(|finding| finding.kind).collect();
+    kinds.sort_by_key(|kind| !kind.forbids());
+    let mut seen = std::collections::HashSet::new();
+    let first = |kind: FindingKind| findings.iter().find(|finding| finding.kind == kind).map(FindingRow::new);
+    kinds.into_iter().filter(|kind| seen.insert(*kind)).filter_map(first).take(FINDINGS).collect()
 }
 
 /// The beginning of a description, in one line, with nothing hidden in it.
@@ -369,10 +380,10 @@ pub(super) fn told(decided: Decided, done: &str) -> (&'static str, String) {
         count => format!("{count} {done}."),
     };
     if decided.stale > 0 {
-        text.push_str(&format!(" {} changed meanwhile or cannot be {done} as it is; look again.", decided.stale));
+        text = format!("{text} {} changed meanwhile or cannot be {done} as it is; look again.", decided.stale);
     }
     if decided.forbidden > 0 {
-        text.push_str(&format!(" {} cannot be served; open it to see why.", decided.forbidden));
+        text = format!("{text} {} cannot be served; open it to see why.", decided.forbidden);
     }
     let kind = match (decided.done, decided.stale + decided.forbidden) {
         (0, _) => "info",

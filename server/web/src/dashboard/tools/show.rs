@@ -258,7 +258,11 @@ fn detail(state: &WebState, slug: &str, currency: &str, tool: &Tool, limits: Too
         state: state_word(tool),
         request,
         secret,
-        timeout: timeout_words(&version.executor),
+        timeout: match &version.executor {
+            // Its source has one for all of its tools.
+            Executor::Upstream { .. } => String::new(),
+            executor => timeout_words(executor),
+        },
         price: price(version.price_micro, currency),
         limit: limit_words(state, tool, limits),
         schema: serde_json::to_string_pretty(&schema).map_err(Error::internal)?,
