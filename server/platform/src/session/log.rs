@@ -61,11 +61,21 @@ pub struct LoggedEvent {
     pub is_last: bool,
 }
 
+/// What a stream belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The replica that writes it.
+    pub replica: String,
+    /// The request that it answers: its id as it was written.
+    pub request: String,
+}
+
 /// The log of one stream while it is written.
 #[derive(Debug)]
 pub struct StreamLog {
     key: String,
     stream: String,
+    request: String,
     next: u64,
 }
 
@@ -74,10 +84,10 @@ fn key(platform: &Platform, session: &Session, stream: &str) -> String {
 }
 
 impl StreamLog {
-    /// A stream of that session without events.
-    pub fn begin(platform: &Platform, session: &Session) -> Self {
+    /// A stream of that session without events, for the answer to a request. `request` is its id as it was written.
+    pub fn begin(platform: &Platform, session: &Session, request: &str) -> Self {
         let stream = crate::random::base62(STREAM_ID);
-        Self { key: key(platform, session, &stream), stream, next: 0 }
+        Self { key: key(platform, session, &stream), stream, request: request.to_owned(), next: 0 }
     }
 
     /// Adds an event and gives its id. It has its id even where Redis is away; it just cannot be had again then.
@@ -87,6 +97,8 @@ impl StreamLog {
         let mut add = cmd("XADD");
         // Redis counts from 1: nothing may be 0-0.
         add.arg(&self.key).arg("MAXLEN").arg("~").arg(MOST_EVENTS).arg(format!("0-{}", id.number + 1)).arg("d").arg(data);
+        // With each event, since the first ones of a long stream go. The names cost nothing: Redis keeps them once.
+        add.arg("h").arg(platform.bus.replica()).arg("r").arg(&self.request);
         if is_last {
             add.arg("l").arg("1");
         }
@@ -99,6 +111,14 @@ impl StreamLog {
         }
         id
     }
+}
+
+/// What that stream belongs to. `None`: there is no such stream of this session (any more).
+pub async fn origin(platform: &Platform, session: &Session, stream: &str) -> Result<Option<Origin>, Away> {
+    let mut range = cmd("XREVRANGE");
+    range.arg(key(platform, session, stream)).arg("+").arg("-").arg("COUNT").arg(1);
+    let reply: StreamRangeReply = platform.redis.command(&range).await?;
+    Ok(reply.ids.first().and_then(|entry| Some(Origin { replica: entry.get("h")?, request: entry.get("r")? })))
 }
 
 /// Events of that stream after `after`, in order, as far as they are there. `None`: there is no such stream of this session (any more).
