@@ -10,7 +10,7 @@ use trunkline_protocol::mcp::{Revision, event_stream::Decoder, headers};
 use super::{Agent, http};
 
 /// Longest wait for one answer.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// The client.
 pub(crate) struct McpClient {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::{
@@ -91,6 +91,8 @@ pub struct Inner {
     pub(crate) parked: Parked,
     /// Sources that are heard here.
     pub(crate) hearing: Hearing,
+    /// Conversations that outlive their request: parked calls, tasks, questions that wait. Waited for when stopping.
+    pub conversations: TaskTracker,
     /// Cancelled when the process is about to stop: open streams end.
     pub closing: CancellationToken,
     /// Keys whose use was noted today.
@@ -121,6 +123,7 @@ impl Platform {
             in_flight: InFlight::default(),
             parked: Parked::default(),
             hearing: Hearing::default(),
+            conversations: TaskTracker::new(),
             closing: CancellationToken::new(),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),

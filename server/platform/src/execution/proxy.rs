@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Longest time for one exchange, where the source says nothing else.
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_mins(1);
 /// Rounds of questions that one call may have.
 const MOST_ROUNDS: usize = 10;
 /// Questions of one round.
@@ -155,7 +155,7 @@ fn is_traceparent(text: &str) -> bool {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 struct Request<'a> {

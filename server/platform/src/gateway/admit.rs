@@ -1,6 +1,6 @@
 //! Does a call run?
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use trunkline_protocol::{mcp::object::RawObject, oauth::scope::Effect};
 
 use super::{
@@ -99,7 +99,7 @@ fn prepare(
         None => None,
         Some(state) => {
             let state: String = serde_json::from_str(state.get()).map_err(|_| Refusal::InvalidState)?;
-            let place = Place::new(caller, "tools/call", request.name, request.arguments.map(|raw| raw.get()));
+            let place = Place::new(caller, "tools/call", request.name, request.arguments.map(RawValue::get));
             Some(place.open(platform, &state).map_err(|_| Refusal::InvalidState)?)
         }
     };

@@ -106,7 +106,7 @@ pub(super) async fn drive(platform: &Platform, voice: &Voice, mut ongoing: Ongoi
         tokio::select! {
             biased;
             () = cancelled.cancelled() => {
-                farewell(ongoing);
+                farewell(platform, ongoing);
                 return Leg::Done(Run::failed(Outcome::Cancelled, "cancelled", "The caller took the call back."));
             }
             Some(said) = ongoing.heard.next() => {
@@ -124,7 +124,7 @@ pub(super) async fn drive(platform: &Platform, voice: &Voice, mut ongoing: Ongoi
                 return Leg::Done(run);
             }
             () = tokio::time::sleep_until(ongoing.patience.until()) => {
-                farewell(ongoing);
+                farewell(platform, ongoing);
                 return Leg::Done(timed_out());
             }
         }
@@ -136,9 +136,9 @@ pub(super) fn timed_out() -> Run {
 }
 
 /// Lets it tell its upstream, without anybody waiting for that.
-pub(super) fn farewell(ongoing: Ongoing) {
+pub(super) fn farewell(platform: &Platform, ongoing: Ongoing) {
     ongoing.stop.cancel();
-    tokio::spawn(async move {
+    platform.conversations.spawn(async move {
         let Ongoing { work, heard, .. } = ongoing;
         drop(heard);
         let _ = tokio::time::timeout(FAREWELL, work).await;

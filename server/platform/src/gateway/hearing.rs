@@ -98,7 +98,7 @@ fn hold<'u>(platform: &Platform, caller: &Caller, uris: impl Iterator<Item = &'u
             None => {
                 let ear = Arc::<Ear>::default();
                 known.insert((tenant, id), Arc::clone(&ear));
-                tokio::spawn(listen(platform.clone(), Arc::from(caller.slug()), tenant, id, Arc::clone(&ear)));
+                platform.conversations.spawn(listen(platform.clone(), Arc::from(caller.slug()), tenant, id, Arc::clone(&ear)));
                 ear
             }
         };
@@ -148,16 +148,14 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
         let wanted = {
             // Decided under the lock under which others join.
             let mut known = platform.hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match ear.wanted() {
-                Some(wanted) => wanted,
-                None => {
-                    known.remove(&(tenant, id));
-                    return;
-                }
-            }
+            let Some(wanted) = ear.wanted() else {
+                known.remove(&(tenant, id));
+                return;
+            };
+            wanted
         };
         let failed = match target(&platform, &slug, id).await {
-            Some(target) => hear(&platform, tenant, id, &target, &ear, wanted.clone()).await,
+            Some(target) => Box::pin(hear(&platform, tenant, id, &target, &ear, wanted.clone())).await,
             // Switched off, or gone: perhaps it comes back.
             None => true,
         };

@@ -89,13 +89,14 @@ struct Told {
 /// Takes a request over. `None` if too many wait already; it is stopped then.
 pub(super) fn hold(platform: &Platform, agent: AgentId, ongoing: Ongoing, asked: Asked, answer: AnswerTo) -> Option<Address> {
     if !platform.parked.enter(agent) {
-        farewell(ongoing);
+        farewell(platform, ongoing);
         return None;
     }
     let mailbox = Mailbox::open(platform);
     let address = mailbox.address().clone();
+    let tracker = platform.conversations.clone();
     let platform = platform.clone();
-    tokio::spawn(async move {
+    tracker.spawn(async move {
         host(&platform, ongoing, mailbox, asked, answer).await;
         platform.parked.leave(agent);
     });
@@ -105,7 +106,7 @@ pub(super) fn hold(platform: &Platform, agent: AgentId, ongoing: Ongoing, asked:
 async fn host(platform: &Platform, mut ongoing: Ongoing, mut mailbox: Mailbox, mut asked: Asked, mut answer: AnswerTo) {
     loop {
         let Some(window) = wait_for_answer(platform, &mut mailbox, &asked, answer).await else {
-            farewell(ongoing);
+            farewell(platform, ongoing);
             return;
         };
         ongoing.patience.go_on();
@@ -123,7 +124,7 @@ async fn host(platform: &Platform, mut ongoing: Ongoing, mut mailbox: Mailbox, m
                 return;
             }
             Next::Stop => {
-                farewell(ongoing);
+                farewell(platform, ongoing);
                 return;
             }
         }
@@ -134,7 +135,9 @@ async fn host(platform: &Platform, mut ongoing: Ongoing, mut mailbox: Mailbox, m
 async fn wait_for_answer(platform: &Platform, mailbox: &mut Mailbox, asked: &Asked, answer: AnswerTo) -> Option<Address> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     loop {
-        let letter = tokio::time::timeout_at(deadline, mailbox.next()).await.ok().flatten()?;
+        // A replica that stops does not keep callers waiting for a person.
+        let letter = platform.closing.run_until_cancelled(tokio::time::timeout_at(deadline, mailbox.next())).await?;
+        let letter = letter.ok().flatten()?;
         let ToParked::Resume { responses, reply_to } = bus::open(&letter)? else { return None };
         let window: Address = reply_to.parse().ok()?;
         let given =

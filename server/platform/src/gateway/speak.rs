@@ -123,10 +123,11 @@ impl Voice {
         self.send(Some(jsonrpc::request(&id, &question.method, question.params.get()))).await;
         let session = key(session);
         let mut answer = question.answer;
-        tokio::spawn(async move {
+        let closing = platform.closing.clone();
+        platform.conversations.spawn(async move {
             let answered = async {
                 loop {
-                    let letter: Answered = bus::open(&*mailbox.next().await?)?;
+                    let letter: Answered = bus::open(&mailbox.next().await?)?;
                     // Somebody who has the id but not the session answers nothing.
                     if letter.session == session {
                         return Some(letter);
@@ -135,8 +136,9 @@ impl Voice {
             };
             let letter = tokio::select! {
                 letter = tokio::time::timeout(ANSWER_WITHIN, answered) => letter.ok().flatten(),
-                // Who asked has ended.
+                // Who asked has ended, or this replica is about to.
                 () = answer.closed() => return,
+                () = closing.cancelled() => return,
             };
             let outcome = match letter {
                 Some(Answered { result: Some(result), .. }) => Ok(result),

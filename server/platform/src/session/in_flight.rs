@@ -65,9 +65,8 @@ pub async fn run(platform: Platform, stop: CancellationToken) {
     while let Some(word) = stop.run_until_cancelled(words.recv()).await {
         match word {
             Ok(Word::Cancelled { session, request }) => {
-                let running =
-                    platform.in_flight.0.read().unwrap_or_else(PoisonError::into_inner).get(&(session, request)).cloned();
-                if let Some(cancel) = running {
+                let running = platform.in_flight.running.read().unwrap_or_else(PoisonError::into_inner);
+                if let Some((_, cancel)) = running.get(&(session, request)) {
                     cancel.cancel();
                 }
             }

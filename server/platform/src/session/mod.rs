@@ -174,16 +174,13 @@ pub async fn find(
     if id.len() != ID_LENGTH || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return Ok(None);
     }
-    let session = match platform.sessions.known(tenant, id) {
-        Some(session) => Some(session),
-        None => {
-            let found = store::find(platform, tenant, id).await?.map(Arc::new);
-            if let Some(session) = &found {
-                platform.sessions.remember(session);
-            }
-            found
+    let mut session = platform.sessions.known(tenant, id);
+    if session.is_none() {
+        session = store::find(platform, tenant, id).await?.map(Arc::new);
+        if let Some(session) = &session {
+            platform.sessions.remember(session);
         }
-    };
+    }
     Ok(session.filter(|session| session.agent == agent && session.credential == credential))
 }
 

@@ -1,6 +1,9 @@
 //! The replica that runs a task: it writes down what becomes of it, takes answers and cancellations.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -34,6 +37,9 @@ pub(super) enum ToHost {
     Cancel { reply_to: String },
 }
 
+/// Puts the end of a run into the caller's words.
+pub(in crate::gateway) type Render = Box<dyn Fn(&Run) -> Result<String, ErrorObject> + Send>;
+
 /// What a host is given.
 pub(in crate::gateway) struct Hosted {
     pub(in crate::gateway) tenant: TenantId,
@@ -42,7 +48,7 @@ pub(in crate::gateway) struct Hosted {
     /// Recorded when the task ends, not when it begins.
     pub(in crate::gateway) draft: Draft,
     /// Puts the end of the run into the caller's words.
-    pub(in crate::gateway) render: Box<dyn Fn(&Run) -> Result<String, ErrorObject> + Send>,
+    pub(in crate::gateway) render: Render,
 }
 
 struct Host {
@@ -68,7 +74,7 @@ pub(in crate::gateway) async fn start(platform: &Platform, hosted: Hosted) -> Re
         heard: now,
         status: Status::Working,
         message: None,
-        requests: Default::default(),
+        requests: BTreeMap::new(),
         result: None,
         error: None,
     };
@@ -86,22 +92,17 @@ pub(in crate::gateway) async fn start(platform: &Platform, hosted: Hosted) -> Re
     };
     if let Some(reason) = refused {
         hosted.draft.finish(Outcome::Limited, Some("tasks".into()), 0);
-        farewell(hosted.ongoing);
+        farewell(platform, hosted.ongoing);
         return Err(ErrorObject::new(INTERNAL_ERROR, reason));
     }
     let created = task.created();
     let host = Host { platform: platform.clone(), tenant: hosted.tenant, task, mailbox, open: HashMap::new(), asked: 0 };
-    tokio::spawn(host.run(hosted.ongoing, hosted.draft, hosted.render));
+    platform.conversations.spawn(host.run(hosted.ongoing, hosted.draft, hosted.render));
     Ok(created)
 }
 
 impl Host {
-    async fn run(
-        mut self,
-        mut ongoing: Ongoing,
-        mut draft: Draft,
-        render: Box<dyn Fn(&Run) -> Result<String, ErrorObject> + Send>,
-    ) {
+    async fn run(mut self, mut ongoing: Ongoing, mut draft: Draft, render: Render) {
         let mut beat = tokio::time::interval(BEAT);
         let run = loop {
             tokio::select! {
@@ -116,7 +117,7 @@ impl Host {
                 letter = self.mailbox.next() => match letter.and_then(|letter| bus::open(&letter)) {
                     Some(ToHost::Update { responses, reply_to }) => self.update(&responses, &reply_to).await,
                     Some(ToHost::Cancel { reply_to }) => {
-                        farewell(ongoing);
+                        farewell(&self.platform, ongoing);
                         self.end(Status::Cancelled).await;
                         draft.finish(Outcome::Cancelled, Some("cancelled".into()), 0);
                         self.acknowledge(&reply_to).await;
@@ -129,7 +130,7 @@ impl Host {
                     self.keep().await;
                 }
                 () = tokio::time::sleep_until(ongoing.patience.until()) => {
-                    farewell(ongoing);
+                    farewell(&self.platform, ongoing);
                     break crate::gateway::converse::timed_out();
                 }
             }
