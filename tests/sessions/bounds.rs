@@ -34,8 +34,11 @@ async fn t_35_an_agent_has_a_thousand_sessions_and_the_one_unused_longest_goes()
     let acme = app.tenant("acme").await;
     acme.tool("echo", tools::echo()).await;
     let (agent, other) = (acme.agent("agent", "tools:read").await, acme.agent("other", "tools:read").await);
-    let (used, idle, others) =
-        (Wire::begin(&agent, "2025-11-25").await, Wire::begin(&agent, "2025-11-25").await, Wire::begin(&other, "2025-11-25").await);
+    let (used, idle, others) = (
+        Wire::begin(&agent, "2025-11-25").await,
+        Wire::begin(&agent, "2025-11-25").await,
+        Wire::begin(&other, "2025-11-25").await,
+    );
     // By last use, to the second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(used.send(1, "tools/list", json!({})).await.status, 200);
@@ -53,7 +56,8 @@ async fn t_35_an_agent_has_a_thousand_sessions_and_the_one_unused_longest_goes()
 async fn t_35_a_session_costs_less_than_two_kibibytes_whatever_its_client_declares() {
     let app = TestApp::start().await;
     let agent = app.tenant("acme").await.agent("agent", "tools:read").await;
-    let many: serde_json::Map<_, _> = (0..2_000).map(|n| (format!("x-{n}"), json!({ "deep": { "a": "b".repeat(50) } }))).collect();
+    let many: serde_json::Map<_, _> =
+        (0..2_000).map(|n| (format!("x-{n}"), json!({ "deep": { "a": "b".repeat(50) } }))).collect();
     for capabilities in [
         json!({}),
         json!({ "elicitation": {}, "experimental": many.clone() }),
@@ -74,7 +78,8 @@ async fn what_a_session_subscribes_to_is_bounded_in_number_and_length() {
     let app = TestApp::start().await;
     let (_, agent) = acme(&app).await;
     let wire = Wire::begin(&agent, "2025-11-25").await;
-    let subscribe = async |id: &str| wire.send(1, "resources/subscribe", json!({ "uri": format!("test://template/{id}/data") })).await;
+    let subscribe =
+        async |id: &str| wire.send(1, "resources/subscribe", json!({ "uri": format!("test://template/{id}/data") })).await;
     let long = subscribe(&"x".repeat(100_000)).await;
     assert!(long.code() == -32602 && long.text.contains("2048"), "{}", long.text);
     for n in 0..100 {

@@ -18,7 +18,10 @@ async fn tries(wire: &Wire, last_event: &str) -> Vec<(&'static str, u16, String)
         ("list", wire.request(1, "tools/list", json!({}))),
         ("level", wire.request(1, "logging/setLevel", json!({ "level": "debug" }))),
         ("subscription", wire.request(1, "resources/subscribe", json!({ "uri": "test://watched-resource" }))),
-        ("notification", wire.post(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } }))),
+        (
+            "notification",
+            wire.post(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } })),
+        ),
         ("answer", wire.post(&json!({ "jsonrpc": "2.0", "id": "x", "result": {} }))),
     ] {
         let answer = Answer::read(request.send().await.expect("an answer")).await;

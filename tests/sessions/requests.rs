@@ -127,7 +127,14 @@ async fn t_06_batches_are_of_the_oldest_revision_and_bounded() {
     let most: Vec<_> = (0..16).map(|n| ping(json!(n))).collect();
     assert_eq!(batch(&wire, json!(most)).await.json.as_array().map(Vec::len), Some(16));
     let many: Vec<_> = (0..10_000).map(|n| ping(json!(n))).collect();
-    for refused in [json!([]), json!([ping(json!(1)), initialize]), json!([[ping(json!(1))]]), json!([1]), json!(most.iter().chain([&note]).collect::<Vec<_>>()), json!(many)] {
+    for refused in [
+        json!([]),
+        json!([ping(json!(1)), initialize]),
+        json!([[ping(json!(1))]]),
+        json!([1]),
+        json!(most.iter().chain([&note]).collect::<Vec<_>>()),
+        json!(many),
+    ] {
         let answer = batch(&wire, refused).await;
         assert_eq!((answer.status, answer.code()), (400, -32600), "{:.200}", answer.text);
     }

@@ -150,7 +150,10 @@ async fn t_17_state_of_an_upstream_that_keeps_none_is_bound_to_its_request() {
     let calls = || upstream.seen_of("tools/call").len();
     tampering(&app, &wire, &others, &call("ask", json!({})), calls).await;
     // What went upstream was its own state, and nothing of ours.
-    let returned = upstream.seen_of("tools/call").into_iter().filter_map(|seen| seen.json["params"]["requestState"].as_str().map(str::to_owned));
+    let returned = upstream
+        .seen_of("tools/call")
+        .into_iter()
+        .filter_map(|seen| seen.json["params"]["requestState"].as_str().map(str::to_owned));
     for state in returned {
         assert_eq!(state, "[]");
     }

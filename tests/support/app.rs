@@ -13,18 +13,13 @@ use trunkline_platform::{
     accounts::{self, EmailAddress, TenantSlug},
     actor::{Member, Role},
     agents::{self, NewAgent, NewKey},
-    catalog::{
-        self, NewVersion, SecretChange, Tool, ToolName,
-        source::{self, NewDefinitions, NewSource, Policy, Refreshed, SourceName},
-        toolset::{self, NewToolset, ToolsetName},
-    },
+    catalog::{self, NewVersion, Tool, ToolName},
     clock::ManualClock,
-    ids::{AgentId, KeyId, SourceId, TenantId, UserId},
+    ids::{AgentId, KeyId, TenantId, UserId},
     mail::Captured,
     random,
     secret::Plaintext,
 };
-use trunkline_protocol::oauth::scope::Effect;
 
 use super::{
     Agent, eventually, logs,
@@ -248,7 +243,7 @@ impl Drop for TestApp {
 /// A tenant of a test.
 #[derive(Clone)]
 pub(crate) struct Tenant<'a> {
-    app: &'a TestApp,
+    pub(super) app: &'a TestApp,
     /// Its owner, as the actor of verbs.
     pub(crate) owner: Member,
     /// Its id.
@@ -289,73 +284,6 @@ impl Tenant<'_> {
         self.app
             .act(|platform| async move { catalog::create(&platform, &owner, name, new).await.expect("the tool is published") })
             .await
-    }
-
-    /// The fixtures of the conformance suite, as a source.
-    pub(crate) async fn conformance(&self) {
-        let (owner, name) = (self.owner.clone(), SourceName::parse("fixtures").expect("a name"));
-        let refreshed = self
-            .app
-            .act(|platform| async move {
-                let id = source::create_conformance(&platform, owner.tenant, name).await.expect("the source is made");
-                source::refresh_now(&platform, &owner, id).await.expect("the source is read")
-            })
-            .await;
-        assert!(matches!(refreshed, Refreshed::Done(_)), "{refreshed:?}");
-    }
-
-    /// An MCP server as a source that is trusted in everything; its tools keep their names.
-    pub(crate) async fn source(&self, name: &str, url: &str) -> SourceId {
-        let (owner, name) = (self.owner.clone(), SourceName::parse(name).expect("a name"));
-        let new = NewSource {
-            url: source::parse_url(url).expect("a URL"),
-            secret_header: None,
-            secret: SecretChange::Remove,
-            timeout_ms: 30_000,
-            policy: Policy { new: NewDefinitions::Approve, ..Policy::default() },
-            default_effect: Effect::Read,
-        };
-        let (id, refreshed) = self
-            .app
-            .act(|platform| async move {
-                let source = source::create(&platform, &owner, name, false, new).await.expect("the source is made");
-                // The background round may be at it.
-                let refreshed = eventually("the source is read", super::SOON, async || {
-                    source::refresh_now(&platform, &owner, source.id).await.ok()
-                });
-                (source.id, refreshed.await)
-            })
-            .await;
-        assert!(matches!(refreshed, Refreshed::Done(_)), "{refreshed:?}");
-        id
-    }
-
-    /// A toolset of these tools, and its endpoint.
-    pub(crate) async fn toolset(&self, name: &str, tools: &[&str]) -> String {
-        let (owner, slug) = (self.owner.clone(), self.slug.clone());
-        let (named, wanted) = (ToolsetName::parse(name).expect("a name"), tools.iter().map(|&tool| tool.to_owned()).collect::<Vec<_>>());
-        self.app
-            .act(|platform| async move {
-                let snapshot = platform.snapshots.get(&platform, &slug).await.expect("a snapshot").expect("the tenant");
-                let tools = wanted.iter().map(|tool| snapshot.tool(tool).unwrap_or_else(|| panic!("no {tool}")).tool.id).collect();
-                let new = NewToolset { title: String::new(), description: String::new(), tools };
-                toolset::create(&platform, &owner, named, new).await.expect("the toolset is made");
-            })
-            .await;
-        format!("{}/{name}", self.mcp_url())
-    }
-
-    /// One more key of that agent.
-    pub(crate) async fn key(&self, agent: &Agent, scopes: &str) -> Agent {
-        let (owner, id, scopes) = (self.owner.clone(), agent.id, scopes.to_owned());
-        let created = self
-            .app
-            .act(|platform| async move {
-                let key = NewKey::parse("another", &scopes, 30).expect("a key");
-                agents::create_key(&platform, &owner, id, key).await.expect("the key is created")
-            })
-            .await;
-        self.with_key(agent.id, created.key.id, created.text.reveal())
     }
 
     /// An agent with those scopes, and a key with all of them.

@@ -2,6 +2,7 @@
 
 mod agent;
 mod app;
+mod catalog;
 mod logs;
 pub(crate) mod mcp_client;
 pub(crate) mod mcp_upstream;

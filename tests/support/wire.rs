@@ -26,7 +26,8 @@ pub(crate) struct Wire {
     pub(crate) revision: &'static str,
     /// The session it names, if any.
     pub(crate) session: Option<String>,
-    capabilities: Value,
+    /// What its client can be asked.
+    pub(crate) capabilities: Value,
 }
 
 impl Wire {
@@ -50,12 +51,6 @@ impl Wire {
         let mut capabilities: Value = serde_json::from_str(ASKABLE).expect("JSON");
         capabilities["extensions"] = json!({ "io.modelcontextprotocol/tasks": {} });
         Self { agent: agent.clone(), revision: "2026-07-28", session: None, capabilities }
-    }
-
-    /// The same without that capability.
-    pub(crate) fn without(mut self, capability: &str) -> Self {
-        self.capabilities.as_object_mut().expect("an object").remove(capability);
-        self
     }
 
     /// The same client, session included, at another replica.
