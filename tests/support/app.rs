@@ -58,6 +58,14 @@ impl Builder {
         self
     }
 
+    /// As many calls as the machine can make, for tests that count something else.
+    pub(crate) fn unlimited(mut self) -> Self {
+        for bucket in ["READ", "AGENT", "TENANT", "LISTS"] {
+            self = self.set(&format!("QUOTA_{bucket}_PER_MINUTE"), 6_000_000).set(&format!("QUOTA_{bucket}_BURST"), 6_000_000);
+        }
+        self
+    }
+
     /// Starts it.
     pub(crate) async fn start(self) -> TestApp {
         let database = match self.database {

@@ -40,7 +40,10 @@ impl FromStr for EventId {
 
     fn from_str(text: &str) -> Result<Self, InvalidEventId> {
         let (stream, number) = text.split_once('-').ok_or(InvalidEventId)?;
-        let fits = stream.len() == STREAM_ID && stream.bytes().all(|b| b.is_ascii_alphanumeric());
+        let fits = stream.len() == STREAM_ID
+            && stream.bytes().all(|b| b.is_ascii_alphanumeric())
+            && number.len() <= NUMBER_DIGITS
+            && number.bytes().all(|b| b.is_ascii_digit());
         match number.parse() {
             Ok(number) if fits => Ok(Self { stream: stream.to_owned(), number }),
             _ => Err(InvalidEventId),
@@ -49,6 +52,8 @@ impl FromStr for EventId {
 }
 
 const STREAM_ID: usize = 16;
+/// No stream has that many events; what follows the number still fits.
+const NUMBER_DIGITS: usize = 15;
 
 /// An event as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,13 +66,15 @@ pub struct LoggedEvent {
     pub is_last: bool,
 }
 
-/// What a stream belongs to.
+/// How far a stream has come, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct Newest {
     /// The replica that writes it.
     pub replica: String,
     /// The request that it answers: its id as it was written.
     pub request: String,
+    /// Has it ended?
+    pub is_last: bool,
 }
 
 /// The log of one stream while it is written.
@@ -113,12 +120,14 @@ impl StreamLog {
     }
 }
 
-/// What that stream belongs to. `None`: there is no such stream of this session (any more).
-pub async fn origin(platform: &Platform, session: &Session, stream: &str) -> Result<Option<Origin>, Away> {
+/// The newest event of that stream. `None`: there is no such stream of this session (any more).
+pub async fn newest(platform: &Platform, session: &Session, stream: &str) -> Result<Option<Newest>, Away> {
     let mut range = cmd("XREVRANGE");
     range.arg(key(platform, session, stream)).arg("+").arg("-").arg("COUNT").arg(1);
     let reply: StreamRangeReply = platform.redis.command(&range).await?;
-    Ok(reply.ids.first().and_then(|entry| Some(Origin { replica: entry.get("h")?, request: entry.get("r")? })))
+    let newest = reply.ids.first();
+    Ok(newest
+        .and_then(|entry| Some(Newest { replica: entry.get("h")?, request: entry.get("r")?, is_last: entry.contains_key("l") })))
 }
 
 /// Events of that stream after `after`, in order, as far as they are there. `None`: there is no such stream of this session (any more).

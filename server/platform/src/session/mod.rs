@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use trunkline_protocol::mcp::{LogLevel, Revision, capabilities::ClientCapabilities};
 
 pub use in_flight::{InFlight, Running, cancel, run};
-pub use log::{EventId, LoggedEvent, Origin, StreamLog, origin, replay};
+pub use log::{EventId, LoggedEvent, Newest, StreamLog, newest, replay};
 pub use store::{MAX_SUBSCRIPTIONS, MAX_URI};
 
 use crate::{

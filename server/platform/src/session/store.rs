@@ -16,10 +16,12 @@ pub const MAX_URI: usize = 2_048;
 
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("begin.lua")));
 static SUBSCRIBE: LazyLock<Script> = LazyLock::new(|| {
-    // One more subscription of a session that is there, if there is room. KEYS[1] the session. ARGV: field, most fields.
+    // One more subscription of a session that is there, if there is room. KEYS[1] the session. ARGV: field, most subscriptions.
+    // Beside them a session has itself, and perhaps a level.
     Script::new(
         "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-         if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+         local most = tonumber(ARGV[2]) + 1 + redis.call('HEXISTS', KEYS[1], 'l')
+         if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= most then return 0 end
          redis.call('HSET', KEYS[1], ARGV[1], '') return 1",
     )
 });
@@ -100,8 +102,7 @@ pub(super) async fn set_log_level(platform: &Platform, session: &Session, level:
 
 pub(super) async fn subscribe(platform: &Platform, session: &Session, uri: &str) -> Result<bool, Away> {
     let mut script = SUBSCRIBE.prepare_invoke();
-    // Beside the subscriptions a session has two fields at most.
-    script.key(key(platform, session.tenant, &session.id)).arg(format!("u:{uri}")).arg(MAX_SUBSCRIPTIONS + 2);
+    script.key(key(platform, session.tenant, &session.id)).arg(format!("u:{uri}")).arg(MAX_SUBSCRIPTIONS);
     platform.redis.run(&script).await
 }
 

@@ -12,7 +12,7 @@ use trunkline_platform::{
     Platform,
     bus::{self, Word},
     gateway::{self, Caller, Change, Interest, tasks},
-    session::{self, EventId, LoggedEvent, Origin, Session},
+    session::{self, EventId, LoggedEvent, Newest, Session},
 };
 use trunkline_protocol::{
     jsonrpc::{self, ErrorObject, INTERNAL_ERROR, INVALID_PARAMS},
@@ -36,6 +36,8 @@ const WAITING: usize = 16;
 const MOST_URIS: usize = 1_000;
 /// How often a resumed stream looks for more events.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// With which of these looks it also asks how its replica is.
+const ASK_AT_EVERY: u32 = 5;
 /// A replica that has not listened for this long is gone. One that lost its connection is back sooner.
 const GONE_AFTER: Duration = Duration::from_secs(3);
 
@@ -217,7 +219,7 @@ pub(super) async fn resume(platform: &Platform, session: Arc<Session>, last: &st
 /// Writes these events and those that come after them, until the last one. Where the replica that wrote them is gone, says so.
 async fn go_on(platform: &Platform, session: &Session, mut after: EventId, mut events: Vec<LoggedEvent>, mut line: Line) {
     let mut missing_since = None;
-    loop {
+    for look in 1_u32.. {
         for event in events {
             after = event.id;
             if !(event.is_last && event.data.is_empty()) {
@@ -225,6 +227,20 @@ async fn go_on(platform: &Platform, session: &Session, mut after: EventId, mut e
             }
             if event.is_last {
                 return;
+            }
+        }
+        if look.is_multiple_of(ASK_AT_EVERY)
+            && let Ok(Some(newest)) = session::newest(platform, session, &after.stream).await
+        {
+            if newest.is_last && is_read_to_its_end(platform, session, &after).await {
+                return;
+            }
+            // While it cannot be asked for, it is believed to be there.
+            if bus::is_listening(platform, &newest.replica).await.unwrap_or(true) {
+                missing_since = None;
+            } else if missing_since.get_or_insert_with(Instant::now).elapsed() >= GONE_AFTER {
+                // Without an id: who resumes again is told again.
+                return line.last(lost(newest)).await;
             }
         }
         tokio::select! {
@@ -241,33 +257,17 @@ async fn go_on(platform: &Platform, session: &Session, mut after: EventId, mut e
             // It may be back with the next look.
             Err(_) => Vec::new(),
         };
-        if !events.is_empty() {
-            missing_since = None;
-            continue;
-        }
-        match gone(platform, session, &after).await {
-            None => missing_since = None,
-            Some(origin) => {
-                let since = *missing_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= GONE_AFTER {
-                    // Without an id: who resumes again is told again.
-                    return line.last(lost(&origin)).await;
-                }
-            }
-        }
     }
 }
 
-/// The origin of that stream, if its replica does not listen.
-async fn gone(platform: &Platform, session: &Session, after: &EventId) -> Option<Origin> {
-    let origin = session::origin(platform, session, &after.stream).await.ok()??;
-    // While it cannot be asked for, it is believed to be there.
-    (!bus::is_listening(platform, &origin.replica).await.unwrap_or(true)).then_some(origin)
+/// Nothing comes after that event of a stream that has ended.
+async fn is_read_to_its_end(platform: &Platform, session: &Session, after: &EventId) -> bool {
+    matches!(session::replay(platform, session, after).await, Ok(Some(events)) if events.is_empty())
 }
 
-fn lost(origin: &Origin) -> String {
+fn lost(newest: Newest) -> String {
     let error =
         ErrorObject::new(INTERNAL_ERROR, "the server that answered this request stopped; whether it was done is not known");
-    let id = serde_json::value::RawValue::from_string(origin.request.clone()).ok();
+    let id = serde_json::value::RawValue::from_string(newest.request).ok();
     error.to_body(id.as_deref())
 }
