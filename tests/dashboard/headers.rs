@@ -36,9 +36,19 @@ async fn every_route_answers_with_security_headers_to_everybody() {
     for route in routes() {
         let id = "01jzzzzzzzzzzzzzzzzzzzzzzz";
         let mut path = route.path.replace("{tenant}", "acme").replace("{path:.+}", "css/app.css").replace("{token}", "x");
-        for (name, prefix) in
-            [("agent", "agt"), ("key", "key"), ("tool", "tool"), ("call", "ent"), ("member", "usr"), ("invitation", "inv")]
-        {
+        for (name, prefix) in [
+            ("agent", "agt"),
+            ("key", "key"),
+            ("tool", "tool"),
+            ("call", "ent"),
+            ("member", "usr"),
+            ("invitation", "inv"),
+            ("source", "src"),
+            ("definition", "def"),
+            ("change", "chg"),
+            ("toolset", "set"),
+            ("toolset_name", "set"),
+        ] {
             path = path.replace(&format!("{{{name}}}"), &format!("{prefix}_{id}"));
         }
         assert!(!path.contains('{'), "{path}: what is this part?");

@@ -11,6 +11,9 @@ use trunkline_platform::{
 
 use super::{Agent, SOON, Tenant, TestApp, Upstream, eventually, tools};
 
+/// The toolset's name, as its URL has it: the same in every tenant.
+pub(crate) const TOOLSET: &str = "seeded";
+
 /// What there is of a tenant.
 pub(crate) struct Seeded<'a> {
     /// The tenant.
@@ -50,11 +53,6 @@ impl Seeded<'_> {
     /// The key's id.
     pub(crate) fn key_id(&self) -> KeyId {
         self.agent.key_id
-    }
-
-    /// The toolset's name, as its URL has it.
-    pub(crate) fn toolset_name(&self) -> String {
-        format!("{}-set", self.canary)
     }
 }
 
@@ -165,7 +163,7 @@ async fn insert_toolset(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'
     sqlx::query("INSERT INTO app.toolsets (id, tenant_id, name, title, description, created_at) VALUES ($1, $2, $3, $4, '', $5)")
         .bind(toolset)
         .bind(tenant.id)
-        .bind(format!("{canary}-set"))
+        .bind(TOOLSET)
         .bind(format!("{canary} toolset"))
         .bind(now)
         .execute(&mut *sql)

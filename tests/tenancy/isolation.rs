@@ -95,7 +95,7 @@ fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
         ("definition", vec![of.definition.to_string()]),
         ("change", vec![of.change.to_string()]),
         ("toolset", vec![of.toolset.to_string()]),
-        ("toolset_name", vec![of.toolset_name()]),
+        ("toolset_name", vec![seed::TOOLSET.to_owned()]),
     ]);
     // Where a secret is expected, every id of the tenant is as good as any.
     let all: Vec<_> = ids.values().flatten().cloned().collect();

@@ -11,7 +11,7 @@ use trunkline_protocol::{
 };
 
 use super::{
-    Input, Run,
+    Answer, Input, Run,
     conformance::{self, TaskUse, World},
 };
 use crate::{
@@ -93,7 +93,29 @@ pub async fn run_proxied(
         trace: trace(&params_meta),
         stop,
     };
-    request.rounds(input.retry, &dialogue).await
+    let run = request.rounds(input.retry, &dialogue).await;
+    keeps_promise(&tool, &run).unwrap_or(run)
+}
+
+/// A result whose structured content is not what the tool's output schema promises is not passed on: whoever reads it relies on the promise.
+fn keeps_promise(tool: &LoadedTool, run: &Run) -> Option<Run> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Structured {
+        #[serde(default)]
+        is_error: bool,
+        structured_content: Option<serde_json::Value>,
+    }
+    let (Answer::Reply(Reply::Result(result)), Some(validator)) = (&run.answer, tool.output_validator()) else { return None };
+    let structured: Structured = serde_json::from_str(result.get()).ok()?;
+    let content = structured.structured_content.filter(|_| !structured.is_error)?;
+    let broken = match validator {
+        Ok(validator) => !validator.is_valid(&content),
+        // An output schema that does not compile was never approved.
+        Err(_) => true,
+    };
+    let text = "The tool's server answered with something else than its output schema promises.";
+    broken.then(|| Run::failed(Outcome::UpstreamError, "output_schema", text))
 }
 
 /// Asks a source for a prompt, a resource or a completion.
@@ -207,7 +229,8 @@ impl Request<'_> {
             schema: self.schema.as_deref(),
             trace: Some(&self.trace),
         };
-        let exchanged = self.platform.upstreams.exchange(&self.platform, &target, request, dialogue, self.stop.clone()).await;
+        let exchanged =
+            self.platform.upstreams.exchange(&self.platform.egress, &target, request, dialogue, self.stop.clone()).await;
         exchanged.map_err(failed)
     }
 }
