@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use trunkline_protocol::mcp::{LogLevel, Revision, capabilities::ClientCapabilities};
 
 pub use in_flight::{InFlight, Running, cancel, run};
-pub use log::{EventId, LoggedEvent, StreamLog, replay};
-pub use store::MAX_SUBSCRIPTIONS;
+pub use log::{EventId, LoggedEvent, Newest, StreamLog, newest, replay};
+pub use store::{MAX_SUBSCRIPTIONS, MAX_URI};
 
 use crate::{
     Platform,

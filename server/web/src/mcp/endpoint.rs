@@ -72,6 +72,12 @@ async fn take(exchange: &Exchange<'_>, caller: Caller, incoming: Incoming<'_>, h
             Err(refused) => return refused,
         },
     };
+    // Of a request, admission says whether its session is still there.
+    if !matches!(incoming, Incoming::Request(_))
+        && let Err(refused) = session::alive(exchange.state, &caller).await
+    {
+        return refused;
+    }
     match incoming {
         Incoming::Request(message) => methods::dispatch(exchange, caller.clone(), &settled(message, &caller)).await,
         Incoming::Notification(notification) => {

@@ -1,18 +1,21 @@
 //! Streams that stay open for changes: `subscriptions/listen` in the stateless era, GET in a session.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use actix_web::{HttpResponse, rt};
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    time::Instant,
+};
 use tracing::Instrument as _;
 use trunkline_platform::{
     Platform,
     bus::{self, Word},
     gateway::{self, Caller, Change, Interest, tasks},
-    session::{self, EventId, Session},
+    session::{self, EventId, LoggedEvent, Newest, Session},
 };
 use trunkline_protocol::{
-    jsonrpc::{self, ErrorObject, INVALID_PARAMS},
+    jsonrpc::{self, ErrorObject, INTERNAL_ERROR, INVALID_PARAMS},
     mcp::{
         Request, SUBSCRIPTION_ID, Wanted,
         object::{RawObject, json_string},
@@ -32,7 +35,11 @@ const WAITING: usize = 16;
 /// Resources of one subscription.
 const MOST_URIS: usize = 1_000;
 /// How often a resumed stream looks for more events.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// With which of these looks it also asks how its replica is.
+const ASK_AT_EVERY: u32 = 5;
+/// A replica that has not listened for this long is gone. One that lost its connection is back sooner.
+const GONE_AFTER: Duration = Duration::from_secs(3);
 
 /// `subscriptions/listen`.
 pub(super) async fn subscribe(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
@@ -203,31 +210,64 @@ pub(super) async fn resume(platform: &Platform, session: Arc<Session>, last: &st
     let platform = platform.clone();
     let resumed = async move {
         line.begin(false).await;
-        let (mut after, mut events) = (after, first);
-        loop {
-            for event in events {
-                line.again(event.id.to_string(), event.data).await;
-                after = event.id;
-                if event.is_last {
-                    return;
-                }
-            }
-            tokio::select! {
-                () = line.closed() => return,
-                () = platform.closing.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-            if !line.is_read() {
-                return;
-            }
-            events = match session::replay(&platform, &session, &after).await {
-                Ok(Some(events)) => events,
-                Ok(None) => return,
-                // It may be back with the next look.
-                Err(_) => Vec::new(),
-            };
-        }
+        go_on(&platform, &session, after, first, line).await;
     };
     rt::spawn(resumed.in_current_span());
     response
+}
+
+/// Writes these events and those that come after them, until the last one. Where the replica that wrote them is gone, says so.
+async fn go_on(platform: &Platform, session: &Session, mut after: EventId, mut events: Vec<LoggedEvent>, mut line: Line) {
+    let mut missing_since = None;
+    for look in 1_u32.. {
+        for event in events {
+            after = event.id;
+            if !(event.is_last && event.data.is_empty()) {
+                line.again(after.to_string(), event.data).await;
+            }
+            if event.is_last {
+                return;
+            }
+        }
+        if look.is_multiple_of(ASK_AT_EVERY)
+            && let Ok(Some(newest)) = session::newest(platform, session, &after.stream).await
+        {
+            if newest.is_last && is_read_to_its_end(platform, session, &after).await {
+                return;
+            }
+            // While it cannot be asked for, it is believed to be there.
+            if bus::is_listening(platform, &newest.replica).await.unwrap_or(true) {
+                missing_since = None;
+            } else if missing_since.get_or_insert_with(Instant::now).elapsed() >= GONE_AFTER {
+                // Without an id: who resumes again is told again.
+                return line.last(lost(newest)).await;
+            }
+        }
+        tokio::select! {
+            () = line.closed() => return,
+            () = platform.closing.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if !line.is_read() {
+            return;
+        }
+        events = match session::replay(platform, session, &after).await {
+            Ok(Some(events)) => events,
+            Ok(None) => return,
+            // It may be back with the next look.
+            Err(_) => Vec::new(),
+        };
+    }
+}
+
+/// Nothing comes after that event of a stream that has ended.
+async fn is_read_to_its_end(platform: &Platform, session: &Session, after: &EventId) -> bool {
+    matches!(session::replay(platform, session, after).await, Ok(Some(events)) if events.is_empty())
+}
+
+fn lost(newest: Newest) -> String {
+    let error =
+        ErrorObject::new(INTERNAL_ERROR, "the server that answered this request stopped; whether it was done is not known");
+    let id = serde_json::value::RawValue::from_string(newest.request).ok();
+    error.to_body(id.as_deref())
 }
