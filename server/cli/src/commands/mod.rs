@@ -2,6 +2,7 @@
 
 mod config;
 mod conformance;
+mod connect;
 mod dev;
 mod doctor;
 mod healthcheck;
@@ -44,6 +45,12 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Give a tenant the fixtures of the official MCP conformance suite as a source, or take them away
     Conformance(conformance::ConformanceArguments),
+    /// Be an MCP server on standard input and output, in front of a tenant's endpoint
+    ///
+    /// For clients that start a program instead of using a URL. The key is a key of an agent, made on the agent's page of the dashboard.
+    /// It comes from the variable TRUNKLINE_KEY, from --key-file, or, in a folder where `trunkline dev` runs, from there; never from the
+    /// command line, where every user of the computer could read it. Logging in through a browser is not possible here yet.
+    Connect(connect::ConnectArguments),
     /// Ask the operations listener of this machine whether the server is alive
     #[command(hide = true)]
     Healthcheck(healthcheck::HealthcheckArguments),
@@ -80,6 +87,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Config(command) => config::run(config, command),
         Command::Doctor(arguments) => doctor::run(config, arguments).await,
         Command::Conformance(arguments) => conformance::run(config, &arguments).await,
+        Command::Connect(arguments) => connect::run(arguments).await,
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
         Command::Services(arguments) => services::run(arguments).await,
     }

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Variables that configure nothing: they say where settings are, or how the command line reaches an installation.
-const NOT_SETTINGS: &[&str] = &["TRUNKLINE_CONFIG", "TRUNKLINE_URL", "TRUNKLINE_TOKEN", "TRUNKLINE_PROFILE"];
+const NOT_SETTINGS: &[&str] = &["TRUNKLINE_CONFIG", "TRUNKLINE_URL", "TRUNKLINE_TOKEN", "TRUNKLINE_KEY", "TRUNKLINE_PROFILE"];
 
 /// What is wrong with one setting, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -90,7 +90,7 @@ fn one<'a>(body: &'a [u8], headers: &McpHeaders<'_>) -> Result<Incoming<'a>, Rej
             let params = params.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
             Ok(Incoming::Notification(Notification { method, params }))
         }
-        Message::Response { id, outcome } if !headers.protocol_version.is_some_and(is_modern_date) => {
+        Message::Response { id, outcome } if !headers.protocol_version.is_some_and(is_stateless_date) => {
             Ok(Incoming::Response(Response { id, outcome }))
         }
         Message::Response { .. } => Err(Rejection {
@@ -129,7 +129,7 @@ fn request<'a>(
     headers: &McpHeaders<'_>,
 ) -> Result<Request<'a>, Rejection<'a>> {
     let reject = |status, error| Rejection { status, error, id: Some(id) };
-    let header_is_modern = headers.protocol_version.is_some_and(is_modern_date);
+    let header_is_modern = headers.protocol_version.is_some_and(is_stateless_date);
     let params: Params<'a> = match raw_params.map(|raw| serde_json::from_str(raw.get())) {
         None => Params::default(),
         Some(Ok(params)) => params,
@@ -202,7 +202,8 @@ fn standard_headers(method: &str, params: &Params<'_>, headers: &McpHeaders<'_>)
     Ok(())
 }
 
-fn is_modern_date(date: &str) -> bool {
+/// Does a date name a revision without a handshake, whether it is served or not?
+pub fn is_stateless_date(date: &str) -> bool {
     date >= Revision::V2026_07_28.as_str()
 }
 

@@ -13,7 +13,7 @@ pub mod results;
 mod revision;
 pub mod tools;
 
-pub use classify::{Incoming, MOST_IN_BATCH, Notification, Rejection, Request, Response, classify};
+pub use classify::{Incoming, MOST_IN_BATCH, Notification, Rejection, Request, Response, classify, is_stateless_date};
 pub use log_level::{InvalidLevel, LogLevel};
 pub use params::{ClientInfo, Meta, Params, Reference, Wanted};
 pub use revision::Revision;

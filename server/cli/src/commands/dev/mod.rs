@@ -146,3 +146,9 @@ pub(super) fn running_settings() -> Option<PathBuf> {
 pub(super) fn is_running_here() -> bool {
     state::is_taken(Path::new(state::DEFAULT))
 }
+
+/// What the `trunkline dev` that runs in this folder has announced.
+pub(super) fn announced() -> Option<serde_json::Value> {
+    let text = std::fs::read_to_string(Path::new(state::DEFAULT).join(state::ANNOUNCEMENT)).ok()?;
+    serde_json::from_str(&text).ok().filter(|_| is_running_here())
+}

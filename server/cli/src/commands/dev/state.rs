@@ -23,7 +23,8 @@ pub(super) const DEFAULT: &str = ".trunkline";
 /// The settings of the running server.
 pub(super) const SETTINGS: &str = "config.toml";
 const LOCK: &str = "lock";
-const ANNOUNCEMENT: &str = "dev.json";
+/// What it says to scripts.
+pub(super) const ANNOUNCEMENT: &str = "dev.json";
 const MASTER_KEY: &str = "master.key";
 /// Everything of ours that `--fresh` removes, beside what the services keep.
 const OURS: &[&str] = &[
