@@ -64,6 +64,13 @@ pub enum Word {
         /// The level's name.
         level: String,
     },
+    /// A session has ended.
+    SessionEnded {
+        /// Whose.
+        tenant: uuid::Uuid,
+        /// Its id.
+        session: String,
+    },
     /// A session has subscribed to a resource, or no longer does.
     SubscriptionsChanged {
         /// Whose.

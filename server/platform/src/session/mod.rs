@@ -196,7 +196,11 @@ pub async fn is_alive(platform: &Platform, session: &Session) -> Result<bool, Aw
 /// Ends it, everywhere.
 pub async fn end(platform: &Platform, session: &Session) -> Result<(), Away> {
     platform.sessions.forget(session.tenant, &session.id);
-    store::delete(platform, session).await
+    store::delete(platform, session).await?;
+    let word = Word::SessionEnded { tenant: session.tenant.uuid(), session: session.id.clone() };
+    // A replica that does not hear it finds out when it looks.
+    let _ = bus::say(platform, word).await;
+    Ok(())
 }
 
 /// Admission has found that it has ended.

@@ -37,7 +37,7 @@ pub(super) async fn stream(state: Data<WebState>, place: Place, request: HttpReq
         Err(refusal) => return respond::refused_without_id(&state, &place, &refusal),
     };
     match headers::value(request.headers(), LAST_EVENT) {
-        Some(last) => listen::resume(&state.platform, session, last).await,
+        Some(last) => listen::resume(&state.platform, caller, session, last).await,
         None => listen::stream_of(&state.platform, caller, session).await,
     }
 }
