@@ -171,7 +171,7 @@ async fn nobody_gets_the_session_of_a_call_that_ended_badly() {
 #[tokio::test]
 async fn an_upstream_without_a_stream_beside_its_answers_is_asked_for_it_once() {
     let app = TestApp::start().await;
-    let upstream = McpUpstream::start(OLD, Way::Json).await.without_streams();
+    let upstream = McpUpstream::start(OLD, Way::Json).await.without_streams(405);
     let target = target(&upstream);
     for capabilities in [r#"{"elicitation":{}}"#, r#"{"sampling":{}}"#, r#"{"roots":{}}"#] {
         let (dialogue, _heard) = Dialogue::open(listener(capabilities));
