@@ -98,8 +98,8 @@ struct Faults {
     secret: Option<(String, String)>,
     /// No session id is given out.
     sessionless: bool,
-    /// There is no stream beside the answers.
-    streamless: bool,
+    /// There is no stream beside the answers: who wants one gets this status.
+    streamless: Option<u16>,
     /// Lists never answer.
     lists_hang: bool,
     /// Lists never end.
@@ -230,9 +230,9 @@ impl McpUpstream {
         self
     }
 
-    /// From now on there is no stream beside the answers.
-    pub(crate) fn without_streams(self) -> Self {
-        lock(&self.state.faults).streamless = true;
+    /// From now on there is no stream beside the answers, and who wants one gets that status.
+    pub(crate) fn without_streams(self, status: u16) -> Self {
+        lock(&self.state.faults).streamless = Some(status);
         self
     }
 
