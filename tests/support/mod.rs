@@ -11,6 +11,7 @@ mod proxy;
 pub(crate) mod raw;
 pub(crate) mod seed;
 mod services;
+pub(crate) mod stdio;
 pub(crate) mod tools;
 pub(crate) mod upstream;
 mod visitor;
