@@ -26,7 +26,11 @@ mod mcp;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod tenancy;
 #[cfg(test)]

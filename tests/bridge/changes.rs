@@ -28,7 +28,7 @@ impl Watching {
         let (platform, target, its_stop) = (app.platform.clone(), target.clone(), stop.clone());
         let task = app.runtime().spawn(async move {
             let upstreams = &platform.upstreams;
-            upstreams.watch(&platform, &target, wanted, sender, its_stop).await
+            upstreams.watch(&platform.egress, &target, wanted, sender, its_stop).await
         });
         Self { changes, stop, task }
     }

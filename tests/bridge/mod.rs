@@ -98,7 +98,7 @@ impl Ask {
                 schema: self.schema.as_deref(),
                 trace: self.trace.as_ref(),
             };
-            platform.upstreams.exchange(&platform, &target, request, &dialogue, self.cancelled).await
+            platform.upstreams.exchange(&platform.egress, &target, request, &dialogue, self.cancelled).await
         })
         .await
     }
@@ -117,12 +117,12 @@ async fn exchange(
 
 async fn probe(app: &TestApp, target: &Target) -> Result<Arc<Server>, UpstreamError> {
     let target = target.clone();
-    app.act(|platform| async move { platform.upstreams.probe(&platform, &target).await }).await
+    app.act(|platform| async move { platform.upstreams.probe(&platform.egress, &target).await }).await
 }
 
 async fn list(app: &TestApp, target: &Target, kind: ItemKind) -> Result<Vec<Box<RawValue>>, UpstreamError> {
     let target = target.clone();
-    app.act(|platform| async move { platform.upstreams.list(&platform, &target, kind).await }).await
+    app.act(|platform| async move { platform.upstreams.list(&platform.egress, &target, kind).await }).await
 }
 
 /// One round of the background tick, for what is idle for so long.

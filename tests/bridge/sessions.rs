@@ -6,7 +6,7 @@ use chrono::DateTime;
 use futures_util::future::join_all;
 use serde_json::json;
 use trunkline_platform::{
-    dialogue::Dialogue,
+    dialogue::{Dialogue, Said},
     ids::{SourceId, TenantId},
     upstream::IDLE,
 };
@@ -100,6 +100,85 @@ async fn callers_that_can_be_asked_the_same_share_a_session() {
     ];
     assert_eq!(declared, expected.map(str::to_owned).into());
     assert_eq!(upstream.sessions().len(), 4);
+}
+
+#[tokio::test]
+async fn a_question_beside_the_answers_reaches_the_caller_whose_call_it_is() {
+    let app = TestApp::start().await;
+    for revision in [Revision::V2025_06_18, Revision::V2025_11_25] {
+        let upstream = McpUpstream::start(Speaks::Only(revision), Way::Events).await;
+        let target = target(&upstream);
+        for _ in 0..2 {
+            let callers = (0..20).map(|number: u32| {
+                let (app, target) = (&app, &target);
+                async move {
+                    let mut listener = listener(r#"{"elicitation":{}}"#);
+                    listener.log_level = None;
+                    let (dialogue, mut heard) = Dialogue::open(listener);
+                    let about = format!("caller {number}");
+                    let params = json!({ "name": "ask_aside", "arguments": { "about": about } });
+                    let call = async {
+                        let reply = exchange(app, target, "tools/call", &params, &dialogue).await;
+                        drop(dialogue);
+                        text(reply)
+                    };
+                    let answer = async {
+                        let mut asked = 0;
+                        while let Some(said) = heard.next().await {
+                            let Said::Question(question) = said else { panic!("{said:?}") };
+                            assert!(question.params.get().contains(&format!("\"{about}\"")), "{about}: {}", question.params);
+                            let answer = json!({ "action": "accept", "content": { "name": about } }).to_string();
+                            let answer = serde_json::value::RawValue::from_string(answer).expect("JSON");
+                            question.answer.send(Ok(answer)).expect("somebody waits");
+                            asked += 1;
+                        }
+                        asked
+                    };
+                    let (said, asked) = tokio::join!(call, answer);
+                    assert!(said.contains(&format!("\"{about}\"")) && asked == 1, "{about}: {said}");
+                }
+            });
+            join_all(callers).await;
+        }
+        let own = upstream.sessions().values().filter(|session| session.capabilities != json!({})).count();
+        assert!(own <= 20, "{revision:?}: those of the first round serve the second: {own}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_gets_the_session_of_a_call_that_ended_badly() {
+    let app = TestApp::start().await;
+    let upstream = McpUpstream::start(OLD, Way::Events).await;
+    let mut target = target(&upstream);
+    let mut listener = listener(r#"{"elicitation":{}}"#);
+    listener.log_level = None;
+    let (dialogue, _heard) = Dialogue::open(listener);
+    let params = |tool: &str| json!({ "name": tool, "arguments": {} });
+    for _ in 0..2 {
+        exchange(&app, &target, "tools/call", &params("echo"), &dialogue).await.expect("an answer");
+    }
+    target.deadline = Duration::from_millis(300);
+    exchange(&app, &target, "tools/call", &params("silent"), &dialogue).await.expect_err("nothing");
+    exchange(&app, &target, "tools/call", &params("echo"), &dialogue).await.expect("an answer");
+    let calls = upstream.seen_of("tools/call");
+    let sessions: Vec<_> = calls.iter().map(|seen| seen.header("mcp-session-id").expect("a session")).collect();
+    assert_eq!((sessions[0], sessions[1]), (sessions[1], sessions[2]));
+    assert_ne!(sessions[2], sessions[3]);
+    sweep(&app, IDLE).await;
+    assert_eq!(upstream.ended(), [sessions[0]], "it is ended over there");
+}
+
+#[tokio::test]
+async fn an_upstream_without_a_stream_beside_its_answers_is_asked_for_it_once() {
+    let app = TestApp::start().await;
+    let upstream = McpUpstream::start(OLD, Way::Json).await.without_streams();
+    let target = target(&upstream);
+    for capabilities in [r#"{"elicitation":{}}"#, r#"{"sampling":{}}"#, r#"{"roots":{}}"#] {
+        let (dialogue, _heard) = Dialogue::open(listener(capabilities));
+        let params = json!({ "name": "echo", "arguments": {} });
+        assert_eq!(text(exchange(&app, &target, "tools/call", &params, &dialogue).await), "{}");
+    }
+    assert_eq!(upstream.seen().iter().filter(|seen| seen.http_method == "GET").count(), 1);
 }
 
 #[tokio::test]

@@ -98,6 +98,25 @@ async fn every_client_lists_and_calls_the_tools_of_every_upstream() {
 }
 
 #[tokio::test]
+async fn null_where_nothing_is_wanted_is_the_upstreams_to_judge() {
+    let app = TestApp::start().await;
+    let bridge = bridge(&app).await;
+    for (revision, client) in clients(&bridge.agent).await {
+        for (source, _, _, upstream) in &bridge.sources {
+            let cell = cell(revision, source);
+            let talk = client.call(&format!("{source}.region"), json!({ "region": null, "plain": "x" })).await;
+            assert_eq!(talk.text(), "the headers fit", "{cell}: {talk:?}");
+            let sent = upstream.seen_of("tools/call").pop().expect("a call");
+            assert_eq!(sent.json["params"]["arguments"], json!({ "region": null, "plain": "x" }), "{cell}");
+            let calls = upstream.seen_of("tools/call").len();
+            let talk = client.call(&format!("{source}.region"), json!({ "region": null, "count": "three" })).await;
+            assert_eq!(talk.answer["result"]["isError"], true, "{cell}: {talk:?}");
+            assert_eq!(upstream.seen_of("tools/call").len(), calls, "{cell}: what does not fit is not sent");
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_client_sees_the_failures_of_every_upstream() {
     let app = TestApp::start().await;
     let bridge = bridge(&app).await;

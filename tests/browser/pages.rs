@@ -103,7 +103,10 @@ fn pages(acme: &Seeded<'_>, links: &BTreeMap<&'static str, String>, signed_in: b
             .replace("{tenant}", &acme.tenant.slug)
             .replace("{agent}", &acme.agent_id().to_string())
             .replace("{tool}", &acme.tool.to_string())
-            .replace("{call}", &acme.call.to_string()),
+            .replace("{call}", &acme.call.to_string())
+            .replace("{source}", &acme.source.to_string())
+            .replace("{definition}", &acme.definition.to_string())
+            .replace("{toolset}", &acme.toolset.to_string()),
     };
     let mut pages: Vec<_> = open.map(|route| fill(route.path)).collect();
     if signed_in {

@@ -2,7 +2,7 @@
 //   tenant     the conformance tenant of `trunkline dev --conformance`
 //   upstream   the reference server, as a source of a tenant
 //   replicas   the conformance tenant of two replicas, asked in turn
-//   client     a client of ours, which the command in CONFORMANCE_CLIENT starts when the suite adds an address
+//   client     the platform as the client of an upstream: the suite adds an address, which becomes a source
 //   reference  the reference server and the reference client themselves, which shows that the suite and the fixtures agree
 // usage: main.mjs PROGRAM STATE_DIR OUTPUT_DIR SETTING…
 
@@ -44,10 +44,7 @@ const prepare = {
     if (tenant.replicas?.length !== 2) throw new Error("dev.json does not name two replicas");
     return { url: await guarded("replicas", tenant.replicas, tenant.api_key), excused: nothing };
   },
-  client: async () => {
-    if (!process.env.CONFORMANCE_CLIENT) throw new Error("CONFORMANCE_CLIENT wants the command that starts the client");
-    return { client: process.env.CONFORMANCE_CLIENT };
-  },
+  client: async () => ({ client: `${process.execPath} ${beside("upstream-client.mjs")} ${program}` }),
   reference: async () => ({
     url: await reference("reference"),
     excused: noTasks,

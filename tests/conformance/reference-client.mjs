@@ -1,6 +1,6 @@
 // What the suite's client scenarios want of a client, on the official SDK: connect, list, and use everything that is listed. It
 // calibrates the runner; a client of ours gets the same command line.
-// usage: reference-client.mjs URL
+// usage: reference-client.mjs URL     (with MCP_BEARER in the environment where the server wants one)
 // The suite names the revision in MCP_CONFORMANCE_PROTOCOL_VERSION, and the calls a scenario is about in MCP_CONFORMANCE_CONTEXT.
 
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
@@ -35,7 +35,9 @@ client.setRequestHandler("elicitation/create", ({ params }) => ({
     (params.requestedSchema.required ?? []).map((name) => [name, value(params.requestedSchema.properties[name])]),
   ),
 }));
-await client.connect(new StreamableHTTPClientTransport(url));
+const bearer = process.env.MCP_BEARER;
+const requestInit = bearer ? { headers: { authorization: `Bearer ${bearer}` } } : undefined;
+await client.connect(new StreamableHTTPClientTransport(url, { requestInit }));
 
 const offered = client.getServerCapabilities() ?? {};
 const { tools } = await client.listTools();

@@ -63,7 +63,7 @@ impl Answer {
 
     /// Did a tool run and succeed?
     pub(crate) fn is_ok(&self) -> bool {
-        self.status == 200 && self.json["result"]["isError"] == json!(false)
+        self.status == 200 && self.json["result"]["content"].is_array() && self.json["result"]["isError"] != json!(true)
     }
 
     /// The JSON-RPC error's code.

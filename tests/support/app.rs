@@ -58,6 +58,14 @@ impl Builder {
         self
     }
 
+    /// As many calls as the machine can make, for tests that count something else.
+    pub(crate) fn unlimited(mut self) -> Self {
+        for bucket in ["READ", "AGENT", "TENANT", "LISTS"] {
+            self = self.set(&format!("QUOTA_{bucket}_PER_MINUTE"), 6_000_000).set(&format!("QUOTA_{bucket}_BURST"), 6_000_000);
+        }
+        self
+    }
+
     /// Starts it.
     pub(crate) async fn start(self) -> TestApp {
         let database = match self.database {
@@ -243,7 +251,7 @@ impl Drop for TestApp {
 /// A tenant of a test.
 #[derive(Clone)]
 pub(crate) struct Tenant<'a> {
-    app: &'a TestApp,
+    pub(super) app: &'a TestApp,
     /// Its owner, as the actor of verbs.
     pub(crate) owner: Member,
     /// Its id.

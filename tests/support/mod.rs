@@ -2,6 +2,7 @@
 
 mod agent;
 mod app;
+mod catalog;
 mod logs;
 pub(crate) mod mcp_client;
 pub(crate) mod mcp_upstream;
@@ -9,12 +10,14 @@ pub(crate) mod private;
 pub(crate) mod process;
 mod proxy;
 pub(crate) mod raw;
+mod replica;
 pub(crate) mod seed;
 mod services;
 pub(crate) mod stdio;
 pub(crate) mod tools;
 pub(crate) mod upstream;
 mod visitor;
+pub(crate) mod wire;
 
 use std::{
     io::Write as _,
@@ -28,6 +31,7 @@ pub(crate) use agent::{Agent, Answer, Era, http, message};
 pub(crate) use app::{PASSWORD, Tenant, TestApp};
 pub(crate) use private::{Gate, OwnRedis};
 pub(crate) use proxy::SlowProxy;
+pub(crate) use replica::Replica;
 pub(crate) use services::{Database, Kind, run as run_sql, shared};
 pub(crate) use upstream::Upstream;
 pub(crate) use visitor::{Page, SESSION, Visitor, link};

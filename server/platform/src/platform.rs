@@ -19,7 +19,7 @@ use crate::{
     egress::Egress,
     epoch::Generations,
     execution,
-    gateway::{Hearing, Parked},
+    gateway::{Hearing, Parked, Streams},
     ids::ReplicaId,
     mail,
     metrics::Metrics,
@@ -89,6 +89,8 @@ pub struct Inner {
     pub(crate) in_flight: InFlight,
     /// Calls that wait here for a stateless caller.
     pub(crate) parked: Parked,
+    /// Event streams that are open here.
+    pub(crate) streams: Streams,
     /// Sources that are heard here.
     pub(crate) hearing: Hearing,
     /// Conversations that outlive their request: parked calls, tasks, questions that wait. Waited for when stopping.
@@ -122,6 +124,7 @@ impl Platform {
             sessions: Sessions::default(),
             in_flight: InFlight::default(),
             parked: Parked::default(),
+            streams: Streams::default(),
             hearing: Hearing::default(),
             conversations: TaskTracker::new(),
             closing: CancellationToken::new(),

@@ -143,6 +143,7 @@ async fn call_tool(call: &mut Call<'_>, name: &str) -> End {
             answered(ask(call, "sampling/createMessage", params).await)
         }
         "roots" => answered(ask(call, "roots/list", json!({})).await),
+        "ask_aside" => answered(ask_aside(call).await),
         "odd_request" => answered(ask(call, "tools/list", json!({})).await),
         "cut" => End::Written(cut(call).await),
         _ => call.run(name).await,
@@ -179,6 +180,25 @@ async fn ask(call: &mut Call<'_>, method: &str, params: Value) -> Option<Value> 
     }
 }
 
+/// Asks on the stream of the session, as servers do that do not say which call a question belongs to.
+async fn ask_aside(call: &mut Call<'_>) -> Option<Value> {
+    let id = format!("aside-{}", call.state.next());
+    let (sender, mut answer) = oneshot::channel();
+    lock(&call.state.asked).insert(id.clone(), sender);
+    let about = call.arguments()["about"].as_str().unwrap_or_default();
+    let request = json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": question(about) });
+    let _ = call.state.changes.send(Change::Aside(call.session.unwrap_or_default().to_owned(), request.to_string()));
+    loop {
+        if let Ok(answer) = answer.try_recv() {
+            return Some(answer.get("result").or(answer.get("error")).cloned().unwrap_or_default());
+        }
+        if !call.connection.is_patient(Duration::from_millis(10)).await {
+            call.state.hung_up.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+    }
+}
+
 /// Closes the stream before the answer, which is to be had by resuming.
 async fn cut(call: &mut Call<'_>) -> Option<()> {
     let event = format!("event-{}", call.state.next());
@@ -190,6 +210,9 @@ async fn cut(call: &mut Call<'_>) -> Option<()> {
 
 /// The stream for changes, or the rest of another.
 async fn listen(state: &State, connection: &mut Connection, request: &Seen) -> Option<()> {
+    if lock(&state.faults).streamless {
+        return connection.plain(405, "").await;
+    }
     if let Some(event) = request.header("last-event-id") {
         let kept = lock(&state.kept).remove(event);
         if let Some(message) = kept {
@@ -197,6 +220,7 @@ async fn listen(state: &State, connection: &mut Connection, request: &Seen) -> O
             return connection.end().await;
         }
     }
+    let request_session = request.header("mcp-session-id").unwrap_or_default();
     let mut changes = state.changes.subscribe();
     connection.events(": listening\n\n").await?;
     state.listening.fetch_add(1, Ordering::Relaxed);
@@ -208,6 +232,12 @@ async fn listen(state: &State, connection: &mut Connection, request: &Seen) -> O
         let (method, params) = match change {
             None => break None,
             Some(Change::Close) => break connection.end().await,
+            Some(Change::Aside(session, request)) => {
+                if request_session == session && connection.event(&request).await.is_none() {
+                    break None;
+                }
+                continue;
+            }
             Some(Change::Tools) => ("notifications/tools/list_changed", json!({})),
             Some(Change::Prompts) => ("notifications/prompts/list_changed", json!({})),
             Some(Change::Resources) => ("notifications/resources/list_changed", json!({})),

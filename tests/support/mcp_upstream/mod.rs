@@ -90,6 +90,7 @@ struct State {
 
 /// What is wrong with the whole server.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 struct Faults {
     /// Every request gets this status.
     status: Option<u16>,
@@ -97,6 +98,8 @@ struct Faults {
     secret: Option<(String, String)>,
     /// No session id is given out.
     sessionless: bool,
+    /// There is no stream beside the answers.
+    streamless: bool,
     /// Lists never answer.
     lists_hang: bool,
     /// Lists never end.
@@ -110,6 +113,8 @@ enum Change {
     Prompts,
     Resources,
     Resource(String),
+    /// A question on the stream of that session.
+    Aside(String, String),
     /// Close all streams.
     Close,
 }
@@ -222,6 +227,12 @@ impl McpUpstream {
     /// From now on no session gets an id.
     pub(crate) fn without_sessions(self) -> Self {
         lock(&self.state.faults).sessionless = true;
+        self
+    }
+
+    /// From now on there is no stream beside the answers.
+    pub(crate) fn without_streams(self) -> Self {
+        lock(&self.state.faults).streamless = true;
         self
     }
 

@@ -81,6 +81,7 @@ const TOOLS: &[&str] = &[
     "tool_error",
     "ask",
     "ask_twice",
+    "ask_aside",
     "sample",
     "roots",
     "log",

@@ -17,7 +17,11 @@ use tokio::sync::{broadcast, mpsc};
 pub use mailbox::{Address, Mailbox};
 pub use run::run;
 
-use crate::{Platform, ids::ReplicaId, redis::Redis};
+use crate::{
+    Platform,
+    ids::ReplicaId,
+    redis::{Away, Redis},
+};
 
 /// Letters that wait in a mailbox. A full one refuses more.
 const MOST_LETTERS: usize = 64;
@@ -59,6 +63,13 @@ pub enum Word {
         session: String,
         /// The level's name.
         level: String,
+    },
+    /// A session has ended.
+    SessionEnded {
+        /// Whose.
+        tenant: uuid::Uuid,
+        /// Its id.
+        session: String,
     },
     /// A session has subscribed to a resource, or no longer does.
     SubscriptionsChanged {
@@ -135,6 +146,11 @@ impl Bus {
         let _ = self.words.send(word);
     }
 
+    /// Names this replica to the others.
+    pub fn replica(&self) -> &str {
+        &self.replica
+    }
+
     /// Mailboxes that are open.
     pub fn open_mailboxes(&self) -> usize {
         self.mailboxes.read().unwrap_or_else(PoisonError::into_inner).len()
@@ -178,6 +194,17 @@ pub async fn send(platform: &Platform, to: &Address, letter: &impl Serialize) ->
     }
     let heard_by = publish(platform, &to.replica, &Wire { to: Some(to.mailbox.clone()), body }).await?;
     if heard_by == 0 { Err(Undelivered::Gone) } else { Ok(()) }
+}
+
+/// Does that replica listen? One whose connection was lost does not, for a moment: ask again before you believe it.
+pub async fn is_listening(platform: &Platform, replica: &str) -> Result<bool, Away> {
+    if replica == platform.bus.replica {
+        return Ok(true);
+    }
+    let mut count = redis::cmd("PUBSUB");
+    count.arg("NUMSUB").arg(Bus::channel(&platform.redis, replica));
+    let (_, listeners): (String, u64) = platform.redis.command(&count).await?;
+    Ok(listeners > 0)
 }
 
 /// Says something to every replica. Without Redis only this one hears it.

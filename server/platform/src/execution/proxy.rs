@@ -229,7 +229,8 @@ impl Request<'_> {
             schema: self.schema.as_deref(),
             trace: Some(&self.trace),
         };
-        let exchanged = self.platform.upstreams.exchange(&self.platform, &target, request, dialogue, self.stop.clone()).await;
+        let exchanged =
+            self.platform.upstreams.exchange(&self.platform.egress, &target, request, dialogue, self.stop.clone()).await;
         exchanged.map_err(failed)
     }
 }

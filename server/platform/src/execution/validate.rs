@@ -14,11 +14,19 @@ pub fn check(tool: &LoadedTool, arguments: &Value) -> Result<(), Run> {
         tracing::error!(tool.id = %tool.tool.id, error, "a published schema does not compile");
         Run::failed(Outcome::Unknown, "tool_crashed", "The tool's definition is broken. Its owner has to publish it again.")
     })?;
-    if validator.is_valid(arguments) {
+    if validator.is_valid(arguments) || (tool.tool.version.executor.is_proxied() && without_nulls(arguments, validator)) {
         return Ok(());
     }
     let problems: Vec<String> = validator.iter_errors(arguments).take(TOLD).map(|error| problem(&error)).collect();
     Err(Run::invalid_arguments(&problems.join("; ")))
+}
+
+/// Would the arguments fit without those that are null? Many clients write null for what they leave out, and the protocol's own headers take
+/// it so. The server of the tool gets it as it was written, and judges for itself.
+fn without_nulls(arguments: &Value, validator: &jsonschema::Validator) -> bool {
+    let Some(members) = arguments.as_object().filter(|members| members.values().any(Value::is_null)) else { return false };
+    let said = members.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone()));
+    validator.is_valid(&Value::Object(said.collect()))
 }
 
 fn problem(error: &jsonschema::ValidationError<'_>) -> String {

@@ -174,7 +174,7 @@ impl Caller {
     }
 
     /// The same caller as its tenant is now; `None` if it is not one any more, or its session has ended.
-    pub(super) async fn again(&self, platform: &Platform) -> Option<Self> {
+    pub async fn again(&self, platform: &Platform) -> Option<Self> {
         let snapshot = platform.snapshots.get(platform, &self.slug).await.ok()??;
         let Credential::Key(key) = &self.credential;
         let key = Arc::clone(snapshot.key_by_lookup(&key.lookup)?);
@@ -235,6 +235,12 @@ impl Caller {
             _ => &[],
         };
         items.iter().filter(|item| self.has_source(item.source))
+    }
+
+    /// The resource of that URI, if it is listed for this caller.
+    pub(super) fn resource(&self, uri: &str) -> Option<&Arc<LoadedItem>> {
+        let found = self.snapshot.resource(uri).filter(|_| self.may_read_resources());
+        found.filter(|item| self.has_source(item.source))
     }
 
     fn has_source(&self, source: SourceId) -> bool {

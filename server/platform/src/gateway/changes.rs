@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Caller, hearing::Hold};
@@ -49,6 +52,8 @@ pub async fn watch(platform: Platform, mut caller: Caller, mut interest: Interes
     let mut hold = Hold::default();
     hold.renew(&platform, &caller, interest.uris.iter());
     let end: CancellationToken = platform.closing.clone();
+    let mut look_at = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    look_at.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let mut look = false;
         tokio::select! {
@@ -64,16 +69,22 @@ pub async fn watch(platform: Platform, mut caller: Caller, mut interest: Interes
                     subscribed(&platform, &caller, &mut interest).await;
                     hold.renew(&platform, &caller, interest.uris.iter());
                 }
+                Ok(Word::SessionEnded { session, .. }) if caller.session.as_ref().is_some_and(|own| own.id == session) => return,
                 Ok(word) => {
                     let change = heard(&platform, &caller, &interest, word).await;
                     if let Some(change) = change && changes.send(change).await.is_err() {
                         return;
                     }
                 }
-                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "changes may have been missed"),
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "changes may have been missed; all of them are told");
+                    if !tell_all(&platform, &caller, &interest, &changes).await {
+                        return;
+                    }
+                }
                 Err(RecvError::Closed) => return,
             },
-            () = tokio::time::sleep(LOOK_EVERY) => look = true,
+            _ = look_at.tick() => look = true,
         }
         if !look {
             continue;
@@ -95,12 +106,27 @@ pub async fn watch(platform: Platform, mut caller: Caller, mut interest: Interes
     }
 }
 
+/// Everything that may have changed without being heard. False if nobody listens.
+async fn tell_all(platform: &Platform, caller: &Caller, interest: &Interest, changes: &mpsc::Sender<Change>) -> bool {
+    let resources = interest.uris.iter().filter(|uri| super::find_resource(caller, uri).is_ok()).cloned().map(Change::Resource);
+    let mut all: Vec<_> = resources.collect();
+    for task in &interest.tasks {
+        all.extend(super::tasks::told(platform, caller, task).await.map(Change::Task));
+    }
+    for change in all {
+        if changes.send(change).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
 /// What a word of the bus means for this client.
 async fn heard(platform: &Platform, caller: &Caller, interest: &Interest, word: Word) -> Option<Change> {
     let tenant = caller.snapshot.tenant.uuid();
     match word {
         Word::ResourceUpdated { tenant: of, uri } if of == tenant => {
-            (interest.uris.contains(&uri) && caller.may_read_resources()).then_some(Change::Resource(uri))
+            (interest.uris.contains(&uri) && super::find_resource(caller, &uri).is_ok()).then_some(Change::Resource(uri))
         }
         Word::ListChanged { tenant: of, list } if of == tenant => {
             let lists = [("tools", interest.tools), ("prompts", interest.prompts), ("resources", interest.resources)];

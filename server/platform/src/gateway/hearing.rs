@@ -183,7 +183,7 @@ async fn hear(platform: &Platform, tenant: TenantId, id: SourceId, target: &Targ
     let (sender, mut changes) = mpsc::channel(WAITING);
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let watching = platform.upstreams.watch(platform, target, wanted.clone(), sender, stop);
+    let watching = platform.upstreams.watch(&platform.egress, target, wanted.clone(), sender, stop);
     tokio::pin!(watching);
     loop {
         tokio::select! {

@@ -26,6 +26,9 @@ use crate::{
     execution::{self, Answer, Run},
 };
 
+/// Longest URI of a resource, in bytes. Sessions remember what they subscribe to.
+const MAX_URI: usize = 1_024;
+
 /// A request for something that a source has.
 #[derive(Debug, Clone, Copy)]
 pub struct ItemRequest<'a> {
@@ -177,7 +180,10 @@ fn find<'c>(caller: &'c Caller, request: &OwnedItemRequest) -> Result<&'c Arc<Lo
 
 /// A resource by its URI: one that is listed, or one that a template makes.
 pub fn find_resource<'c>(caller: &'c Caller, uri: &str) -> Result<&'c Arc<LoadedItem>, ErrorObject> {
-    let listed = caller.items(ItemKind::Resources).find(|item| item.key == uri);
+    if uri.len() > MAX_URI {
+        return Err(ErrorObject::new(INVALID_PARAMS, format!("a URI has at most {MAX_URI} bytes")));
+    }
+    let listed = caller.resource(uri);
     let made = || caller.items(ItemKind::ResourceTemplates).find(|item| matches_template(&item.key, uri));
     listed.or_else(made).ok_or_else(|| {
         ErrorObject::new(RESOURCE_NOT_FOUND, "there is no such resource").with_data(serde_json::json!({ "uri": uri }))
@@ -188,14 +194,41 @@ fn unknown_prompt() -> ErrorObject {
     ErrorObject::new(INVALID_PARAMS, "there is no such prompt")
 }
 
-/// Could that template (RFC 6570) have made that URI? `{name}` stands for one or more characters other than `/`, `{+name}` and the like for any.
+/// Could that template (RFC 6570) have made that URI? `{name}` stands for one or more characters other than `/`, `{+name}` and the like for
+/// any. Part by part it notes how far the URI could have come, so that no template makes this slow.
 fn matches_template(template: &str, uri: &str) -> bool {
-    let Some((before, rest)) = template.split_once('{') else { return template == uri };
-    let Some((expression, after)) = rest.split_once('}') else { return false };
-    let Some(uri) = uri.strip_prefix(before) else { return false };
-    let is_open = expression.starts_with(['+', '#', '/', '?', '&', ';', '.']) || expression.contains(['*', ',']);
-    let mut ends = uri.char_indices().map(|(at, c)| at + c.len_utf8());
-    ends.by_ref().take_while(|&end| is_open || !uri[..end].ends_with('/')).any(|end| matches_template(after, &uri[end..]))
+    let mut reached = vec![false; uri.len() + 1];
+    reached[0] = true;
+    let mut rest = template;
+    while let Some((text, after)) = rest.split_once('{') {
+        let Some((expression, after)) = after.split_once('}') else { return false };
+        let is_open = expression.starts_with(['+', '#', '/', '?', '&', ';', '.']) || expression.contains(['*', ',']);
+        reached = after_expression(uri, &after_text(uri, &reached, text), is_open);
+        rest = after;
+    }
+    after_text(uri, &reached, rest)[uri.len()]
+}
+
+/// Places in the URI after that text, from the places before it.
+fn after_text(uri: &str, reached: &[bool], text: &str) -> Vec<bool> {
+    let mut after = vec![false; reached.len()];
+    for (at, _) in reached.iter().enumerate().filter(|(_, reached)| **reached) {
+        if uri[at..].starts_with(text) {
+            after[at + text.len()] = true;
+        }
+    }
+    after
+}
+
+/// Places after one or more characters that an expression may stand for.
+fn after_expression(uri: &str, reached: &[bool], is_open: bool) -> Vec<bool> {
+    let mut after = vec![false; reached.len()];
+    let mut taking = false;
+    for (at, c) in uri.char_indices() {
+        taking = (taking || reached[at]) && (is_open || c != '/');
+        after[at + c.len_utf8()] = taking;
+    }
+    after
 }
 
 /// The parameters as they go on to the source, with its own names.
@@ -244,8 +277,14 @@ mod tests {
             ("a://b", "a://b", true),
             ("a://{x", "a://{x", false),
             ("a://ä{x}", "a://äö", true),
+            ("{+a}/x/{+b}", "1/x/2/x/3", true),
+            ("{+a}/x{b}/c", "1/x2/q/x3/c", true),
+            ("x{a}b{c}b", "xabb", false),
+            ("x{a}b{c}b", "xabacb", true),
         ] {
             assert_eq!(matches_template(template, uri), fits, "{template} {uri}");
         }
+        let many = format!("x:{}!", "{+a}".repeat(100));
+        assert!(!matches_template(&many, &format!("x:{}", "a".repeat(2_000))));
     }
 }

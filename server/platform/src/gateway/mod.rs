@@ -17,6 +17,7 @@ mod parked;
 mod slot;
 mod speak;
 mod state;
+mod streams;
 pub mod tasks;
 mod trial;
 
@@ -36,6 +37,7 @@ pub use list::{ListPage, admit_list, list_items, list_tools, served};
 pub use measure::Measure;
 pub use parked::Parked;
 pub use speak::{Outgoing, Voice, deliver_answer};
+pub use streams::{OpenStream, StreamUse, Streams};
 pub use trial::{Trial, try_out};
 
 use crate::quota::Remaining;

@@ -52,11 +52,27 @@ impl Drop for Running {
     }
 }
 
-/// A client takes a request of its session back.
+impl InFlight {
+    /// Cancels a request that runs here; false if none does.
+    fn cancel(&self, key: &(String, String)) -> bool {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        let found = running.get(key);
+        if let Some((_, cancel)) = found {
+            cancel.cancel();
+        }
+        found.is_some()
+    }
+}
+
+/// A client takes a request of its session back. The other replicas are only told of one that does not run here.
 pub async fn cancel(platform: &Platform, session: &Session, request: &str) {
-    let word = Word::Cancelled { session: super::key(platform, session.tenant, &session.id), request: request.to_owned() };
-    // What cannot be told to the others is told here, and logged there.
-    let _ = bus::say(platform, word).await;
+    let key = (super::key(platform, session.tenant, &session.id), request.to_owned());
+    if platform.in_flight.cancel(&key) {
+        return;
+    }
+    let (session, request) = key;
+    // What cannot be told to the others is logged there.
+    let _ = bus::say(platform, Word::Cancelled { session, request }).await;
 }
 
 /// Listens for what other replicas say of sessions, until told to stop.
@@ -65,10 +81,7 @@ pub async fn run(platform: Platform, stop: CancellationToken) {
     while let Some(word) = stop.run_until_cancelled(words.recv()).await {
         match word {
             Ok(Word::Cancelled { session, request }) => {
-                let running = platform.in_flight.running.read().unwrap_or_else(PoisonError::into_inner);
-                if let Some((_, cancel)) = running.get(&(session, request)) {
-                    cancel.cancel();
-                }
+                platform.in_flight.cancel(&(session, request));
             }
             Ok(Word::LogLevel { tenant, session, level }) => {
                 if let (Some(session), Ok(level)) = (platform.sessions.known(tenant.into(), &session), level.parse()) {

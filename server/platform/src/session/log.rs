@@ -5,6 +5,9 @@ use std::{fmt, str::FromStr};
 
 use redis::{cmd, streams::StreamRangeReply};
 
+use serde_json::value::RawValue;
+use trunkline_protocol::jsonrpc::{ErrorObject, INTERNAL_ERROR};
+
 use super::Session;
 use crate::{Platform, redis::Away};
 
@@ -12,6 +15,9 @@ use crate::{Platform, redis::Away};
 const KEPT_S: u64 = 300;
 /// Events of one stream that are kept; older ones go.
 const MOST_EVENTS: usize = 1_000;
+/// Largest event that is kept, in bytes, and most of one stream. What is larger cannot be had again.
+const MAX_EVENT: usize = 64 * 1024;
+const MOST_BYTES: usize = 1024 * 1024;
 /// Events that one reading gives.
 const AT_ONCE: usize = 100;
 
@@ -40,15 +46,21 @@ impl FromStr for EventId {
 
     fn from_str(text: &str) -> Result<Self, InvalidEventId> {
         let (stream, number) = text.split_once('-').ok_or(InvalidEventId)?;
-        let fits = stream.len() == STREAM_ID && stream.bytes().all(|b| b.is_ascii_alphanumeric());
+        let fits = stream.len() == STREAM_ID
+            && stream.bytes().all(|b| b.is_ascii_alphanumeric())
+            && number.len() <= NUMBER_DIGITS
+            && number.bytes().all(|b| b.is_ascii_digit());
         match number.parse() {
-            Ok(number) if fits => Ok(Self { stream: stream.to_owned(), number }),
+            // Redis counts from 1, and `after` is exclusive.
+            Ok(number) if fits && number < u64::MAX - 1 => Ok(Self { stream: stream.to_owned(), number }),
             _ => Err(InvalidEventId),
         }
     }
 }
 
 const STREAM_ID: usize = 16;
+/// No stream has that many events; what follows the number still fits.
+const NUMBER_DIGITS: usize = 15;
 
 /// An event as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +73,25 @@ pub struct LoggedEvent {
     pub is_last: bool,
 }
 
+/// How far a stream has come, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    /// The replica that writes it.
+    pub replica: String,
+    /// The request that it answers: its id as it was written.
+    pub request: String,
+    /// Has it ended?
+    pub is_last: bool,
+}
+
 /// The log of one stream while it is written.
 #[derive(Debug)]
 pub struct StreamLog {
     key: String,
     stream: String,
+    request: String,
     next: u64,
+    bytes: usize,
 }
 
 fn key(platform: &Platform, session: &Session, stream: &str) -> String {
@@ -74,19 +99,30 @@ fn key(platform: &Platform, session: &Session, stream: &str) -> String {
 }
 
 impl StreamLog {
-    /// A stream of that session without events.
-    pub fn begin(platform: &Platform, session: &Session) -> Self {
+    /// A stream of that session without events, for the answer to a request. `request` is its id as it was written.
+    pub fn begin(platform: &Platform, session: &Session, request: &str) -> Self {
         let stream = crate::random::base62(STREAM_ID);
-        Self { key: key(platform, session, &stream), stream, next: 0 }
+        Self { key: key(platform, session, &stream), stream, request: request.to_owned(), next: 0, bytes: 0 }
     }
 
     /// Adds an event and gives its id. It has its id even where Redis is away; it just cannot be had again then.
     pub async fn append(&mut self, platform: &Platform, data: &str, is_last: bool) -> EventId {
         let id = EventId { stream: self.stream.clone(), number: self.next };
         self.next += 1;
+        let fits = data.len() <= MAX_EVENT && self.bytes + data.len() <= MOST_BYTES;
+        self.bytes += if fits { data.len() } else { 0 };
+        // Its place is kept: whoever resumes learns that the stream went on, and that an answer cannot be had again.
+        let too_large = ErrorObject::new(INTERNAL_ERROR, "the answer was sent once and is too large to be sent again");
+        let instead = match RawValue::from_string(self.request.clone()) {
+            Ok(request) if is_last && !fits => too_large.to_body(Some(&request)),
+            _ => String::new(),
+        };
+        let data = if fits { data } else { &instead };
         let mut add = cmd("XADD");
         // Redis counts from 1: nothing may be 0-0.
         add.arg(&self.key).arg("MAXLEN").arg("~").arg(MOST_EVENTS).arg(format!("0-{}", id.number + 1)).arg("d").arg(data);
+        // With each event, since the first ones of a long stream go. The names cost nothing: Redis keeps them once.
+        add.arg("h").arg(platform.bus.replica()).arg("r").arg(&self.request);
         if is_last {
             add.arg("l").arg("1");
         }
@@ -99,6 +135,16 @@ impl StreamLog {
         }
         id
     }
+}
+
+/// The newest event of that stream. `None`: there is no such stream of this session (any more).
+pub async fn newest(platform: &Platform, session: &Session, stream: &str) -> Result<Option<Newest>, Away> {
+    let mut range = cmd("XREVRANGE");
+    range.arg(key(platform, session, stream)).arg("+").arg("-").arg("COUNT").arg(1);
+    let reply: StreamRangeReply = platform.redis.command(&range).await?;
+    let newest = reply.ids.first();
+    Ok(newest
+        .and_then(|entry| Some(Newest { replica: entry.get("h")?, request: entry.get("r")?, is_last: entry.contains_key("l") })))
 }
 
 /// Events of that stream after `after`, in order, as far as they are there. `None`: there is no such stream of this session (any more).

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use trunkline_protocol::mcp::{LogLevel, Revision, capabilities::ClientCapabilities};
 
 pub use in_flight::{InFlight, Running, cancel, run};
-pub use log::{EventId, LoggedEvent, StreamLog, replay};
-pub use store::MAX_SUBSCRIPTIONS;
+pub use log::{EventId, LoggedEvent, Newest, StreamLog, newest, replay};
+pub use store::{MAX_SUBSCRIPTIONS, MAX_URI};
 
 use crate::{
     Platform,
@@ -196,7 +196,11 @@ pub async fn is_alive(platform: &Platform, session: &Session) -> Result<bool, Aw
 /// Ends it, everywhere.
 pub async fn end(platform: &Platform, session: &Session) -> Result<(), Away> {
     platform.sessions.forget(session.tenant, &session.id);
-    store::delete(platform, session).await
+    store::delete(platform, session).await?;
+    let word = Word::SessionEnded { tenant: session.tenant.uuid(), session: session.id.clone() };
+    // A replica that does not hear it finds out when it looks.
+    let _ = bus::say(platform, word).await;
+    Ok(())
 }
 
 /// Admission has found that it has ended.

@@ -11,13 +11,26 @@ use crate::{Platform, ids::TenantId, redis::Away};
 /// Resources that one session may subscribe to.
 pub const MAX_SUBSCRIPTIONS: usize = 100;
 
+/// Longest URI of such a resource, in bytes.
+pub const MAX_URI: usize = 2_048;
+
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("begin.lua")));
 static SUBSCRIBE: LazyLock<Script> = LazyLock::new(|| {
-    // One more subscription of a session that is there, if there is room. KEYS[1] the session. ARGV: field, most fields.
+    // One more subscription of a session that is there, if there is room. KEYS[1] the session. ARGV: field, most subscriptions.
+    // Beside them a session has itself, and perhaps a level.
     Script::new(
         "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-         if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+         local most = tonumber(ARGV[2]) + 1 + redis.call('HEXISTS', KEYS[1], 'l')
+         if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= most then return 0 end
          redis.call('HSET', KEYS[1], ARGV[1], '') return 1",
+    )
+});
+static TOUCH: LazyLock<Script> = LazyLock::new(|| {
+    // KEYS[1] the session, KEYS[2] its agent's sessions by last use. ARGV: id, idle time (s).
+    Script::new(
+        "if redis.call('EXPIRE', KEYS[1], ARGV[2]) == 0 then return 0 end
+         redis.call('ZADD', KEYS[2], tonumber(redis.call('TIME')[1]), ARGV[1])
+         redis.call('EXPIRE', KEYS[2], ARGV[2]) return 1",
     )
 });
 static SET_IF_THERE: LazyLock<Script> = LazyLock::new(|| {
@@ -67,7 +80,13 @@ fn read(tenant: TenantId, id: &str, stored: &str, level: Option<&str>) -> Option
 
 /// Puts its end off; false if it has ended.
 pub(super) async fn touch(platform: &Platform, session: &Session) -> Result<bool, Away> {
-    platform.redis.command(cmd("EXPIRE").arg(key(platform, session.tenant, &session.id)).arg(IDLE_S)).await
+    let mut script = TOUCH.prepare_invoke();
+    script
+        .key(key(platform, session.tenant, &session.id))
+        .key(index_key(platform, session.tenant, session.agent))
+        .arg(&session.id)
+        .arg(IDLE_S);
+    platform.redis.run(&script).await
 }
 
 pub(super) async fn delete(platform: &Platform, session: &Session) -> Result<(), Away> {
@@ -83,8 +102,7 @@ pub(super) async fn set_log_level(platform: &Platform, session: &Session, level:
 
 pub(super) async fn subscribe(platform: &Platform, session: &Session, uri: &str) -> Result<bool, Away> {
     let mut script = SUBSCRIBE.prepare_invoke();
-    // Beside the subscriptions a session has two fields at most.
-    script.key(key(platform, session.tenant, &session.id)).arg(format!("u:{uri}")).arg(MAX_SUBSCRIPTIONS + 2);
+    script.key(key(platform, session.tenant, &session.id)).arg(format!("u:{uri}")).arg(MAX_SUBSCRIPTIONS);
     platform.redis.run(&script).await
 }
 

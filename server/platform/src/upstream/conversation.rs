@@ -1,6 +1,6 @@
 //! From a request to its answer: everything else that the upstream says meanwhile is passed on, asked, or refused.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, pin::Pin, time::Duration};
 
 use futures_util::{
     FutureExt as _, StreamExt as _,
@@ -19,7 +19,8 @@ use trunkline_protocol::{
 use super::{
     UpstreamError,
     error::Fault,
-    wire::{Answer, MOST_EVENT, MOST_RESULT, Messages, NOT_JSON_RPC, Wire},
+    standalone::Standalone,
+    wire::{MOST_EVENT, MOST_RESULT, Messages, NOT_JSON_RPC, Wire},
 };
 use crate::dialogue::{AskError, Dialogue, Progress};
 
@@ -40,6 +41,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// A result exactly as it came, or an error.
 pub(super) type Outcome = Result<Box<RawValue>, ErrorObject>;
+
+/// How the answer to a request begins.
+pub(super) enum Posted {
+    /// With success: this is what it says.
+    Answer(Messages),
+    /// With another status and an error.
+    Refused(ErrorObject),
+}
 
 /// One request that waits for its answer.
 pub(super) struct Conversation<'a> {
@@ -65,23 +74,71 @@ struct Open<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    /// The answer to the request.
-    pub(super) async fn answer(mut self, answer: Answer) -> Result<Outcome, Fault> {
-        let mut messages = answer.messages;
-        let mut resumes = 0;
-        let mut open = Open::default();
+    /// The answer to the request that `posted` sends. `aside` is the session's other stream, if no other call reads it: what is said there may
+    /// have to be answered before the answer begins.
+    pub(super) async fn answer(
+        &self,
+        posted: impl Future<Output = Result<Posted, Fault>>,
+        mut aside: Option<&mut Standalone>,
+    ) -> Result<Outcome, Fault> {
+        let (mut open, mut deadline, mut resumes) = (Open::default(), self.deadline, 0);
+        let posted = std::pin::pin!(posted);
+        let mut messages = match self.wait(posted, &mut open, &mut deadline, &mut aside).await? {
+            Posted::Answer(messages) => messages,
+            Posted::Refused(error) => return Ok(Err(error)),
+        };
         loop {
-            let text = {
-                let next = std::pin::pin!(next(self.wire, self.session.as_ref(), &mut messages, &mut resumes, self.deadline));
-                while_waiting(next, &mut open, &mut self.deadline).await?
-            };
-            if let Some(outcome) = self.hear(&text, &mut open).await? {
+            let next = std::pin::pin!(next(self.wire, self.session.as_ref(), &mut messages, &mut resumes, deadline));
+            let text = self.wait(next, &mut open, &mut deadline, &mut aside).await?;
+            if let Some(outcome) = self.hear(&text, &mut open, deadline).await? {
                 return Ok(outcome);
             }
         }
     }
 
-    async fn hear(&self, text: &str, open: &mut Open<'a>) -> Result<Option<Outcome>, UpstreamError> {
+    /// Waits for what comes next of the answer; meanwhile for answers to questions, and for what is said aside. While a question waits, the
+    /// request's clock stands still.
+    async fn wait<T>(
+        &self,
+        mut next: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+        open: &mut Open<'a>,
+        deadline: &mut Instant,
+        aside: &mut Option<&mut Standalone>,
+    ) -> Result<T, Fault> {
+        loop {
+            let (since, is_asking) = (Instant::now(), open.questions > 0);
+            let later = |deadline: Instant| if is_asking { deadline + since.elapsed() } else { deadline };
+            tokio::select! {
+                next = &mut next => {
+                    *deadline = later(*deadline);
+                    return next;
+                }
+                text = said_aside(aside, self.wire, self.session.as_ref()) => {
+                    *deadline = later(*deadline);
+                    self.overhear(&text, open, *deadline).await;
+                }
+                Some(was_question) = open.replies.next(), if !open.replies.is_empty() => {
+                    *deadline = later(*deadline);
+                    open.questions -= usize::from(was_question);
+                }
+                () = sleep_until(*deadline), if !is_asking => return Err(UpstreamError::Timeout.into()),
+            }
+        }
+    }
+
+    /// Something said beside the answer. What cannot be read there is no fault of this request.
+    async fn overhear(&self, text: &str, open: &mut Open<'a>, deadline: Instant) {
+        let done = match Message::parse(text.as_bytes()) {
+            Ok(Message::Notification { method, params }) => self.told(&method, params, open, deadline).await,
+            Ok(Message::Request { id, method, params }) => self.asked(id, &method, params, open),
+            Ok(Message::Response { .. }) | Err(_) => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "something that an upstream says is not understood");
+        }
+    }
+
+    async fn hear(&self, text: &str, open: &mut Open<'a>, deadline: Instant) -> Result<Option<Outcome>, UpstreamError> {
         let message = Message::parse(text.as_bytes()).map_err(|_| NOT_JSON_RPC)?;
         if text.len() > MOST_EVENT && !matches!(message, Message::Response { .. }) {
             return Err(UpstreamError::TooLarge);
@@ -89,21 +146,27 @@ impl<'a> Conversation<'a> {
         match message {
             Message::Response { id, outcome } if id.get() == self.id => return outcome_of(outcome).map(Some),
             Message::Response { .. } => return Err(UpstreamError::Broken("it answered a request that it was not sent")),
-            Message::Notification { method, params } => self.told(&method, params, open).await?,
+            Message::Notification { method, params } => self.told(&method, params, open, deadline).await?,
             Message::Request { id, method, params } => self.asked(id, &method, params, open)?,
         }
         Ok(None)
     }
 
     /// A notification. Those that nobody here knows are not for us.
-    async fn told(&self, method: &str, params: Option<&RawValue>, open: &mut Open<'a>) -> Result<(), UpstreamError> {
+    async fn told(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        open: &mut Open<'a>,
+        deadline: Instant,
+    ) -> Result<(), UpstreamError> {
         let Some(params) = params else { return Ok(()) };
         match method {
             "notifications/progress" => self.progress(params, open),
             "notifications/message" => {
                 let Some(level) = level_of(params) else { return Ok(()) };
                 let said = self.dialogue.log(level, params.to_owned());
-                return timeout_at(self.deadline, said).await.map_err(|_| UpstreamError::Timeout);
+                return timeout_at(deadline, said).await.map_err(|_| UpstreamError::Timeout);
             }
             "notifications/cancelled" => {
                 #[derive(Deserialize)]
@@ -190,30 +253,11 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// Waits for the next message, and meanwhile for answers to questions. A question's time is not the request's.
-async fn while_waiting(
-    mut next: std::pin::Pin<&mut impl Future<Output = Result<String, Fault>>>,
-    open: &mut Open<'_>,
-    deadline: &mut Instant,
-) -> Result<String, Fault> {
-    let mut since = Instant::now();
-    loop {
-        tokio::select! {
-            text = &mut next => {
-                if open.questions > 0 {
-                    *deadline += since.elapsed();
-                }
-                return text;
-            }
-            Some(was_question) = open.replies.next(), if !open.replies.is_empty() => {
-                if open.questions > 0 {
-                    *deadline += since.elapsed();
-                    since = Instant::now();
-                }
-                open.questions -= usize::from(was_question);
-            }
-            () = sleep_until(*deadline), if open.questions == 0 => return Err(UpstreamError::Timeout.into()),
-        }
+/// What is said on the other stream of the session, if there is one.
+async fn said_aside(aside: &mut Option<&mut Standalone>, wire: &Wire, session: Option<&HeaderMap>) -> String {
+    match (aside, session) {
+        (Some(aside), Some(headers)) => aside.next(wire, headers).await,
+        _ => std::future::pending().await,
     }
 }
 
@@ -238,7 +282,7 @@ async fn next(
         sleep(messages.retry.unwrap_or(RESUME_AFTER).min(LONGEST_PAUSE)).await;
         let mut headers = session.clone();
         headers.insert("last-event-id", last_event.parse().map_err(|_| cut)?);
-        let answer = wire.get(headers, deadline + QUESTIONS_WITHIN, Duration::MAX).await?;
+        let answer = wire.get(headers, deadline + QUESTIONS_WITHIN, Duration::MAX, Duration::MAX).await?;
         if !answer.is_success() || !answer.is_stream {
             return Err(cut.into());
         }

@@ -5,15 +5,17 @@ use std::{sync::Arc, time::Duration};
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
-use trunkline_protocol::jsonrpc;
+use trunkline_protocol::jsonrpc::{self, ErrorObject};
 
 use super::{
     Reply, UpstreamError,
-    conversation::{Conversation, Outcome, QUESTIONS_WITHIN, error_object},
+    conversation::{Conversation, Outcome, Posted, QUESTIONS_WITHIN, error_object},
     error::Fault,
     link::Link,
+    pool::{Lease, Pool},
     request::Request,
-    session::{Pool, Session, Setup, is_other_era},
+    session::{Session, Setup, is_other_era},
+    standalone::Standalone,
     wire::Refusal,
 };
 
@@ -26,39 +28,61 @@ pub(super) async fn run(pool: &Pool, link: &Arc<Link>, request: &Request<'_>) ->
         return Err(UpstreamError::Broken("it asked for input in another revision than it speaks now").into());
     }
     let setup = Setup::of(request.dialogue);
-    let session = obtain(pool, link, &setup, request).await?;
-    match ask(link, &session, request).await {
-        Err(Fault::SessionGone(_)) => {
-            pool.forget(link, &setup, &session);
-            let session = obtain(pool, link, &setup, request).await?;
-            ask(link, &session, request).await
-        }
+    match ask_in(obtain(pool, link, &setup, request).await?, link, request).await {
+        Err(Fault::SessionGone(_)) => ask_in(obtain(pool, link, &setup, request).await?, link, request).await,
         other => other,
     }
 }
 
-async fn obtain(pool: &Pool, link: &Arc<Link>, setup: &Setup, request: &Request<'_>) -> Result<Arc<Session>, Fault> {
+async fn obtain(pool: &Pool, link: &Arc<Link>, setup: &Setup, request: &Request<'_>) -> Result<Lease, Fault> {
     tokio::select! {
-        session = pool.obtain(link, setup, request.deadline) => session,
+        lease = pool.obtain(link, setup, request.deadline) => lease,
         () = request.cancelled.cancelled() => Err(UpstreamError::Cancelled.into()),
     }
 }
 
+/// Asks in a session, and says what it is worth after that.
+async fn ask_in(mut lease: Lease, link: &Link, request: &Request<'_>) -> Result<Reply, Fault> {
+    let session = Arc::clone(lease.session());
+    let reply = {
+        let mut aside = lease.is_own().then(|| session.standalone.try_lock().ok()).flatten();
+        if let Some(aside) = &mut aside {
+            aside.forget();
+        }
+        ask(link, &session, request, aside.as_deref_mut()).await
+    };
+    match &reply {
+        Err(Fault::SessionGone(_)) => lease.is_gone(),
+        // Something of the request may still go on over there; nobody else should hear of it.
+        Err(_) => {}
+        Ok(_) => lease.is_good(),
+    }
+    reply
+}
+
 /// Asks once and waits for the answer. A request that is given up is withdrawn.
-pub(super) async fn ask(link: &Link, session: &Session, request: &Request<'_>) -> Result<Reply, Fault> {
+pub(super) async fn ask(
+    link: &Link,
+    session: &Session,
+    request: &Request<'_>,
+    aside: Option<&mut Standalone>,
+) -> Result<Reply, Fault> {
     let id = link.next_id();
     let mut headers = session.headers();
     let to_answer = headers.clone();
     request.trace_headers(&mut headers);
     let asked = async {
-        // Questions stop the clock; this bound does not.
-        let posted = link.wire.post(headers, body(request, &id), request.deadline + QUESTIONS_WITHIN);
-        let answer = timeout_at(request.deadline, posted).await.map_err(|_| UpstreamError::Timeout)??;
-        if !answer.is_success() {
-            return refused(&answer.refusal(request.deadline).await?, &id, session.has_id());
-        }
+        let posted = async {
+            // Questions stop the clock; this bound does not.
+            let until = request.deadline + QUESTIONS_WITHIN;
+            let answer = link.wire.post(headers, body(request, &id), until).await?;
+            if answer.is_success() {
+                return Ok(Posted::Answer(answer.messages));
+            }
+            refused(&answer.refusal(until).await?, &id, session.has_id()).map(Posted::Refused)
+        };
         let (dialogue, wire, deadline) = (request.dialogue, &link.wire, request.deadline);
-        Conversation { id: &id, dialogue, wire, session: Some(to_answer.clone()), deadline }.answer(answer).await
+        Conversation { id: &id, dialogue, wire, session: Some(to_answer.clone()), deadline }.answer(posted, aside).await
     };
     let outcome = tokio::select! {
         outcome = asked => outcome,
@@ -89,14 +113,14 @@ async fn withdraw(link: &Link, headers: HeaderMap, id: &str) {
 }
 
 /// An answer with another status than success.
-fn refused(refusal: &Refusal, id: &str, has_session: bool) -> Result<Outcome, Fault> {
+fn refused(refusal: &Refusal, id: &str, has_session: bool) -> Result<ErrorObject, Fault> {
     let error = refusal.as_error();
     let written = refusal.error_for(id).map(error_object).transpose()?;
     if is_other_era(refusal.code(), refusal.status) {
         return Err(Fault::OtherEra(error, written));
     }
     match (refusal.status, refusal.code(), written) {
-        (_, _, Some(written)) => Ok(Err(written)),
+        (_, _, Some(written)) => Ok(written),
         // Some servers say 400 for a session that they do not know.
         (404, ..) | (400, Some(-32000), _) if has_session => Err(Fault::SessionGone(error)),
         (404 | 405, ..) => Err(Fault::OtherEra(error, None)),

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -46,6 +46,8 @@ pub(super) struct Link {
     verdict: Mutex<Option<(Instant, Arc<Server>)>>,
     used: Mutex<Instant>,
     next_id: AtomicU64,
+    /// Sessions over there have no stream beside their answers.
+    pub(super) has_no_stream: AtomicBool,
 }
 
 impl Link {
@@ -57,6 +59,7 @@ impl Link {
             verdict: Mutex::default(),
             used: Mutex::new(Instant::now()),
             next_id: AtomicU64::new(1),
+            has_no_stream: AtomicBool::new(false),
         }
     }
 
@@ -73,6 +76,9 @@ impl Link {
 
     /// Keeps what a probe found, or that it holds no more.
     pub(super) fn set_verdict(&self, server: Option<Arc<Server>>) {
+        if server.is_none() {
+            self.has_no_stream.store(false, Ordering::Relaxed);
+        }
         *lock(&self.verdict) = server.map(|server| (Instant::now(), server));
     }
 

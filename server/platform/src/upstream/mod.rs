@@ -11,9 +11,11 @@ mod legacy;
 mod link;
 mod list;
 mod modern;
+mod pool;
 mod probe;
 mod request;
 mod session;
+mod standalone;
 mod watch;
 mod wire;
 
@@ -39,16 +41,16 @@ pub use watch::{Change, Wanted};
 pub use crate::dialogue::{InputRequired, ItemKind, Reply, Retry};
 
 use crate::{
-    Platform,
     dialogue::Dialogue,
+    egress::Egress,
     ids::{SourceId, TenantId},
     secret::Plaintext,
 };
 use error::Fault;
 use link::{Link, LinkKey, lock};
 use list::Pages;
+use pool::Pool;
 use request::Request;
-use session::Pool;
 use wire::Wire;
 
 /// Most upstreams that this process keeps anything of.
@@ -126,15 +128,15 @@ impl Server {
 
 impl Upstreams {
     /// Asks an upstream, now, what it speaks and has.
-    pub async fn probe(&self, platform: &Platform, target: &Target) -> Result<Arc<Server>, UpstreamError> {
-        let link = self.link(platform, target)?;
+    pub async fn probe(&self, egress: &Egress, target: &Target) -> Result<Arc<Server>, UpstreamError> {
+        let link = self.link(egress, target)?;
         link.set_verdict(None);
         self.server(&link, Instant::now() + target.deadline).await
     }
 
     /// All items of a kind: every page, at most 10,000 items of 4 MiB on 50 pages. A kind that the server does not have is an empty list.
-    pub async fn list(&self, platform: &Platform, target: &Target, kind: ItemKind) -> Result<Vec<Box<RawValue>>, UpstreamError> {
-        let link = self.link(platform, target)?;
+    pub async fn list(&self, egress: &Egress, target: &Target, kind: ItemKind) -> Result<Vec<Box<RawValue>>, UpstreamError> {
+        let link = self.link(egress, target)?;
         let deadline = Instant::now() + target.deadline;
         if !kind.is_served_by(&*self.server(&link, deadline).await?) {
             return Ok(Vec::new());
@@ -160,13 +162,13 @@ impl Upstreams {
     /// One request and its answer. Whatever the upstream says meanwhile goes to the dialogue; a cancellation reaches it in its era's manner.
     pub async fn exchange(
         &self,
-        platform: &Platform,
+        egress: &Egress,
         target: &Target,
         request: UpstreamRequest<'_>,
         dialogue: &Dialogue,
         cancelled: CancellationToken,
     ) -> Result<Reply, UpstreamError> {
-        let link = self.link(platform, target)?;
+        let link = self.link(egress, target)?;
         let request = Request {
             method: request.method,
             params: request.params,
@@ -234,8 +236,8 @@ impl Upstreams {
     }
 
     /// What is kept for that target, from now on if it was nothing.
-    fn link(&self, platform: &Platform, target: &Target) -> Result<Arc<Link>, UpstreamError> {
-        platform.egress.check(&target.url)?;
+    fn link(&self, egress: &Egress, target: &Target) -> Result<Arc<Link>, UpstreamError> {
+        egress.check(&target.url)?;
         let key = LinkKey::of(target);
         let mut links = lock(&self.links);
         if let Some(link) = links.get(&key) {
@@ -247,7 +249,7 @@ impl Upstreams {
             let oldest = free.max_by_key(|(_, link)| link.idle()).map(|(key, _)| key.clone()).ok_or(UpstreamError::Busy)?;
             links.remove(&oldest);
         }
-        let egress = platform.egress.separate().map_err(|error| {
+        let egress = egress.separate().map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "an outbound client cannot be made");
             UpstreamError::Unreachable
         })?;

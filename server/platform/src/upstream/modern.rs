@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use tokio::time::timeout_at;
 use trunkline_protocol::{
-    jsonrpc,
+    jsonrpc::{self, ErrorObject},
     mcp::{
         HEADER_MISMATCH, MISSING_CAPABILITY, Revision, UNSUPPORTED_VERSION,
         headers::{self, METHOD, NAME, PROTOCOL_VERSION},
@@ -17,7 +16,7 @@ use trunkline_protocol::{
 
 use super::{
     InputRequired, Reply, UpstreamError,
-    conversation::{Conversation, Outcome, error_object},
+    conversation::{Conversation, Outcome, Posted, error_object},
     error::Fault,
     link::Link,
     request::Request,
@@ -28,13 +27,15 @@ use super::{
 pub(super) async fn run(link: &Link, request: &Request<'_>) -> Result<Reply, Fault> {
     let id = link.next_id();
     let asked = async {
-        let posted = link.wire.post(headers(request), body(request, &id), request.deadline);
-        let answer = timeout_at(request.deadline, posted).await.map_err(|_| UpstreamError::Timeout)??;
-        if !answer.is_success() {
-            return refused(&answer.refusal(request.deadline).await?, &id);
-        }
+        let posted = async {
+            let answer = link.wire.post(headers(request), body(request, &id), request.deadline).await?;
+            if answer.is_success() {
+                return Ok(Posted::Answer(answer.messages));
+            }
+            refused(&answer.refusal(request.deadline).await?, &id).map(Posted::Refused)
+        };
         let (dialogue, wire, deadline) = (request.dialogue, &link.wire, request.deadline);
-        Conversation { id: &id, dialogue, wire, session: None, deadline }.answer(answer).await
+        Conversation { id: &id, dialogue, wire, session: None, deadline }.answer(posted, None).await
     };
     tokio::select! {
         outcome = asked => reply(request, outcome?),
@@ -89,13 +90,13 @@ pub(super) fn body(request: &Request<'_>, id: &str) -> String {
 }
 
 /// An answer with another status than success.
-fn refused(refusal: &Refusal, id: &str) -> Result<Outcome, Fault> {
+fn refused(refusal: &Refusal, id: &str) -> Result<ErrorObject, Fault> {
     let error = refusal.as_error();
     let written = refusal.error.as_ref().map(|(_, written)| error_object(written)).transpose()?;
     match (refusal.code(), written) {
         (Some(UNSUPPORTED_VERSION), written) => Err(Fault::OtherEra(error, written)),
-        (Some(HEADER_MISMATCH | MISSING_CAPABILITY), Some(written)) => Ok(Err(written)),
-        (_, Some(written)) if refusal.error_for(id).is_some() => Ok(Err(written)),
+        (Some(HEADER_MISMATCH | MISSING_CAPABILITY), Some(written)) => Ok(written),
+        (_, Some(written)) if refusal.error_for(id).is_some() => Ok(written),
         // What servers say that want a handshake first.
         (_, written) if matches!(refusal.status, 400 | 404 | 405 | 406 | 422) => Err(Fault::OtherEra(error, written)),
         _ => Err(error.into()),

@@ -7,24 +7,19 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trunkline_protocol::{
-    jsonrpc::METHOD_NOT_FOUND,
-    mcp::{Revision, object::RawObject},
+    jsonrpc::{ErrorObject, METHOD_NOT_FOUND},
+    mcp::{Revision, UNSUPPORTED_VERSION, object::RawObject},
 };
 
-use super::{
-    Reply, Server, UpstreamError,
-    error::Fault,
-    link::Link,
-    modern,
-    request::Request,
-    session::{Pool, Setup},
-};
+use super::{Reply, Server, UpstreamError, error::Fault, link::Link, modern, pool::Pool, request::Request, session::Setup};
 use crate::dialogue::Dialogue;
 
 /// What the stateless question told.
 enum Told {
     /// It speaks this era.
     Stateless(Server),
+    /// It refuses the revision and says in the same breath that it speaks it.
+    AskAgain,
     /// It does not, or may not.
     Unclear(UpstreamError),
 }
@@ -33,12 +28,17 @@ enum Told {
 pub(super) async fn probe(pool: &Pool, link: &Arc<Link>, deadline: Instant) -> Result<Arc<Server>, UpstreamError> {
     // A server that never answers what it does not know must leave time for the handshake.
     let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-    let unclear = match discover(link, half).await? {
+    let mut told = discover(link, half).await?;
+    if matches!(told, Told::AskAgain) {
+        told = discover(link, half).await?;
+    }
+    let unclear = match told {
         Told::Stateless(server) => return Ok(Arc::new(server)),
         Told::Unclear(error) => error,
+        Told::AskAgain => UpstreamError::Broken("it refuses a revision and says that it speaks it"),
     };
     match pool.obtain(link, &Setup::of(&Dialogue::silent()), deadline).await {
-        Ok(session) => Ok(Arc::clone(&session.server)),
+        Ok(lease) => Ok(Arc::clone(&lease.session().server)),
         // No discovery and no handshake, but the newer era's errors: it can still be spoken to.
         Err(Fault::OtherEra(..)) if unclear == NO_DISCOVERY => {
             Ok(Arc::new(Server { revision: Revision::V2026_07_28, info: None, capabilities: None, instructions: None }))
@@ -67,6 +67,7 @@ async fn discover(link: &Link, deadline: Instant) -> Result<Told, UpstreamError>
         Ok(Reply::Result(result)) => Ok(read(&result)),
         Ok(Reply::Error(error)) if error.code == METHOD_NOT_FOUND => Ok(Told::Unclear(NO_DISCOVERY)),
         Ok(Reply::Error(_) | Reply::InputRequired(_)) => Ok(Told::Unclear(UpstreamError::Broken("it refuses discovery"))),
+        Err(Fault::OtherEra(_, Some(error))) if speaks_it(&error) => Ok(Told::AskAgain),
         Err(Fault::OtherEra(error, _) | Fault::SessionGone(error)) => Ok(Told::Unclear(error)),
         // Servers of the other era may fail in any way when asked what they do not know.
         Err(Fault::Upstream(error @ (UpstreamError::Timeout | UpstreamError::Status(_) | UpstreamError::Broken(_)))) => {
@@ -74,6 +75,13 @@ async fn discover(link: &Link, deadline: Instant) -> Result<Told, UpstreamError>
         }
         Err(Fault::Upstream(error)) => Err(error),
     }
+}
+
+/// Does a refusal of our revision name it among those that are spoken?
+fn speaks_it(error: &ErrorObject) -> bool {
+    let supported = error.data.as_ref().and_then(|data| data["supported"].as_array());
+    let ours = Revision::V2026_07_28.as_str();
+    error.code == UNSUPPORTED_VERSION && supported.is_some_and(|supported| supported.iter().any(|version| version == ours))
 }
 
 /// What discovery says. A server that does not name the stateless revision may still know an older one.

@@ -1,13 +1,10 @@
-//! Sessions with upstreams of the handshake era. Each belongs to one link and one set of promises; it is opened once, however many calls want
-//! it, used by all of them, and ended when nobody has used it for a while.
+//! A session with an upstream of the handshake era: what it is opened with, the handshake, and its end.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use futures_util::StreamExt as _;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -27,23 +24,18 @@ use trunkline_protocol::{
 
 use super::{
     Server, UpstreamError,
-    conversation::{Conversation, Outcome},
+    conversation::{Conversation, Outcome, Posted},
     error::Fault,
-    link::{Link, lock},
+    link::Link,
+    standalone::Standalone,
     wire::SESSION_ID,
 };
 use crate::dialogue::Dialogue;
 
-/// Most sessions of this process.
-const MOST: usize = 256;
-/// Sessions that wait to be ended; beyond them the upstream's own expiry has to do.
-const MOST_ENDING: usize = 1024;
-/// Sessions that are ended at the same time.
-const ENDED_TOGETHER: usize = 16;
 /// Longest time for a goodbye.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
-/// What a session is opened with. Callers whose clients can be asked the same share one.
+/// What a session is opened with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Setup {
     capabilities: String,
@@ -55,31 +47,21 @@ pub(super) struct Setup {
 pub(super) struct Session {
     id: Option<HeaderValue>,
     pub(super) server: Arc<Server>,
-}
-
-/// All sessions of this process.
-#[derive(Debug, Default)]
-pub(super) struct Pool {
-    slots: Mutex<HashMap<(u64, Setup), Arc<Slot>>>,
-    ending: Mutex<Vec<Ending>>,
-}
-
-/// The place of one session.
-#[derive(Debug)]
-struct Slot {
-    link: Arc<Link>,
-    /// One handshake at a time.
-    opening: Turn<()>,
-    state: Mutex<(Option<Arc<Session>>, Instant)>,
-}
-
-#[derive(Debug)]
-struct Ending {
-    link: Arc<Link>,
-    session: Arc<Session>,
+    /// Open where a caller can be asked, and read by the call that has the session.
+    pub(super) standalone: Turn<Standalone>,
 }
 
 impl Setup {
+    /// For a session in which nobody can be asked anything.
+    pub(super) fn without_questions(&self) -> Self {
+        Self { capabilities: "{}".to_owned(), level: self.level }
+    }
+
+    /// Can a caller be asked in it? Then it is lent to one call at a time, so that there is no doubt whose question it is.
+    pub(super) fn has_questions(&self) -> bool {
+        self.capabilities != "{}"
+    }
+
     /// Only which kinds of questions the caller's client takes, so that there are few of them.
     pub(super) fn of(dialogue: &Dialogue) -> Self {
         let can = dialogue.capabilities();
@@ -131,106 +113,6 @@ impl Session {
     }
 }
 
-impl Pool {
-    /// The session of that link for these promises; opened if there is none.
-    pub(super) async fn obtain(&self, link: &Arc<Link>, setup: &Setup, deadline: Instant) -> Result<Arc<Session>, Fault> {
-        let slot = self.slot(link, setup)?;
-        if let Some(session) = slot.current() {
-            return Ok(session);
-        }
-        let _turn = timeout_at(deadline, slot.opening.lock()).await.map_err(|_| UpstreamError::Timeout)?;
-        if let Some(session) = slot.current() {
-            return Ok(session);
-        }
-        let session = Arc::new(open(link, setup, deadline).await?);
-        lock(&slot.state).0 = Some(Arc::clone(&session));
-        Ok(session)
-    }
-
-    /// A session that is not known over there any more. The next caller opens another.
-    pub(super) fn forget(&self, link: &Link, setup: &Setup, gone: &Arc<Session>) {
-        if let Some(slot) = lock(&self.slots).get(&(link.number, setup.clone())) {
-            let mut state = lock(&slot.state);
-            if state.0.as_ref().is_some_and(|session| Arc::ptr_eq(session, gone)) {
-                state.0 = None;
-            }
-        }
-    }
-
-    /// Drops what nobody has used for so long, and says goodbye to all that was dropped.
-    pub(super) async fn sweep(&self, idle: Duration) {
-        self.drop_where(|slot| slot.is_free() && slot.idle() >= idle);
-        let ending = std::mem::take(&mut *lock(&self.ending));
-        futures_util::stream::iter(ending)
-            .for_each_concurrent(ENDED_TOGETHER, |ending| async move { ending.session.end(&ending.link).await })
-            .await;
-    }
-
-    /// Drops what belongs to links that are no longer wanted. Calls that run keep their session to their end.
-    pub(super) fn drop_links(&self, is_unwanted: impl Fn(&Link) -> bool) {
-        self.drop_where(|slot| is_unwanted(&slot.link));
-    }
-
-    /// Does the link have a session?
-    pub(super) fn has_any(&self, link: &Link) -> bool {
-        lock(&self.slots).keys().any(|(number, _)| *number == link.number)
-    }
-
-    fn slot(&self, link: &Arc<Link>, setup: &Setup) -> Result<Arc<Slot>, UpstreamError> {
-        let key = (link.number, setup.clone());
-        let mut slots = lock(&self.slots);
-        if let Some(slot) = slots.get(&key) {
-            lock(&slot.state).1 = Instant::now();
-            return Ok(Arc::clone(slot));
-        }
-        if slots.len() >= MOST {
-            let free = slots.iter().filter(|(_, slot)| slot.is_free());
-            let oldest = free.max_by_key(|(_, slot)| slot.idle()).map(|(key, _)| key.clone()).ok_or(UpstreamError::Busy)?;
-            if let Some(slot) = slots.remove(&oldest) {
-                self.end_later(&slot);
-            }
-        }
-        let state = Mutex::new((None, Instant::now()));
-        let slot = Arc::new(Slot { link: Arc::clone(link), opening: Turn::default(), state });
-        slots.insert(key, Arc::clone(&slot));
-        Ok(slot)
-    }
-
-    fn drop_where(&self, is_unwanted: impl Fn(&Arc<Slot>) -> bool) {
-        lock(&self.slots).retain(|_, slot| {
-            let is_unwanted = is_unwanted(slot);
-            if is_unwanted {
-                self.end_later(slot);
-            }
-            !is_unwanted
-        });
-    }
-
-    fn end_later(&self, slot: &Slot) {
-        let Some(session) = lock(&slot.state).0.take().filter(|session| session.has_id()) else { return };
-        let mut ending = lock(&self.ending);
-        if ending.len() < MOST_ENDING {
-            ending.push(Ending { link: Arc::clone(&slot.link), session });
-        }
-    }
-}
-
-impl Slot {
-    fn current(&self) -> Option<Arc<Session>> {
-        lock(&self.state).0.clone()
-    }
-
-    /// Neither used nor being opened. Asked under the pool's lock, so that nobody can begin meanwhile.
-    fn is_free(self: &Arc<Self>) -> bool {
-        let used = lock(&self.state).0.as_ref().is_some_and(|session| Arc::strong_count(session) > 1);
-        !used && Arc::strong_count(self) == 1
-    }
-
-    fn idle(&self) -> Duration {
-        lock(&self.state).1.elapsed()
-    }
-}
-
 /// The handshake.
 pub(super) async fn open(link: &Link, setup: &Setup, deadline: Instant) -> Result<Session, Fault> {
     let id = link.next_id();
@@ -247,7 +129,8 @@ pub(super) async fn open(link: &Link, setup: &Setup, deadline: Instant) -> Resul
         let refused = UpstreamError::Broken("it refuses the handshake");
         if is_other_era(Some(error.code), 200) { Fault::OtherEra(refused, None) } else { refused.into() }
     })?;
-    let session = Session { id: session_id, server: Arc::new(read(&result)?) };
+    let server = Arc::new(read(&result)?);
+    let mut session = Session { id: session_id, server, standalone: Turn::new(Standalone::none()) };
     let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
     let answer = timeout_at(deadline, link.wire.post(session.headers(), body, deadline)).await;
     let answer = answer.map_err(|_| UpstreamError::Timeout)??;
@@ -263,6 +146,11 @@ pub(super) async fn open(link: &Link, setup: &Setup, deadline: Instant) -> Resul
             // A server that does not take the level sends what it likes; the caller's own level filters it.
             let _ = converse(link, &id, Some(session.headers()), answer, deadline).await?;
         }
+    }
+    if setup.has_questions() && session.has_id() && !link.has_no_stream.load(Ordering::Relaxed) {
+        let standalone = Standalone::open(&link.wire, session.headers()).await;
+        link.has_no_stream.store(!standalone.is_there(), Ordering::Relaxed);
+        session.standalone = Turn::new(standalone);
     }
     Ok(session)
 }
@@ -281,7 +169,9 @@ async fn converse(
     deadline: Instant,
 ) -> Result<Outcome, Fault> {
     let dialogue = Dialogue::silent();
-    Conversation { id, dialogue: &dialogue, wire: &link.wire, session, deadline }.answer(answer).await
+    Conversation { id, dialogue: &dialogue, wire: &link.wire, session, deadline }
+        .answer(std::future::ready(Ok(Posted::Answer(answer.messages))), None)
+        .await
 }
 
 /// Would a server of the stateless era say so to a message of this one? Here errors in the protocol have status 200.

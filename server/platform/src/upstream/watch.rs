@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_protocol::{jsonrpc::Message, mcp::object::RawObject};
 
 use super::{
-    Platform, Server, Target, UpstreamError, Upstreams,
+    Server, Target, UpstreamError, Upstreams,
     conversation::answer_to_any,
     error::Fault,
     legacy,
@@ -22,7 +22,7 @@ use super::{
     session::{self, Session, Setup},
     wire::{Answer, MOST_EVENT, NOT_JSON_RPC},
 };
-use crate::dialogue::Dialogue;
+use crate::{dialogue::Dialogue, egress::Egress};
 
 /// Longest silence before a stream is opened anew: it may have died without a word.
 const SILENCE: Duration = Duration::from_hours(1);
@@ -94,13 +94,13 @@ impl Upstreams {
     /// server cannot be watched, or no more; the caller decides when to try again.
     pub async fn watch(
         &self,
-        platform: &Platform,
+        egress: &Egress,
         target: &Target,
         wanted: Wanted,
         changes: mpsc::Sender<Change>,
         stop: CancellationToken,
     ) -> Result<(), UpstreamError> {
-        let link = self.link(platform, target)?;
+        let link = self.link(egress, target)?;
         let (pending, last_event, retry) = (BTreeSet::new(), None, None);
         let mut watch = Watch { link: &link, wanted: &wanted, changes, pending, last_event, retry };
         let server = tokio::select! {
@@ -150,7 +150,7 @@ impl Watch<'_> {
             if let Some(event) = self.last_event.as_ref().and_then(|event| event.parse().ok()) {
                 headers.insert("last-event-id", event);
             }
-            let answer = self.link.wire.get(headers, opened + LIFE, SILENCE).await?;
+            let answer = self.link.wire.get(headers, opened + LIFE, SILENCE, SILENCE).await?;
             if answer.status == 404 && session.has_id() {
                 self.last_event = None;
                 return Err(Fault::SessionGone(UpstreamError::Status(404)));
@@ -185,7 +185,7 @@ impl Watch<'_> {
                 cancelled: &cancelled,
                 deadline: Instant::now() + within,
             };
-            legacy::ask(self.link, session, &request).await?;
+            legacy::ask(self.link, session, &request, None).await?;
         }
         Ok(())
     }

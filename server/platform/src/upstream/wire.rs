@@ -42,7 +42,7 @@ pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 pub(super) const NOT_JSON_RPC: UpstreamError = UpstreamError::Broken("it sent something that is not JSON-RPC 2.0");
 
 /// The way to one upstream with one credential.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Wire {
     egress: Egress,
     url: Url,
@@ -98,10 +98,16 @@ impl Wire {
         self.send(Method::POST, headers, Some(body), until, limits).await
     }
 
-    /// Opens a stream for what the upstream says by itself, silent for at most `idle`.
-    pub(super) async fn get(&self, mut headers: HeaderMap, until: Instant, idle: Duration) -> Result<Answer, UpstreamError> {
+    /// Opens a stream for what the upstream says by itself. It begins in time, and is silent for at most `idle`.
+    pub(super) async fn get(
+        &self,
+        mut headers: HeaderMap,
+        until: Instant,
+        begins: Duration,
+        idle: Duration,
+    ) -> Result<Answer, UpstreamError> {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        let limits = StreamLimits { first_byte: Duration::from_secs(15), idle, bytes: u64::MAX };
+        let limits = StreamLimits { first_byte: begins, idle, bytes: u64::MAX };
         self.send(Method::GET, headers, None, until, limits).await
     }
 
@@ -144,7 +150,8 @@ impl Wire {
         let deadline = until.saturating_duration_since(Instant::now());
         let url = self.url.clone();
         let request = OutboundRequest { method, url, headers, body: body.map(Bytes::from), deadline };
-        let mut stream = self.egress.open(request, limits).await?;
+        // On the heap: it is part of many futures, and large.
+        let mut stream = Box::pin(self.egress.open(request, limits)).await?;
         let session = stream.headers.remove(SESSION_ID).filter(|id| {
             // What would be sent back with every request must be one.
             (1..=MOST_SESSION_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)

@@ -72,6 +72,16 @@ async fn take(exchange: &Exchange<'_>, caller: Caller, incoming: Incoming<'_>, h
             Err(refused) => return refused,
         },
     };
+    let caller = match &incoming {
+        // What does something is charged, and admission says whether its session is still there. A request is admitted by its method.
+        Incoming::Notification(_) | Incoming::Response(_) if caller.session.is_some() => {
+            match gateway::admit_list(&exchange.state.platform, caller).await {
+                Ok(caller) => caller,
+                Err(refusal) => return respond::refused_without_id(exchange.state, exchange.place, &refusal),
+            }
+        }
+        _ => caller,
+    };
     match incoming {
         Incoming::Request(message) => methods::dispatch(exchange, caller.clone(), &settled(message, &caller)).await,
         Incoming::Notification(notification) => {
@@ -121,9 +131,16 @@ async fn batch(exchange: &Exchange<'_>, caller: &Caller, messages: Vec<Incoming<
                 let body = response.into_body().try_into_bytes().unwrap_or_default();
                 answers.push(String::from_utf8_lossy(&body).into_owned());
             }
-            Incoming::Notification(notification) => notified(exchange, caller, &notification).await,
+            // Charged like any other; what is over the limit is left out, as nobody waits for its answer.
+            Incoming::Notification(notification) => {
+                if gateway::admit_list(&exchange.state.platform, caller.clone()).await.is_ok() {
+                    notified(exchange, caller, &notification).await;
+                }
+            }
             Incoming::Response(response) => {
-                if let Some(session) = &caller.session {
+                if let Some(session) = &caller.session
+                    && gateway::admit_list(&exchange.state.platform, caller.clone()).await.is_ok()
+                {
                     gateway::deliver_answer(&exchange.state.platform, session, response.id, response.outcome).await;
                 }
             }

@@ -1,18 +1,21 @@
 //! Streams that stay open for changes: `subscriptions/listen` in the stateless era, GET in a session.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use actix_web::{HttpResponse, rt};
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    time::Instant,
+};
 use tracing::Instrument as _;
 use trunkline_platform::{
     Platform,
     bus::{self, Word},
-    gateway::{self, Caller, Change, Interest, tasks},
-    session::{self, EventId, Session},
+    gateway::{self, Caller, Change, Interest, OpenStream, StreamUse, tasks},
+    session::{self, EventId, LoggedEvent, Newest, Session},
 };
 use trunkline_protocol::{
-    jsonrpc::{self, ErrorObject, INVALID_PARAMS},
+    jsonrpc::{self, ErrorObject, INTERNAL_ERROR, INVALID_PARAMS},
     mcp::{
         Request, SUBSCRIPTION_ID, Wanted,
         object::{RawObject, json_string},
@@ -31,8 +34,14 @@ use super::{
 const WAITING: usize = 16;
 /// Resources of one subscription.
 const MOST_URIS: usize = 1_000;
+/// At every so many looks, whether the caller is still one is asked.
+const WHO_AT_EVERY: u32 = 5;
 /// How often a resumed stream looks for more events.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// With which of these looks it also asks how its replica is.
+const ASK_AT_EVERY: u32 = 5;
+/// A replica that has not listened for this long is gone. One that lost its connection is back sooner.
+const GONE_AFTER: Duration = Duration::from_secs(3);
 
 /// `subscriptions/listen`.
 pub(super) async fn subscribe(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
@@ -51,6 +60,9 @@ pub(super) async fn subscribe(exchange: &Exchange<'_>, caller: Caller, request: 
     if wanted.task_ids.is_some() && !speaks_tasks(request) {
         return refuse(&tasks::undeclared());
     }
+    let Some(open_stream) = OpenStream::enter(platform, caller.agent.id, StreamUse::Listening) else {
+        return respond::too_many_streams(Some(request.id), StreamUse::Listening);
+    };
     let (interest, honoured) = match interest(platform, &caller, wanted).await {
         Ok(interest) => interest,
         Err(error) => return refuse(&error),
@@ -58,6 +70,7 @@ pub(super) async fn subscribe(exchange: &Exchange<'_>, caller: Caller, request: 
     let (mut line, response) = stream::open(platform, None);
     let (platform, id) = (platform.clone(), request.id.to_owned());
     let listening = async move {
+        let _open_stream = open_stream;
         let mut acknowledged = RawObject::default();
         acknowledged.set("notifications", honoured);
         line.message(notification("notifications/subscriptions/acknowledged", acknowledged, Some(id.get()))).await;
@@ -161,6 +174,9 @@ fn notification(method: &str, mut params: RawObject<'_>, subscription: Option<&s
 
 /// GET in a session: what no request of it asked for. One such stream per session: a newer one takes over.
 pub(super) async fn stream_of(platform: &Platform, caller: Caller, session: Arc<Session>) -> HttpResponse {
+    let Some(open_stream) = OpenStream::enter(platform, caller.agent.id, StreamUse::Listening) else {
+        return respond::too_many_streams(None, StreamUse::Listening);
+    };
     let (mut line, response) = stream::open(platform, None);
     let platform = platform.clone();
     let mark = session::mark();
@@ -169,6 +185,7 @@ pub(super) async fn stream_of(platform: &Platform, caller: Caller, session: Arc<
     // Other replicas that do not hear it keep a stream that nobody reads until its next comment.
     let _ = bus::say(&platform, opened).await;
     let listening = async move {
+        let _open_stream = open_stream;
         line.begin(false).await;
         let interest = Interest { tools: true, prompts: true, resources: true, ..Interest::default() };
         let taken_over = async {
@@ -190,7 +207,10 @@ pub(super) async fn stream_of(platform: &Platform, caller: Caller, session: Arc<
 }
 
 /// GET with `Last-Event-ID`: the rest of a stream, whichever replica wrote it, and what is still to come on it.
-pub(super) async fn resume(platform: &Platform, session: Arc<Session>, last: &str) -> HttpResponse {
+pub(super) async fn resume(platform: &Platform, caller: Caller, session: Arc<Session>, last: &str) -> HttpResponse {
+    let Some(open_stream) = OpenStream::enter(platform, caller.agent.id, StreamUse::Resumed) else {
+        return respond::too_many_streams(None, StreamUse::Resumed);
+    };
     let Ok(after) = last.parse::<EventId>() else {
         return respond::transport(400, "Last-Event-ID is not the id of an event that this session was sent");
     };
@@ -202,32 +222,77 @@ pub(super) async fn resume(platform: &Platform, session: Arc<Session>, last: &st
     let (mut line, response) = stream::open(platform, None);
     let platform = platform.clone();
     let resumed = async move {
+        let _open_stream = open_stream;
         line.begin(false).await;
-        let (mut after, mut events) = (after, first);
-        loop {
-            for event in events {
-                line.again(event.id.to_string(), event.data).await;
-                after = event.id;
-                if event.is_last {
-                    return;
-                }
-            }
-            tokio::select! {
-                () = line.closed() => return,
-                () = platform.closing.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-            if !line.is_read() {
-                return;
-            }
-            events = match session::replay(&platform, &session, &after).await {
-                Ok(Some(events)) => events,
-                Ok(None) => return,
-                // It may be back with the next look.
-                Err(_) => Vec::new(),
-            };
-        }
+        go_on(&platform, &caller, &session, after, first, line).await;
     };
     rt::spawn(resumed.in_current_span());
     response
+}
+
+/// Writes these events and those that come after them, until the last one. Where the replica that wrote them is gone, says so.
+async fn go_on(
+    platform: &Platform,
+    caller: &Caller,
+    session: &Session,
+    mut after: EventId,
+    mut events: Vec<LoggedEvent>,
+    mut line: Line,
+) {
+    let mut missing_since = None;
+    for look in 1_u32.. {
+        for event in events {
+            after = event.id;
+            if !(event.is_last && event.data.is_empty()) {
+                line.again(after.to_string(), event.data).await;
+            }
+            if event.is_last {
+                return;
+            }
+        }
+        // Whoever may not call any more may not read on either.
+        if look.is_multiple_of(WHO_AT_EVERY) && caller.again(platform).await.is_none() {
+            return;
+        }
+        if look.is_multiple_of(ASK_AT_EVERY)
+            && let Ok(Some(newest)) = session::newest(platform, session, &after.stream).await
+        {
+            if newest.is_last && is_read_to_its_end(platform, session, &after).await {
+                return;
+            }
+            // While it cannot be asked for, it is believed to be there.
+            if bus::is_listening(platform, &newest.replica).await.unwrap_or(true) {
+                missing_since = None;
+            } else if missing_since.get_or_insert_with(Instant::now).elapsed() >= GONE_AFTER {
+                // Without an id: who resumes again is told again.
+                return line.last(lost(newest)).await;
+            }
+        }
+        tokio::select! {
+            () = line.closed() => return,
+            () = platform.closing.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if !line.is_read() {
+            return;
+        }
+        events = match session::replay(platform, session, &after).await {
+            Ok(Some(events)) => events,
+            Ok(None) => return,
+            // It may be back with the next look.
+            Err(_) => Vec::new(),
+        };
+    }
+}
+
+/// Nothing comes after that event of a stream that has ended.
+async fn is_read_to_its_end(platform: &Platform, session: &Session, after: &EventId) -> bool {
+    matches!(session::replay(platform, session, after).await, Ok(Some(events)) if events.is_empty())
+}
+
+fn lost(newest: Newest) -> String {
+    let error =
+        ErrorObject::new(INTERNAL_ERROR, "the server that answered this request stopped; whether it was done is not known");
+    let id = serde_json::value::RawValue::from_string(newest.request).ok();
+    error.to_body(id.as_deref())
 }

@@ -154,6 +154,11 @@ async fn set_level(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'
 async fn subscribe(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -> Result<String, ErrorObject> {
     let session = caller.session.as_ref().ok_or_else(needs_session)?;
     let uri = request.params.uri.as_deref().ok_or_else(|| ErrorObject::new(INVALID_PARAMS, "params.uri is missing"))?;
+    // Kept until the session ends; a template makes URIs of any length.
+    if uri.len() > session::MAX_URI {
+        let most = session::MAX_URI;
+        return Err(ErrorObject::new(INVALID_PARAMS, format!("params.uri of a subscription has at most {most} bytes")));
+    }
     gateway::find_resource(caller, uri).map_err(|error| request.revision.fit_error(error))?;
     match session::subscribe(&exchange.state.platform, session, uri).await {
         Ok(true) => Ok(results::empty(request.revision)),

@@ -8,7 +8,10 @@ use actix_web::{
     },
 };
 use serde_json::{json, value::RawValue};
-use trunkline_platform::{gateway::Refusal, quota::Decision, quota::Remaining};
+use trunkline_platform::{
+    gateway::{Refusal, StreamUse},
+    quota::{Decision, Remaining},
+};
 use trunkline_protocol::{
     jsonrpc::{self, ErrorObject, INVALID_PARAMS},
     mcp::{HEADER_MISMATCH, Rejection},
@@ -101,6 +104,12 @@ fn refused(state: &WebState, place: &Place, id: Option<&RawValue>, refusal: &Ref
         Refusal::HeaderMismatch { .. } => error(400, id, &refusal_error(refusal)),
         Refusal::Suspended => error(403, id, &refusal_error(refusal)),
     }
+}
+
+/// As many streams are open as one agent may have.
+pub(super) fn too_many_streams(id: Option<&RawValue>, purpose: StreamUse) -> HttpResponse {
+    let most = u32::try_from(purpose.most()).unwrap_or(u32::MAX);
+    limited(id, Remaining::concurrency(most), 1_000)
 }
 
 /// A refusal as a JSON-RPC error, for streams that have begun.

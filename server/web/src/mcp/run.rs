@@ -103,7 +103,8 @@ where
             None => work.await,
         }
     };
-    let (line, response) = stream::open(&platform, answering.session.as_deref());
+    let kept = answering.session.as_deref().map(|session| (session, answering.id.get()));
+    let (line, response) = stream::open(&platform, kept);
     let pumped = async move {
         pump(answering, line, first, outgoing, Box::pin(work), cancel).await;
         drop(running);
@@ -135,8 +136,9 @@ async fn pump<F>(
                 while let Ok(said) = outgoing.try_recv() {
                     pass(&mut line, said).await;
                 }
-                // Taken back by its client: nobody waits for an answer.
-                if !cancel.is_cancelled() {
+                if cancel.is_cancelled() {
+                    line.end().await;
+                } else {
                     line.last(message(&answering, outcome)).await;
                 }
                 return;

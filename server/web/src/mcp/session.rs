@@ -37,21 +37,19 @@ pub(super) async fn stream(state: Data<WebState>, place: Place, request: HttpReq
         Err(refusal) => return respond::refused_without_id(&state, &place, &refusal),
     };
     match headers::value(request.headers(), LAST_EVENT) {
-        Some(last) => listen::resume(&state.platform, session, last).await,
+        Some(last) => listen::resume(&state.platform, caller, session, last).await,
         None => listen::stream_of(&state.platform, caller, session).await,
     }
 }
 
 /// Ends a session, on every replica.
 pub(super) async fn end(state: Data<WebState>, place: Place, request: HttpRequest) -> HttpResponse {
-    let (_, session) = match session_of(&state, &place, &request).await {
+    let (caller, session) = match session_of(&state, &place, &request).await {
         Ok(found) => found,
         Err(refused) => return refused,
     };
-    match sessions::is_alive(&state.platform, &session).await {
-        Ok(true) => {}
-        Ok(false) => return no_session(),
-        Err(_) => return respond::unavailable(None, 1_000),
+    if let Err(refused) = alive(&state, &caller).await {
+        return refused;
     }
     match sessions::end(&state.platform, &session).await {
         Ok(()) => HttpResponse::NoContent().finish(),
@@ -86,6 +84,15 @@ pub(super) async fn in_session(state: &WebState, caller: Caller, headers: &Heade
         SessionRefused::NotFound => no_session(),
         SessionRefused::Unavailable => respond::unavailable(None, 1_000),
     })
+}
+
+/// Is the caller's session, if it has one, still there? It may have ended on another replica. While that cannot be found out, it is believed.
+pub(super) async fn alive(state: &WebState, caller: &Caller) -> Result<(), HttpResponse> {
+    let Some(session) = &caller.session else { return Ok(()) };
+    match sessions::is_alive(&state.platform, session).await {
+        Ok(false) => Err(no_session()),
+        Ok(true) | Err(_) => Ok(()),
+    }
 }
 
 pub(super) fn no_session() -> HttpResponse {

@@ -30,10 +30,10 @@ pub(super) struct Line {
     log: Option<StreamLog>,
 }
 
-/// A stream and its answer.
-pub(super) fn open(platform: &Platform, session: Option<&Session>) -> (Line, HttpResponse) {
+/// A stream and its answer. `kept` names the session and the request for which it is kept, so that it can be resumed.
+pub(super) fn open(platform: &Platform, kept: Option<(&Session, &str)>) -> (Line, HttpResponse) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    let log = session.map(|session| StreamLog::begin(platform, session));
+    let log = kept.map(|(session, request)| StreamLog::begin(platform, session, request));
     platform.metrics.open_streams.inc();
     (Line { platform: platform.clone(), reader: Some(sender), log }, respond(receiver))
 }
@@ -59,6 +59,13 @@ impl Line {
     /// The message after which nothing comes.
     pub(super) async fn last(mut self, data: String) {
         self.event(data, true).await;
+    }
+
+    /// The end without a message: nobody waits for one.
+    pub(super) async fn end(mut self) {
+        if let Some(log) = &mut self.log {
+            log.append(&self.platform, "", true).await;
+        }
     }
 
     /// Says when to come back and closes the connection; what follows can be had by resuming.

@@ -10,7 +10,7 @@ pub(super) async fn lists(platform: &Platform, target: Option<&Target>) -> Resul
     let mut lists = Vec::new();
     for kind in ItemKind::ALL {
         let items = match target {
-            Some(target) => platform.upstreams.list(platform, target, kind).await.map_err(|error| error.to_string())?,
+            Some(target) => platform.upstreams.list(&platform.egress, target, kind).await.map_err(|error| error.to_string())?,
             None => (platform.conformance)(kind),
         };
         lists.push((kind, items));

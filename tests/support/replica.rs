@@ -1,0 +1,57 @@
+//! A replica as a process, for what only a process can do: be killed, start again. It shares the database, Redis and key of an installation.
+
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use trunkline::services::free_port;
+
+use super::{
+    SOON, TestApp, eventually, http,
+    process::{Process, command},
+};
+
+/// The process.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    /// `http://127.0.0.1:…` of its public listener.
+    pub(crate) url: String,
+    process: Process,
+}
+
+impl Replica {
+    /// One more replica of that installation, when it is ready. Its clock is the machine's.
+    pub(crate) async fn start(app: &TestApp) -> Self {
+        Self::start_at(app, free_port().expect("a port")).await
+    }
+
+    /// The same at that port.
+    pub(crate) async fn start_at(app: &TestApp, port: u16) -> Self {
+        let mut starting = command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
+        starting.envs(app.settings()).env("TRUNKLINE_MAIL_SMTP_URL", "smtp://127.0.0.1:1").env("TRUNKLINE_LOG_LEVEL", "error");
+        starting.stdout(Stdio::null()).stderr(Stdio::null());
+        let replica = Self { process: Process::start(starting), url: format!("http://127.0.0.1:{port}") };
+        eventually("the replica is ready", SOON, async || {
+            let answer = http().get(format!("{}/readyz", replica.url)).send().await.ok()?;
+            (answer.status() == 200).then_some(())
+        })
+        .await;
+        replica
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(mut self) {
+        self.process.signal(Signal::SIGKILL);
+        self.process.wait(SOON);
+    }
+
+    /// Asks it to end and waits until it has.
+    pub(crate) fn stop(mut self) {
+        self.process.signal(Signal::SIGTERM);
+        assert_eq!(self.process.wait(SOON), Some(0));
+    }
+}
