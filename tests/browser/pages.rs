@@ -110,7 +110,8 @@ fn pages(acme: &Seeded<'_>, links: &BTreeMap<&'static str, String>, signed_in: b
     };
     let mut pages: Vec<_> = open.map(|route| fill(route.path)).collect();
     if signed_in {
-        let connect = ["cursor", "vscode", "codex", "inspector", "curl"].map(|client| format!("/t/acme/connect?client={client}"));
+        let connect =
+            ["cursor", "vscode", "codex", "inspector", "stdio", "curl"].map(|client| format!("/t/acme/connect?client={client}"));
         pages.extend(connect.into_iter().chain(["/t/acme?range=7d".to_owned(), "/t/acme/logs?outcome=denied".to_owned()]));
     }
     if let Some(unknown) = pages.iter().find(|page| page.contains('{')) {

@@ -152,6 +152,9 @@ async fn everything_on_this_computer_from_the_first_start_to_the_last_process() 
     let well = doctor(&folder.0);
     assert!(well.status.success(), "{}", String::from_utf8_lossy(&well.stdout));
     assert_eq!(doctor(&folder.0.join(STATE)).status.code(), Some(1));
+    let connected = run(&["connect", "--check"], &BTreeMap::new(), &folder.0);
+    let found = String::from_utf8_lossy(&connected.stdout);
+    assert!(connected.status.success() && found.contains("3 tools: echo, time, weather"), "{found}");
     let second = run(&["dev", "--port", "0"], &BTreeMap::new(), &folder.0);
     assert!(!second.status.success() && String::from_utf8_lossy(&second.stderr).contains("another `trunkline dev` runs"));
 

@@ -1,5 +1,6 @@
 //! The binary: settings, exit codes, and everything on one computer.
 
+mod connect;
 mod dev;
 mod memory;
 mod settings;

@@ -13,6 +13,7 @@ pub(crate) mod raw;
 mod replica;
 pub(crate) mod seed;
 mod services;
+pub(crate) mod stdio;
 pub(crate) mod tools;
 pub(crate) mod upstream;
 mod visitor;

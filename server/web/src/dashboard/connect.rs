@@ -29,12 +29,13 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-const CLIENTS: [(&str, &str); 6] = [
+const CLIENTS: [(&str, &str); 7] = [
     ("claude-code", "Claude Code"),
     ("cursor", "Cursor"),
     ("vscode", "VS Code"),
     ("codex", "Codex"),
     ("inspector", "Inspector"),
+    ("stdio", "stdio only"),
     ("curl", "curl"),
 ];
 

@@ -80,7 +80,7 @@ impl Endpoint {
         }
         let response = tokio::time::timeout(HEAD_WITHIN, request.send()).await.map_err(|_| Failure::Late)?;
         let response = response.map_err(|error| Failure::Unreachable(cause(&error)))?;
-        if response.status().is_success() { Incoming::new(response).map(Ok) } else { self.refused(response).await.map(Err) }
+        if response.status().is_success() { Ok(Ok(Incoming::new(response))) } else { self.refused(response).await.map(Err) }
     }
 
     async fn refused(&self, response: Response) -> Result<Refused, Failure> {

@@ -34,6 +34,8 @@ pub(super) struct Incoming {
 enum Form {
     /// Nothing comes.
     Nothing,
+    /// Something else. It matters only where an answer is wanted.
+    Unknown,
     /// One text.
     Json,
     /// Events.
@@ -41,15 +43,15 @@ enum Form {
 }
 
 impl Incoming {
-    /// Begins to read.
-    pub(super) fn new(response: Response) -> Result<Self, Failure> {
+    /// Nothing is read yet.
+    pub(super) fn new(response: Response) -> Self {
         let form = match (response.status(), content_type(response.headers()).as_str()) {
             (StatusCode::ACCEPTED | StatusCode::NO_CONTENT, _) => Form::Nothing,
             (_, "application/json") => Form::Json,
             (_, "text/event-stream") => Form::Events { decoder: Box::new(Decoder::new(MAX_BYTES)), read: VecDeque::new() },
-            _ => return Err(Failure::Broken),
+            _ => Form::Unknown,
         };
-        Ok(Self { response, form, last_event: None, retry: None })
+        Self { response, form, last_event: None, retry: None }
     }
 
     /// Its headers.
@@ -61,6 +63,7 @@ impl Incoming {
     pub(super) async fn next(&mut self) -> Result<Option<String>, Failure> {
         match self.form {
             Form::Nothing => Ok(None),
+            Form::Unknown => Err(Failure::Broken),
             Form::Json => {
                 self.form = Form::Nothing;
                 let text = rest(&mut self.response).await?;
