@@ -94,11 +94,10 @@ pub(super) fn hold(platform: &Platform, agent: AgentId, ongoing: Ongoing, asked:
     }
     let mailbox = Mailbox::open(platform);
     let address = mailbox.address().clone();
-    let tracker = platform.conversations.clone();
-    let platform = platform.clone();
-    tracker.spawn(async move {
-        host(&platform, ongoing, mailbox, asked, answer).await;
-        platform.parked.leave(agent);
+    let host_platform = platform.clone();
+    platform.conversations.spawn(async move {
+        host(&host_platform, ongoing, mailbox, asked, answer).await;
+        host_platform.parked.leave(agent);
     });
     Some(address)
 }
