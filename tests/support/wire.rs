@@ -116,7 +116,9 @@ impl Wire {
 
     /// A call of a tool that is told how far it is under the token `far`.
     pub(crate) fn call(&self, id: impl Into<Value>, tool: &str, arguments: Value) -> reqwest::RequestBuilder {
-        self.request(id, "tools/call", json!({ "name": tool, "arguments": arguments, "_meta": { "progressToken": "far" } }))
+        let mut params = json!({ "name": tool, "_meta": { "progressToken": "far" } });
+        params["arguments"] = arguments;
+        self.request(id, "tools/call", params)
     }
 
     /// One request and its answer.
