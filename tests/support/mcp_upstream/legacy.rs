@@ -210,7 +210,8 @@ async fn cut(call: &mut Call<'_>) -> Option<()> {
 
 /// The stream for changes, or the rest of another.
 async fn listen(state: &State, connection: &mut Connection, request: &Seen) -> Option<()> {
-    if let Some(status) = lock(&state.faults).streamless {
+    let streamless = lock(&state.faults).streamless;
+    if let Some(status) = streamless {
         return connection.plain(status, "").await;
     }
     if let Some(event) = request.header("last-event-id") {
