@@ -7,7 +7,7 @@ use super::{platform_sources, read, without_comments, word};
 /// Modules of the platform crate, each after what it may use. The head of its `lib.rs` has the same for its readers.
 const ORDER: &[&[&str]] = &[
     &["random", "ids", "clock", "network", "error", "secret", "actor"],
-    &["db", "redis", "epoch", "egress", "mail", "jobs", "dialogue"],
+    &["db", "redis", "epoch", "egress", "mail", "jobs", "dialogue", "conversations"],
     &["call", "metrics", "audit", "usage", "quota", "health", "bus", "upstream"],
     &["accounts", "vault"],
     &["agents"],

@@ -112,6 +112,36 @@ async fn what_a_broken_stream_may_have_missed_counts_as_changed() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_knows_no_get_is_asked_once() {
+    let app = TestApp::start().await;
+    let upstream = McpUpstream::start(Speaks::Only(Revision::V2025_11_25), Way::Json).await.without_streams(404);
+    let target = target(&upstream);
+    probe(&app, &target).await.expect("a server");
+    let sessions = upstream.seen_of("initialize").len();
+    let watching = Watching::start(&app, &target, Wanted { tools: true, ..Wanted::default() });
+    let ended = tokio::time::timeout(SOON, watching.task).await.expect("in time").expect("no panic");
+    assert_eq!(ended, Err(UpstreamError::Status(404)));
+    assert_eq!((upstream.seen_of("initialize").len(), upstream.ended().len()), (sessions + 1, 1), "its session is ended");
+    assert_eq!(upstream.seen().iter().filter(|seen| seen.http_method == "GET").count(), 1);
+}
+
+#[tokio::test]
+async fn a_resource_that_nobody_wants_is_not_told() {
+    let app = TestApp::start().await;
+    let upstream = McpUpstream::start(Speaks::Only(Revision::V2025_11_25), Way::Events).await;
+    let uris = vec!["note://2".to_owned(), "note://1".to_owned()];
+    let mut watching = Watching::start(&app, &target(&upstream), Wanted { uris, ..Wanted::default() });
+    listens(&upstream, 1).await;
+    for uri in ["note://3", "note://", "note://2"] {
+        upstream.change_resource(uri);
+    }
+    assert_eq!(watching.next().await, Change::Resource("note://2".to_owned()));
+    upstream.change_resource("note://1");
+    assert_eq!(watching.next().await, Change::Resource("note://1".to_owned()));
+    watching.stop().await;
+}
+
+#[tokio::test]
 async fn a_flood_of_changes_is_told_as_few() {
     let app = TestApp::start().await;
     let upstream = McpUpstream::start(Speaks::Only(Revision::V2026_07_28), Way::Events).await;

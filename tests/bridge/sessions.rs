@@ -8,13 +8,13 @@ use serde_json::json;
 use trunkline_platform::{
     dialogue::{Dialogue, Said},
     ids::{SourceId, TenantId},
-    upstream::IDLE,
+    upstream::{IDLE, Target},
 };
 use trunkline_protocol::mcp::Revision;
 
 use super::{call, exchange, listener, sweep, target, text, with_secret};
 use crate::support::{
-    TestApp,
+    SOON, TestApp, eventually,
     mcp_upstream::{McpUpstream, Speaks, Way},
 };
 
@@ -171,7 +171,7 @@ async fn nobody_gets_the_session_of_a_call_that_ended_badly() {
 #[tokio::test]
 async fn an_upstream_without_a_stream_beside_its_answers_is_asked_for_it_once() {
     let app = TestApp::start().await;
-    let upstream = McpUpstream::start(OLD, Way::Json).await.without_streams();
+    let upstream = McpUpstream::start(OLD, Way::Json).await.without_streams(405);
     let target = target(&upstream);
     for capabilities in [r#"{"elicitation":{}}"#, r#"{"sampling":{}}"#, r#"{"roots":{}}"#] {
         let (dialogue, _heard) = Dialogue::open(listener(capabilities));
@@ -237,13 +237,62 @@ async fn idle_sessions_are_ended_over_there() {
 async fn sessions_are_bounded_and_the_oldest_goes() {
     let app = TestApp::start().await;
     let upstream = McpUpstream::start(OLD, Way::Json).await;
-    let base = target(&upstream);
-    for _ in 0..300 {
-        let mut target = base.clone();
-        target.source = SourceId::new(DateTime::UNIX_EPOCH);
+    let tenants: Vec<_> = (0..9).map(|_| TenantId::new(DateTime::UNIX_EPOCH)).collect();
+    for number in 0..520 {
+        let mut target = target(&upstream);
+        target.tenant = tenants[number % tenants.len()];
         assert_eq!(text(call(&app, &target, "echo", json!({})).await), "{}");
     }
     sweep(&app, IDLE).await;
-    assert_eq!((upstream.sessions().len(), upstream.ended().len()), (256, 44));
+    assert_eq!((upstream.sessions().len(), upstream.ended().len()), (512, 8));
     assert!(upstream.ended().contains(&"session-0".to_owned()), "the oldest");
+}
+
+#[tokio::test]
+async fn a_tenant_with_many_sessions_displaces_its_own_only() {
+    let app = TestApp::start().await;
+    let upstream = McpUpstream::start(OLD, Way::Json).await;
+    let (other, base) = (target(&upstream), target(&upstream));
+    assert_eq!(text(call(&app, &other, "echo", json!({})).await), "{}");
+    for _ in 0..70 {
+        let target = Target { source: SourceId::new(DateTime::UNIX_EPOCH), ..base.clone() };
+        assert_eq!(text(call(&app, &target, "echo", json!({})).await), "{}");
+    }
+    sweep(&app, IDLE).await;
+    assert_eq!((upstream.sessions().len(), upstream.ended().len()), (1 + 64, 6));
+    assert!(upstream.sessions().contains_key("session-0"), "the other tenant's, though it is the oldest");
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_answers_leave_room_for_all_others() {
+    let app = TestApp::start().await;
+    let upstream = McpUpstream::start(OLD, Way::Events).await;
+    let (mine, other) = (target(&upstream), target(&upstream));
+    let setups = [r#"{"elicitation":{}}"#, r#"{"elicitation":{},"roots":{}}"#, r#"{"elicitation":{},"sampling":{}}"#];
+    let params = json!({ "name": "ask", "arguments": {} });
+    let waiting = (0..60).map(|number: usize| {
+        let mut target = mine.clone();
+        if number.is_multiple_of(2) {
+            target.source = other.source;
+        }
+        let (dialogue, heard) = Dialogue::open(listener(setups[number % setups.len()]));
+        let (app, params) = (&app, &params);
+        async move {
+            let _heard = heard;
+            exchange(app, &target, "tools/call", params, &dialogue).await
+        }
+    });
+    let own = || upstream.sessions().values().filter(|session| session.capabilities != json!({})).count();
+    let others = async {
+        eventually("they wait", SOON, async || (own() >= 48 - 4).then_some(())).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(own() <= 48, "not all of them can be asked: {}", own());
+        for target in [&mine, &other] {
+            assert_eq!(text(call(&app, target, "echo", json!({})).await), "{}");
+        }
+    };
+    tokio::select! {
+        _ = join_all(waiting) => panic!("nobody answers them"),
+        () = others => {}
+    }
 }

@@ -1,8 +1,9 @@
 //! Bodies that nobody should send.
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{Agent, Answer, Era, TestApp, message, tools};
+use crate::support::{Agent, Answer, Era, TestApp, message, raw, tools};
 
 async fn agent(app: &TestApp) -> Agent {
     let acme = app.tenant("acme").await;
@@ -16,7 +17,7 @@ async fn post(agent: &Agent, body: impl Into<reqwest::Body>) -> Answer {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_json_is_a_parse_error() {
+async fn t_05_a_body_that_is_not_json_is_a_parse_error() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     for body in [
@@ -39,7 +40,7 @@ async fn a_body_that_is_not_json_is_a_parse_error() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_one_message_is_an_invalid_request() {
+async fn t_05_a_body_that_is_not_one_message_is_an_invalid_request() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
@@ -63,7 +64,7 @@ async fn a_body_that_is_not_one_message_is_an_invalid_request() {
 }
 
 #[tokio::test]
-async fn a_key_given_twice_in_params_is_not_read_one_way_or_the_other() {
+async fn t_05_a_key_given_twice_in_params_is_not_read_one_way_or_the_other() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let body =
@@ -97,7 +98,7 @@ async fn numbers_and_texts_at_their_edges_are_read_or_refused_but_never_break_an
 }
 
 #[tokio::test]
-async fn a_body_above_one_mebibyte_is_413_and_the_largest_below_is_served() {
+async fn t_07_a_body_above_one_mebibyte_is_413_and_the_largest_below_is_served() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let mut body = message(Era::Handshake, "tools/list", json!({})).to_string();
@@ -105,4 +106,31 @@ async fn a_body_above_one_mebibyte_is_413_and_the_largest_below_is_served() {
     assert_eq!(post(&agent, body.clone()).await.status, 200);
     body.push(' ');
     assert_eq!(post(&agent, body).await.status, 413);
+}
+
+#[tokio::test]
+async fn t_05_depth_is_bounded_and_the_connection_stays_usable() {
+    let app = TestApp::start().await;
+    let agent = agent(&app).await;
+    let nested = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"x":{open}{close}}}}}"#)
+    };
+    // The message and its parameters are two levels.
+    assert_eq!(post(&agent, nested(62)).await.status, 200);
+    for depth in [63, 64, 1_000, 300_000] {
+        let answer = post(&agent, nested(depth)).await;
+        assert_eq!((answer.status, answer.code()), (400, -32600), "{depth}: {}", answer.text);
+    }
+    let mut stream = raw::connect(&agent.url).await;
+    for (body, status) in [("{", 400), ("7", 400), (nested(100).as_str(), 400), (nested(1).as_str(), 200)] {
+        let head = format!(
+            "POST /t/acme/mcp HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            raw::authority(&agent.url),
+            agent.key,
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).await.expect("the connection is open");
+        assert_eq!(raw::read(&mut stream).await.status(), status, "{body:.80}");
+    }
 }

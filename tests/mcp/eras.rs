@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Era, TestApp, tools};
 
 #[tokio::test]
-async fn tools_are_listed_in_order_in_both_eras() {
+async fn t_13_tools_are_listed_in_order_in_both_eras() {
     let app = TestApp::start().await;
     let acme = app.tenant("acme").await;
     acme.tool("zulu", tools::time()).await;
@@ -67,13 +67,45 @@ async fn discovery_names_every_revision_that_is_served() {
 }
 
 #[tokio::test]
-async fn notification_is_accepted_without_an_answer() {
+async fn t_08_a_notification_is_accepted_without_an_answer_in_both_eras() {
     let app = TestApp::start().await;
     let agent = app.tenant("acme").await.agent("agent", "tools:read").await;
-    let body = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-    let answer = agent.request().json(&body).send().await.expect("an answer");
-    assert_eq!(answer.status(), 202);
-    assert_eq!(answer.text().await.expect("a body"), "");
+    for method in ["notifications/initialized", "notifications/cancelled", "notifications/nobody-knows"] {
+        for era in Era::ALL {
+            let body = json!({ "jsonrpc": "2.0", "method": method, "params": { "requestId": 1 } });
+            let request = agent.request().header("mcp-protocol-version", era.revision()).json(&body);
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), 202, "{method} {era:?}");
+            assert_eq!(answer.text().await.expect("a body"), "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t_13_lists_are_private_fresh_and_in_the_same_order_every_time() {
+    let app = TestApp::start().await;
+    let acme = app.tenant("acme").await;
+    acme.conformance().await;
+    let agent = acme.agent("agent", "tools:read prompts:read resources:read").await;
+    for (method, member) in [
+        ("tools/list", "tools"),
+        ("prompts/list", "prompts"),
+        ("resources/list", "resources"),
+        ("resources/templates/list", "resourceTemplates"),
+    ] {
+        let first = agent.send(Era::Stateless, method, json!({})).await;
+        let result = &first.json["result"];
+        assert!(!result[member].as_array().expect("a list").is_empty(), "{}", first.text);
+        assert_eq!((&result["resultType"], &result["cacheScope"]), (&json!("complete"), &json!("private")), "{method}");
+        assert!(result["ttlMs"].is_u64(), "{method}: {}", first.text);
+        assert_eq!(first.header("cache-control"), "no-store", "{method}");
+        let again = agent.send(Era::Stateless, method, json!({})).await;
+        assert_eq!(again.json["result"][member], result[member], "{method}");
+    }
+    for name in agent.list(Era::Stateless).await.tool_names() {
+        let fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        assert!((1..=64).contains(&name.len()) && fits, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ fn with_headers(agent: &Agent, headers: &[(&str, &str)]) -> RequestBuilder {
 }
 
 #[tokio::test]
-async fn headers_that_disagree_with_the_body_are_refused_and_charge_nothing() {
+async fn t_10_headers_that_disagree_with_the_body_are_refused_and_charge_nothing() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let version = ("mcp-protocol-version", "2026-07-28");
@@ -50,7 +50,7 @@ async fn headers_that_disagree_with_the_body_are_refused_and_charge_nothing() {
 }
 
 #[tokio::test]
-async fn an_unknown_revision_is_answered_with_those_that_are_served() {
+async fn t_11_an_unknown_revision_is_answered_with_those_that_are_served() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let mut body = message(Era::Stateless, "tools/list", json!({}));
@@ -67,7 +67,7 @@ async fn an_unknown_revision_is_answered_with_those_that_are_served() {
 }
 
 #[tokio::test]
-async fn an_unknown_method_is_404_without_and_200_with_a_handshake() {
+async fn t_09_an_unknown_method_is_404_without_and_200_with_a_handshake() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     for method in ["tools/destroy", "initialise", "resources/list"] {
@@ -82,30 +82,39 @@ async fn an_unknown_method_is_404_without_and_200_with_a_handshake() {
 }
 
 #[tokio::test]
-async fn content_type_and_accept_decide_before_the_body_is_read() {
+async fn t_04_a_body_must_say_that_it_is_json() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let body = message(Era::Handshake, "tools/list", json!({})).to_string();
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx"] {
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "application", "", "text/json", "*/*"] {
         let answer = answer(agent.request().header("content-type", kind).body(body.clone())).await;
         assert_eq!(answer.status, 415, "{kind}");
     }
     assert_eq!(answer(agent.request().body(body.clone())).await.status, 415, "none");
-    for accept in ["image/png", "text/html", "application/json;q=0, text/event-stream;q=0"] {
-        let request = agent.request().header("content-type", "application/json").header("accept", accept).body(body.clone());
-        assert_eq!(answer(request).await.status, 406, "{accept}");
-    }
-    for accept in ["application/json", "*/*", "application/json, text/event-stream", "text/event-stream"] {
-        let request = agent.request().header("content-type", "application/json; charset=utf-8").header("accept", accept);
-        let answer = answer(request.body(body.clone())).await;
-        assert_eq!((answer.status, answer.tool_names()), (200, vec!["echo"]), "{accept}");
-        let stream = accept == "text/event-stream";
-        assert_eq!(answer.header("content-type").starts_with("text/event-stream"), stream, "{accept}");
+    for kind in ["application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json ;x=y"] {
+        assert_eq!(answer(agent.request().header("content-type", kind).body(body.clone())).await.status, 200, "{kind}");
     }
 }
 
 #[tokio::test]
-async fn a_foreign_origin_is_refused_on_every_method_and_ours_is_not() {
+async fn t_03_what_the_client_reads_decides_what_it_gets() {
+    let app = TestApp::start().await;
+    let agent = agent(&app).await;
+    for era in Era::ALL {
+        for accept in ["image/png", "text/html", "application/json;q=0, text/event-stream;q=0", "application/jsonl"] {
+            assert_eq!(answer(agent.message(era, "tools/list", json!({}), accept)).await.status, 406, "{accept}");
+        }
+        for accept in ["application/json", "*/*", "application/json, text/event-stream", "text/event-stream", "application/*"] {
+            let answer = answer(agent.message(era, "tools/list", json!({}), accept)).await;
+            assert_eq!((answer.status, answer.tool_names()), (200, vec!["echo"]), "{accept}");
+            let stream = accept == "text/event-stream";
+            assert_eq!(answer.header("content-type").starts_with("text/event-stream"), stream, "{accept}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t_02_a_foreign_origin_is_refused_on_every_method_and_ours_is_not() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     for origin in ["https://evil.example", "null", "http://127.0.0.1.evil.example", "http://127.0.0.1:1"] {
@@ -119,7 +128,7 @@ async fn a_foreign_origin_is_refused_on_every_method_and_ours_is_not() {
 }
 
 #[tokio::test]
-async fn a_foreign_host_is_refused_before_the_bearer_is_looked_at() {
+async fn t_01_a_foreign_host_is_refused_before_the_bearer_is_looked_at() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let body = message(Era::Handshake, "tools/list", json!({})).to_string();
@@ -157,7 +166,7 @@ async fn a_foreign_host_is_refused_before_the_bearer_is_looked_at() {
 }
 
 #[tokio::test]
-async fn a_bearer_counts_in_its_header_only_and_only_as_written() {
+async fn t_18_a_bearer_counts_in_its_header_only_and_only_as_written() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let body = message(Era::Handshake, "tools/list", json!({}));
@@ -177,18 +186,133 @@ async fn a_bearer_counts_in_its_header_only_and_only_as_written() {
 }
 
 #[tokio::test]
-async fn headers_of_proxies_and_of_others_change_nothing() {
+async fn t_16_headers_of_proxies_and_of_others_change_neither_answer_nor_record() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
+    let other = app.tenant("evil").await;
+    let plain = answer(agent.message(Era::Stateless, "tools/call", call(), "application/json")).await;
     let mut request = agent.message(Era::Stateless, "tools/call", call(), "application/json");
-    for name in
-        ["x-tenant-id", "x-forwarded-host", "x-forwarded-for", "x-internal-user", "mcp-init-host", "x-http-method-override"]
-    {
+    for name in [
+        "x-tenant-id",
+        "x-tenant",
+        "x-agent-id",
+        "x-forwarded-host",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-prefix",
+        "x-real-ip",
+        "forwarded",
+        "x-internal-user",
+        "x-internal-auth",
+        "mcp-init-host",
+        "x-http-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-request-id",
+        "x-mcp-session",
+        "mcp-param-text",
+    ] {
         request = request.header(name, "evil.example");
     }
-    let answer = answer(request).await;
-    assert!(answer.is_ok() && !answer.text.contains("evil"), "{}", answer.text);
-    assert!(answer.headers.iter().all(|(_, value)| !value.as_bytes().windows(4).any(|window| window == b"evil")));
+    let headed = answer(request.header("x-tenant-id", other.id.to_string())).await;
+    assert!(headed.is_ok() && !headed.text.contains("evil"), "{}", headed.text);
+    let mut expected = plain.json.clone();
+    expected["result"]["_meta"]["trunkline/limits"] = headed.json["result"]["_meta"]["trunkline/limits"].clone();
+    assert_eq!(headed.json, expected);
+    let names =
+        |answer: &Answer| answer.headers.keys().map(|name| name.as_str().to_owned()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(names(&headed), names(&plain));
+    assert!(headed.headers.iter().all(|(_, value)| !value.as_bytes().windows(4).any(|window| window == b"evil")));
+    let mut sql = app.sql().await;
+    let query = "SELECT count(*), count(*) FILTER (WHERE request_id LIKE '%evil%'),
+            count(DISTINCT (tenant_id, agent_id, key_id, tool_id, tool_name, outcome, revision, client_name, bytes_in))
+         FROM app.calls";
+    crate::support::eventually("both are recorded, and the same", crate::support::SOON, async || {
+        let counts: (i64, i64, i64) = sqlx::query_as(query).fetch_one(&mut sql).await.expect("calls");
+        (counts == (2, 0, 1)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn t_12_what_is_charged_and_recorded_is_what_the_body_says() {
+    let app = TestApp::start().await;
+    let acme = app.tenant("acme").await;
+    for name in ["cheap", "expensive"] {
+        acme.tool(name, tools::echo()).await;
+    }
+    let agent = acme.agent("agent", "tools:read").await;
+    let arguments = json!({ "text": "x" });
+    let body = message(Era::Stateless, "tools/call", json!({ "name": "expensive", "arguments": arguments }));
+    for (method, name) in [("tools/call", "cheap"), ("tools/list", "expensive"), ("tools/call", "=?base64?Y2hlYXA=?=")] {
+        let request = agent.request().header("mcp-protocol-version", "2026-07-28").header("mcp-method", method);
+        let refused = answer(request.header("mcp-name", name).json(&body)).await;
+        assert_eq!((refused.status, refused.code()), (400, -32020), "{method} {name}");
+    }
+    for tool in ["cheap", "expensive"] {
+        let charged = agent.call(Era::Stateless, tool, json!({ "text": "x" })).await;
+        assert_eq!(charged.json["result"]["_meta"]["trunkline/limits"]["remaining"], json!(299), "{tool} was not charged before");
+    }
+    // Where the era has no such headers, they are not read at all.
+    let legacy = message(Era::Handshake, "tools/call", json!({ "name": "expensive", "arguments": arguments }));
+    let request = agent.request().header("mcp-method", "tools/list").header("mcp-name", "cheap");
+    assert!(answer(request.json(&legacy)).await.is_ok());
+    let mut sql = app.sql().await;
+    let recorded = crate::support::eventually("three calls are recorded", crate::support::SOON, async || {
+        let names = "SELECT tool_name FROM app.calls ORDER BY tool_name";
+        let names: Vec<String> = sqlx::query_scalar(names).fetch_all(&mut sql).await.expect("calls");
+        (names.len() == 3).then_some(names)
+    });
+    assert_eq!(recorded.await, ["cheap", "expensive", "expensive"]);
+}
+
+#[tokio::test]
+async fn t_10_mirrored_arguments_are_held_against_the_body() {
+    let app = TestApp::start().await;
+    let acme = app.tenant("acme").await;
+    acme.conformance().await;
+    let agent = acme.agent("agent", "tools:read").await;
+    let call =
+        |arguments: Value| message(Era::Stateless, "tools/call", json!({ "name": "test_x_mcp_header", "arguments": arguments }));
+    let send = async |header: Option<&[u8]>, body: Value| {
+        let mut request = agent.request().header("mcp-protocol-version", "2026-07-28").header("mcp-method", "tools/call");
+        request = request.header("mcp-name", "test_x_mcp_header");
+        if let Some(value) = header {
+            request = request.header("mcp-param-region", reqwest::header::HeaderValue::from_bytes(value).expect("a value"));
+        }
+        answer(request.json(&body)).await
+    };
+    let north = || call(json!({ "region": "north" }));
+    for (header, body) in [
+        (None, north()),
+        (Some(&b"south"[..]), north()),
+        (Some(b"North"), north()),
+        (Some(b""), north()),
+        (Some(b"=?base64?!!?="), north()),
+        (Some(b"=?base64?c291dGg=?="), north()),
+        (Some(b"n\xc3\xb6rd"), call(json!({ "region": "nörd" }))),
+        (Some(b"north"), call(json!({}))),
+    ] {
+        let refused = send(header, body).await;
+        assert_eq!((refused.status, refused.code()), (400, -32020), "{header:?}: {}", refused.text);
+    }
+    for header in [&b"north"[..], b"=?base64?bm9ydGg=?=", b"  north  "] {
+        assert_eq!(send(Some(header), north()).await.result(), "Region: north", "{header:?}");
+    }
+    assert_eq!(send(Some("=?base64?bsO2cmQ=?=".as_bytes()), call(json!({ "region": "nörd" }))).await.result(), "Region: nörd");
+    assert_eq!(send(None, call(json!({}))).await.result(), "Region: none");
+    // A control character is no header at all.
+    let body = north().to_string();
+    for evil in ["\u{1}north", "north\u{7f}", "nor\u{0}th"] {
+        let request = format!(
+            "POST /t/acme/mcp HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nMCP-Protocol-Version: 2026-07-28\r\n\
+             Mcp-Method: tools/call\r\nMcp-Name: test_x_mcp_header\r\nMcp-Param-Region: {evil}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            raw::authority(&agent.url),
+            agent.key,
+            body.len()
+        );
+        assert_eq!(raw::exchange(&agent.url, request).await.status(), 400, "{evil:?}");
+    }
 }
 
 #[tokio::test]

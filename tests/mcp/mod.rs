@@ -6,4 +6,4 @@ mod eras;
 mod headers;
 mod keys;
 mod scopes;
-mod streams;
+mod upstreams;

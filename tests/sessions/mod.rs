@@ -49,5 +49,7 @@ fn ada() -> Value {
 
 /// Parameters of a call.
 fn call(tool: &str, arguments: Value) -> Value {
-    json!({ "name": tool, "arguments": arguments })
+    let mut params = json!({ "name": tool });
+    params["arguments"] = arguments;
+    params
 }

@@ -1,6 +1,7 @@
 //! Sources: what an upstream brings, what becomes of it, and what nobody approved never reaches an agent.
 
 mod changes;
+mod hearing;
 mod hostile;
 mod lifecycle;
 mod pages;

@@ -29,12 +29,17 @@ impl Tenant<'_> {
 
     /// An MCP server as a source that is trusted in everything; its tools keep their names.
     pub(crate) async fn source(&self, name: &str, url: &str) -> SourceId {
+        self.source_within_ms(name, url, 30_000).await
+    }
+
+    /// The same with another deadline.
+    pub(crate) async fn source_within_ms(&self, name: &str, url: &str, timeout_ms: u32) -> SourceId {
         let (owner, name) = (self.owner.clone(), SourceName::parse(name).expect("a name"));
         let new = NewSource {
             url: source::parse_url(url).expect("a URL"),
             secret_header: None,
             secret: SecretChange::Remove,
-            timeout_ms: 30_000,
+            timeout_ms,
             policy: Policy { new: NewDefinitions::Approve, ..Policy::default() },
             default_effect: Effect::Read,
         };

@@ -1,14 +1,15 @@
 //! A client, message by message: of a session or without one, at any replica. Nothing is done for the test, so that it can do what no client
 //! should.
 
-use std::{collections::VecDeque, pin::Pin, time::Duration};
+use std::{collections::VecDeque, fmt::Write as _, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use trunkline_protocol::mcp::event_stream::{Decoder, Event};
 
-use super::{Agent, Answer, http};
+use super::{Agent, Answer, http, raw};
 
 /// What such a client can read.
 const BOTH: &str = "application/json, text/event-stream";
@@ -116,7 +117,9 @@ impl Wire {
 
     /// A call of a tool that is told how far it is under the token `far`.
     pub(crate) fn call(&self, id: impl Into<Value>, tool: &str, arguments: Value) -> reqwest::RequestBuilder {
-        self.request(id, "tools/call", json!({ "name": tool, "arguments": arguments, "_meta": { "progressToken": "far" } }))
+        let mut params = json!({ "name": tool, "_meta": { "progressToken": "far" } });
+        params["arguments"] = arguments;
+        self.request(id, "tools/call", params)
     }
 
     /// One request and its answer.
@@ -154,6 +157,21 @@ impl Wire {
     pub(crate) async fn end(&self) -> u16 {
         self.headed(http().delete(&self.agent.url)).send().await.expect("an answer").status().as_u16()
     }
+}
+
+/// Sends a request over a connection of its own, and reads nothing.
+pub(crate) async fn send_raw(request: reqwest::RequestBuilder) -> TcpStream {
+    let request = request.build().expect("a request");
+    let authority = raw::authority(request.url().as_str()).to_owned();
+    let mut head = format!("POST {} HTTP/1.1\r\nHost: {authority}\r\n", request.url().path());
+    for (name, value) in request.headers() {
+        let _ = write!(head, "{name}: {}\r\n", value.to_str().expect("text"));
+    }
+    let body = request.body().and_then(reqwest::Body::as_bytes).expect("a body");
+    let _ = write!(head, "content-length: {}\r\n\r\n", body.len());
+    let mut stream = raw::connect(request.url().as_str()).await;
+    stream.write_all(&[head.as_bytes(), body].concat()).await.expect("sent");
+    stream
 }
 
 /// A stream as it comes.

@@ -138,11 +138,10 @@ impl Installation {
         self.platform.closing.cancel();
         self.public.stop(true).await;
         self.ops.stop(true).await;
-        // Parked calls and tasks have the same grace; what is left then is told to nobody.
-        self.platform.conversations.close();
-        let grace = Duration::from_secs(shutdown.grace_s);
-        if tokio::time::timeout(grace, self.platform.conversations.wait()).await.is_err() {
-            tracing::warn!(left = self.platform.conversations.len(), "conversations were cut when stopping");
+        // Parked calls and tasks have the same grace. What is left then is cut before the record closes, so that it is in there.
+        let left = self.platform.conversations.finish(Duration::from_secs(shutdown.grace_s)).await;
+        if left > 0 {
+            tracing::warn!(left, "conversations were cut when stopping");
         }
         self.tasks.stop().await;
         // Connections to a server that hangs are not worth waiting for.

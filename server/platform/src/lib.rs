@@ -1,6 +1,6 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
-//! `random ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue` →
+//! `random ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
 //! `call metrics audit usage quota health bus upstream` → `accounts vault` → `agents` → `catalog session` → `record execution` →
 //! `gateway`; `platform` holds the handles that every verb takes first.
 //!
@@ -15,6 +15,7 @@ pub mod bus;
 pub mod call;
 pub mod catalog;
 pub mod clock;
+pub mod conversations;
 pub mod db;
 pub mod dialogue;
 pub mod egress;

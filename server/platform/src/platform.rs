@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     bus::Bus,
     catalog::snapshot::Snapshots,
     clock::Clock,
+    conversations::Conversations,
     db::Db,
     dialogue::ItemKind,
     egress::Egress,
@@ -94,7 +95,7 @@ pub struct Inner {
     /// Sources that are heard here.
     pub(crate) hearing: Hearing,
     /// Conversations that outlive their request: parked calls, tasks, questions that wait. Waited for when stopping.
-    pub conversations: TaskTracker,
+    pub conversations: Conversations,
     /// Cancelled when the process is about to stop: open streams end.
     pub closing: CancellationToken,
     /// Keys whose use was noted today.
@@ -110,7 +111,7 @@ pub struct Inner {
 }
 
 impl Platform {
-    /// Puts the parts together.
+    /// Puts the parts together. On the runtime that lives as long as the process: what outlives its request runs there.
     pub fn new(parts: Parts) -> Self {
         let id = ReplicaId::new(parts.clock.now());
         Self(Arc::new(Inner {
@@ -126,7 +127,7 @@ impl Platform {
             parked: Parked::default(),
             streams: Streams::default(),
             hearing: Hearing::default(),
-            conversations: TaskTracker::new(),
+            conversations: Conversations::here(),
             closing: CancellationToken::new(),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),

@@ -25,6 +25,10 @@ const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// An idle connection is closed after this; longer than the idle time of common proxies, so that they close first.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const TLS_DEADLINE: Duration = Duration::from_secs(5);
+/// A client that takes nothing of what waits for it for this long is let go, with its connection: a little longer than its stream lives, so
+/// that it is the stream that says why.
+#[cfg(target_os = "linux")]
+const UNREAD_WITHIN: Duration = Duration::from_secs(20);
 /// Per worker. Above the 10,000 open streams a replica is made for.
 const MAX_CONNECTIONS: usize = 25_000;
 
@@ -48,6 +52,9 @@ impl Listen {
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
         let socket = socket.listen(BACKLOG)?.into_std()?;
+        // Connections inherit it. No handler notices that a client does not read once its answer is buffered; the kernel does.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(UNREAD_WITHIN))?;
         let addr = socket.local_addr()?;
         Ok(Self { socket, addr, tls: None, workers: 0, grace_s: 0 })
     }

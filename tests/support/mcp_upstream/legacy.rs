@@ -210,8 +210,9 @@ async fn cut(call: &mut Call<'_>) -> Option<()> {
 
 /// The stream for changes, or the rest of another.
 async fn listen(state: &State, connection: &mut Connection, request: &Seen) -> Option<()> {
-    if lock(&state.faults).streamless {
-        return connection.plain(405, "").await;
+    let streamless = lock(&state.faults).streamless;
+    if let Some(status) = streamless {
+        return connection.plain(status, "").await;
     }
     if let Some(event) = request.header("last-event-id") {
         let kept = lock(&state.kept).remove(event);

@@ -90,7 +90,6 @@ struct State {
 
 /// What is wrong with the whole server.
 #[derive(Debug, Clone, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 struct Faults {
     /// Every request gets this status.
     status: Option<u16>,
@@ -98,8 +97,8 @@ struct Faults {
     secret: Option<(String, String)>,
     /// No session id is given out.
     sessionless: bool,
-    /// There is no stream beside the answers.
-    streamless: bool,
+    /// There is no stream beside the answers: who wants one gets this status.
+    streamless: Option<u16>,
     /// Lists never answer.
     lists_hang: bool,
     /// Lists never end.
@@ -230,9 +229,9 @@ impl McpUpstream {
         self
     }
 
-    /// From now on there is no stream beside the answers.
-    pub(crate) fn without_streams(self) -> Self {
-        lock(&self.state.faults).streamless = true;
+    /// From now on there is no stream beside the answers, and who wants one gets that status.
+    pub(crate) fn without_streams(self, status: u16) -> Self {
+        lock(&self.state.faults).streamless = Some(status);
         self
     }
 

@@ -97,6 +97,7 @@ const TOOLS: &[&str] = &[
     "unknown_type",
     "odd_request",
     "silent",
+    "flood",
 ];
 
 fn tools(state: &State) -> Vec<Value> {

@@ -73,6 +73,7 @@ impl Call<'_> {
                 while self.notify("notifications/message", json!({ "level": "info", "data": "x" })).await.is_some() {}
                 End::Written(self.hang_up())
             }
+            "flood" => self.flood().await,
             "huge_event" => {
                 let _ = self.notify("notifications/message", json!({ "level": "info", "data": "x".repeat(2 << 20) })).await;
                 End::answer(Self::text("too late"))
@@ -118,6 +119,18 @@ impl Call<'_> {
             }
         }
         End::answer(Self::text("slowly done"))
+    }
+
+    /// Says much, and more than a reader that does not read has room for.
+    async fn flood(&mut self) -> End {
+        let size = |name: &str| usize::try_from(self.arguments()[name].as_u64().unwrap_or(1)).expect("small");
+        let (count, text) = (size("count"), "x".repeat(size("bytes")));
+        for _ in 0..count {
+            if self.notify("notifications/message", json!({ "level": "info", "data": text })).await.is_none() {
+                return End::Written(self.hang_up());
+            }
+        }
+        End::answer(Self::text("the flood is over"))
     }
 
     /// What a cancellation names: the request in its session.

@@ -77,7 +77,9 @@ impl Run {
         let error = self.error.as_deref();
         let asks = matches!(self.answer, Answer::Reply(Reply::InputRequired(_)));
         let unsent = ["invalid_arguments", "tool_crashed", "secret_integrity", "egress_refused", "upstream_unreachable"];
-        !asks && error.is_none_or(|error| !unsent.contains(&error))
+        // What a window onto a waiting call did not see is counted by the call itself.
+        let unseen = ["state_gone", "call_lost"];
+        !asks && error.is_none_or(|error| !unsent.contains(&error) && !unseen.contains(&error))
     }
 }
 

@@ -3,11 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use tokio_util::sync::CancellationToken;
 use trunkline_protocol::{
-    jsonrpc::ErrorObject,
-    mcp::object::{RawObject, json_string},
+    jsonrpc::{ErrorObject, INVALID_PARAMS, METHOD_NOT_FOUND},
+    mcp::{
+        HEADER_MISMATCH, RESOURCE_NOT_FOUND, UNSUPPORTED_VERSION,
+        object::{RawObject, json_string},
+    },
 };
 
 use super::{
@@ -231,7 +234,35 @@ impl Request<'_> {
         };
         let exchanged =
             self.platform.upstreams.exchange(&self.platform.egress, &target, request, dialogue, self.stop.clone()).await;
-        exchanged.map_err(failed)
+        match exchanged.map_err(failed)? {
+            Reply::Error(error) => self.fit(error).map(Reply::Error),
+            reply => Ok(reply),
+        }
+    }
+
+    /// An error as far as it is about what the caller asked, in codes of which revisions make their own. One about how we asked is ours: a
+    /// client that read it as an answer to its own request would look for another revision.
+    fn fit(&self, error: ErrorObject) -> Result<ErrorObject, Run> {
+        match error.code {
+            HEADER_MISMATCH | UNSUPPORTED_VERSION | METHOD_NOT_FOUND => {
+                let text = "The tool's server does not take the request as it was sent to it.";
+                Err(Run::failed(Outcome::UpstreamError, "upstream_protocol", text))
+            }
+            RESOURCE_NOT_FOUND | INVALID_PARAMS if self.method == "resources/read" => {
+                Ok(missing_resource(error, self.params.text("uri")))
+            }
+            _ => Ok(error),
+        }
+    }
+}
+
+/// A resource that does not exist is said with one code in sessions and another without; without, its URI says which of the two it means.
+fn missing_resource(error: ErrorObject, uri: Option<String>) -> ErrorObject {
+    let names_it = error.data.as_ref().is_some_and(|data| data["uri"].is_string());
+    match uri {
+        _ if names_it => ErrorObject { code: RESOURCE_NOT_FOUND, ..error },
+        Some(uri) if error.code == RESOURCE_NOT_FOUND && error.data.is_none() => error.with_data(json!({ "uri": uri })),
+        _ => error,
     }
 }
 
@@ -263,7 +294,28 @@ fn unanswered(error: &AskError) -> Run {
 
 #[cfg(test)]
 mod tests {
+    use trunkline_protocol::mcp::Revision;
+
     use super::*;
+
+    #[test]
+    fn a_missing_resource_is_said_in_the_codes_of_each_revision() {
+        let uri = || Some("note://1".to_owned());
+        let data = json!({ "uri": "note://1" });
+        for said in [
+            ErrorObject::new(RESOURCE_NOT_FOUND, "no"),
+            ErrorObject::new(RESOURCE_NOT_FOUND, "no").with_data(data.clone()),
+            ErrorObject::new(INVALID_PARAMS, "no").with_data(data.clone()),
+        ] {
+            let error = missing_resource(said, uri());
+            for (revision, code) in [(Revision::V2025_11_25, RESOURCE_NOT_FOUND), (Revision::V2026_07_28, INVALID_PARAMS)] {
+                let fit = revision.fit_error(error.clone());
+                assert_eq!((fit.code, fit.data), (code, Some(data.clone())));
+            }
+        }
+        let other = ErrorObject::new(INVALID_PARAMS, "what?");
+        assert_eq!(missing_resource(other.clone(), uri()), other, "something else is wrong with the request");
+    }
 
     #[test]
     fn traces_go_on_with_a_span_of_ours() {

@@ -47,11 +47,14 @@ pub async fn admit_call(
             Ok(prepared) => prepared,
             Err(refusal) => return Err(draft.refuse_with(refusal)),
         };
-        let Some(slot) = Slot::take(platform, &tool) else {
+        // A call that waits somewhere keeps its slot: with a second one it could not be finished where all slots wait.
+        let waits = state.as_ref().is_some_and(|state| matches!(state.held, Held::Parked(_)));
+        let slot = if waits { None } else { Slot::take(platform, &tool) };
+        if !waits && slot.is_none() {
             let by = Remaining::concurrency(MOST_PER_TOOL);
             let refusal = Refusal::Limited { by, retry_after_ms: SOON_MS };
             return Err(draft.refuse(Outcome::Limited, by.scope.as_str(), refusal));
-        };
+        }
         match draft.admit(platform, &caller, &tool, &ready).await {
             Decision::Admitted { left, degraded } => {
                 draft.entry.degraded = degraded;

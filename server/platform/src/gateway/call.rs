@@ -42,8 +42,8 @@ pub struct AdmittedCall {
     pub(super) caller: Caller,
     pub(super) left: Remaining,
     pub(super) draft: Draft,
-    /// Held while the call runs.
-    pub(super) slot: Slot,
+    /// Held while the call runs. A call that waits somewhere has its own already.
+    pub(super) slot: Option<Slot>,
 }
 
 /// What is left to do.
@@ -82,7 +82,7 @@ impl AdmittedCall {
                     TaskUse::Required | TaskUse::Possible if voice.speaks_tasks() && !asks_first => {
                         return task(platform, voice, tool, caller, input, left, draft, slot).await;
                     }
-                    _ => talk(platform, &voice, &tool, &caller, input, slot, &cancelled).await,
+                    _ => talk(platform, &voice, &tool, &caller, input, (&draft, slot), &cancelled).await,
                 }
             }
             (Ready::Run(input), _) => {
@@ -109,7 +109,7 @@ async fn task(
     input: Input,
     left: Remaining,
     draft: Draft,
-    slot: Slot,
+    slot: Option<Slot>,
 ) -> Finished {
     let listener = Listener { wants_progress: false, log_level: None, asks_inline: true, ..voice.listener() };
     let ongoing = ongoing(platform, listener, &tool, &caller, input, slot);
@@ -155,11 +155,11 @@ async fn talk(
     tool: &Arc<LoadedTool>,
     caller: &Caller,
     input: Input,
-    slot: Slot,
+    (draft, slot): (&Draft, Option<Slot>),
     cancelled: &CancellationToken,
 ) -> (Run, Option<Held>) {
     let ongoing = ongoing(platform, voice.listener(), tool, caller, input, slot);
-    leg(converse::drive(platform, voice, ongoing, cancelled).await)
+    leg(converse::drive_recorded(platform, voice, ongoing, Some(draft), cancelled).await)
 }
 
 fn ongoing(
@@ -168,7 +168,7 @@ fn ongoing(
     tool: &Arc<LoadedTool>,
     caller: &Caller,
     input: Input,
-    slot: Slot,
+    slot: Option<Slot>,
 ) -> Ongoing {
     let (dialogue, heard) = Dialogue::open(listener);
     let stop = CancellationToken::new();

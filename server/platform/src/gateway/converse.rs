@@ -7,7 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 use trunkline_protocol::mcp::object::{RawObject, json_string};
 
-use super::{parked, speak::Voice};
+use super::{draft::Draft, parked, speak::Voice};
 use crate::{
     Platform,
     bus::Address,
@@ -101,7 +101,18 @@ impl Asked {
 }
 
 /// Drives it until something ends this leg.
-pub(super) async fn drive(platform: &Platform, voice: &Voice, mut ongoing: Ongoing, cancelled: &CancellationToken) -> Leg {
+pub(super) async fn drive(platform: &Platform, voice: &Voice, ongoing: Ongoing, cancelled: &CancellationToken) -> Leg {
+    drive_recorded(platform, voice, ongoing, None, cancelled).await
+}
+
+/// The same with the draft of its call: one that is parked has an entry of its own if nobody comes back to it.
+pub(super) async fn drive_recorded(
+    platform: &Platform,
+    voice: &Voice,
+    mut ongoing: Ongoing,
+    draft: Option<&Draft>,
+    cancelled: &CancellationToken,
+) -> Leg {
     loop {
         tokio::select! {
             biased;
@@ -112,7 +123,7 @@ pub(super) async fn drive(platform: &Platform, voice: &Voice, mut ongoing: Ongoi
             Some(said) = ongoing.heard.next() => {
                 let asks = matches!(said, crate::dialogue::Said::Question(_));
                 match voice.pass(platform, said).await {
-                    Some(question) => return park(platform, ongoing, question),
+                    Some(question) => return park(platform, ongoing, draft, question),
                     None if asks => ongoing.patience.wait_for_answer(),
                     None => {}
                 }
@@ -145,10 +156,11 @@ pub(super) fn farewell(platform: &Platform, ongoing: Ongoing) {
     });
 }
 
-fn park(platform: &Platform, ongoing: Ongoing, question: Question) -> Leg {
+fn park(platform: &Platform, ongoing: Ongoing, draft: Option<&Draft>, question: Question) -> Leg {
     let Question { method, params, answer } = question;
     let asked = Asked { method, params };
-    match parked::hold(platform, ongoing.agent, ongoing, asked.clone(), answer) {
+    let draft = draft.and_then(|draft| draft.successor(platform));
+    match parked::hold(platform, ongoing, draft, asked.clone(), answer) {
         Some(at) => Leg::Parked { question: asked, at },
         None => Leg::Done(Run::failed(
             Outcome::Limited,

@@ -8,7 +8,7 @@ use crate::{
     call::{Entry, Outcome},
     catalog::snapshot::LoadedTool,
     execution::Run,
-    ids::EntryId,
+    ids::{EntryId, ToolId},
     metrics::Metrics,
     quota::{self, BucketsOf, Decision},
     record::Reservation,
@@ -59,6 +59,26 @@ impl Draft {
             degraded: false,
         };
         Self { entry, measure, began: Instant::now(), price_micro: 0, metrics: Arc::clone(&platform.metrics), place: Some(place) }
+    }
+
+    /// The entry of what goes on after this call was answered: recorded by whoever ends it. `None` if the record is full.
+    pub(super) fn successor(&self, platform: &Platform) -> Option<Self> {
+        let place = platform.spool.reserve().ok()?;
+        let at = platform.clock.now();
+        let entry = Entry { id: EntryId::new(at), at, auth_us: 0, admission_us: 0, bytes_in: 0, ..self.entry.clone() };
+        let metrics = Arc::clone(&self.metrics);
+        let (measure, began) = (Measure::start(), Instant::now());
+        Some(Self { entry, measure, began, price_micro: self.price_micro, metrics, place: Some(place) })
+    }
+
+    /// Somebody else records it.
+    pub(super) fn discard(mut self) {
+        self.place = None;
+    }
+
+    /// The tool that is called.
+    pub(super) fn tool(&self) -> Option<ToolId> {
+        self.entry.tool.map(|(tool, _)| tool)
     }
 
     pub(super) fn about(&mut self, tool: &LoadedTool) {

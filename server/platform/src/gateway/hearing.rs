@@ -7,14 +7,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, broadcast, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::Caller;
 use crate::{
     Platform,
     bus::Word,
-    catalog::source::{self, SourceKind},
+    catalog::source::{self, Source, SourceKind},
     error::ErrorKind,
     ids::{SourceId, TenantId},
     upstream::{Change, Target, Wanted},
@@ -26,6 +29,8 @@ const MOST: usize = 512;
 const WAITING: usize = 64;
 /// Changes that come together are one.
 const SETTLE: Duration = Duration::from_millis(200);
+/// Between two looks at one source, however often it says that its lists have changed. The last word is never lost.
+const LEAST: Duration = Duration::from_secs(10);
 /// Wait after a source that cannot be heard.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Somebody who reconnects should not cost a stream.
@@ -44,6 +49,8 @@ struct Ear {
 #[derive(Debug, Default)]
 struct Held {
     by: usize,
+    /// Since when nobody listens.
+    left: Option<Instant>,
     uris: HashMap<String, usize>,
 }
 
@@ -58,6 +65,7 @@ impl Drop for Hold {
         for (ear, uris) in &self.ears {
             let mut held = ear.held.lock().unwrap_or_else(PoisonError::into_inner);
             held.by = held.by.saturating_sub(1);
+            held.left = (held.by == 0).then(Instant::now);
             for uri in uris {
                 if let Some(count) = held.uris.get_mut(uri) {
                     *count -= 1;
@@ -88,7 +96,8 @@ fn hold<'u>(platform: &Platform, caller: &Caller, uris: impl Iterator<Item = &'u
         }
     }
     let tenant = caller.snapshot.tenant;
-    let over_network = caller.snapshot.sources().filter(|loaded| matches!(loaded.source.kind, SourceKind::Mcp { .. }));
+    let is_heard = |source: &Source| source.enabled && matches!(source.kind, SourceKind::Mcp { .. });
+    let over_network = caller.snapshot.sources().filter(|loaded| is_heard(&loaded.source));
     let mut ears = Vec::new();
     let mut known = platform.hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
     for id in over_network.map(|loaded| loaded.source.id) {
@@ -105,6 +114,7 @@ fn hold<'u>(platform: &Platform, caller: &Caller, uris: impl Iterator<Item = &'u
         let uris = of_source.remove(&id).unwrap_or_default();
         let mut held = ear.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.by += 1;
+        held.left = None;
         for uri in &uris {
             *held.uris.entry(uri.clone()).or_default() += 1;
         }
@@ -125,25 +135,31 @@ impl Ear {
         (held.by > 0).then(|| Wanted { tools: true, prompts: true, resources: true, uris: uris.into_iter().collect() })
     }
 
-    /// Waits until something else is wanted than `now`.
+    fn left(&self) -> Option<Instant> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).left
+    }
+
+    /// Waits until something else is wanted than `now`. May be dropped and called again: no change is lost.
     async fn differs(&self, now: &Wanted) {
         loop {
-            self.changed.notified().await;
-            match self.wanted() {
-                Some(wanted) if wanted == *now => {}
-                Some(_) => return,
-                None => {
-                    tokio::time::sleep(LINGER).await;
-                    if self.wanted().as_ref() != Some(now) {
-                        return;
+            match (self.wanted(), self.left()) {
+                (Some(wanted), _) if wanted == *now => self.changed.notified().await,
+                (None, Some(left)) if left.elapsed() < LINGER => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(left + LINGER) => {}
+                        () = self.changed.notified() => {}
                     }
                 }
+                _ => return,
             }
         }
     }
 }
 
 async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: SourceId, ear: Arc<Ear>) {
+    // Listened to before the source is looked at, so that no change hides in between.
+    let generations = platform.generations.listen();
+    let mut source = Heard { tenant, id, slug, generations, is_unsure: false, due: None, looked_at: None };
     loop {
         let wanted = {
             // Decided under the lock under which others join.
@@ -154,16 +170,19 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
             };
             wanted
         };
-        let failed = match target(&platform, &slug, id).await {
-            Some(target) => Box::pin(hear(&platform, tenant, id, &target, &ear, wanted.clone())).await,
+        let (edition, failed) = match source.reached(&platform).await {
+            Some((edition, target)) => {
+                (Some(edition), Box::pin(source.hear(&platform, edition, &target, &ear, wanted.clone())).await)
+            }
             // Switched off, or gone: perhaps it comes back.
-            None => true,
+            None => (None, true),
         };
         if failed {
             tokio::select! {
                 () = platform.closing.cancelled() => {}
                 () = tokio::time::sleep(AGAIN) => {}
                 () = ear.differs(&wanted) => {}
+                () = source.moved(&platform, edition) => {}
             }
         }
         if platform.closing.is_cancelled() {
@@ -172,37 +191,74 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
     }
 }
 
-async fn target(platform: &Platform, slug: &str, id: SourceId) -> Option<Target> {
-    let snapshot = platform.snapshots.get(platform, slug).await.ok()??;
-    let source = snapshot.source(id)?;
-    snapshot.target(source).ok()?
+/// A source that is heard.
+struct Heard {
+    tenant: TenantId,
+    id: SourceId,
+    slug: Arc<str>,
+    generations: broadcast::Receiver<TenantId>,
+    /// The tenant has changed since the source was last looked at.
+    is_unsure: bool,
+    /// When its lists are read again, if they have changed.
+    due: Option<Instant>,
+    looked_at: Option<Instant>,
 }
 
-/// Hears until something else is wanted. True if it cannot be heard.
-async fn hear(platform: &Platform, tenant: TenantId, id: SourceId, target: &Target, ear: &Ear, wanted: Wanted) -> bool {
-    let (sender, mut changes) = mpsc::channel(WAITING);
-    let stop = CancellationToken::new();
-    let _stop = stop.clone().drop_guard();
-    let watching = platform.upstreams.watch(&platform.egress, target, wanted.clone(), sender, stop);
-    tokio::pin!(watching);
-    loop {
-        tokio::select! {
-            ended = &mut watching => {
-                if let Err(error) = &ended {
-                    tracing::debug!(source.id = %id, %error, "a source is not heard; its lists are still refreshed");
-                }
-                return ended.is_err();
+impl Heard {
+    /// How it is reached now, and since which edition of it; `None` if it is switched off, gone or cannot be read.
+    async fn reached(&self, platform: &Platform) -> Option<(i32, Target)> {
+        let snapshot = platform.snapshots.get(platform, &self.slug).await.ok()??;
+        let loaded = snapshot.source(self.id).filter(|loaded| loaded.source.enabled)?;
+        Some((loaded.source.edition, snapshot.target(loaded).ok()??))
+    }
+
+    /// Waits until it is not of that edition any more. May be dropped and called again: no change is lost.
+    async fn moved(&mut self, platform: &Platform, edition: Option<i32>) {
+        loop {
+            if !self.is_unsure {
+                self.is_unsure = match self.generations.recv().await {
+                    Ok(tenant) => tenant == self.tenant,
+                    Err(broadcast::error::RecvError::Lagged(_)) => true,
+                    Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+                };
+                continue;
             }
-            () = ear.differs(&wanted) => return false,
-            () = platform.closing.cancelled() => return false,
-            Some(change) = changes.recv() => {
-                let mut lists = note(platform, tenant, change);
-                tokio::time::sleep(SETTLE).await;
-                while let Ok(change) = changes.try_recv() {
-                    lists |= note(platform, tenant, change);
+            let found = self.reached(platform).await.map(|(edition, _)| edition);
+            self.is_unsure = false;
+            if found != edition {
+                return;
+            }
+        }
+    }
+
+    /// Hears until something else is wanted, or the source is reached otherwise. True if it cannot be heard.
+    async fn hear(&mut self, platform: &Platform, edition: i32, target: &Target, ear: &Ear, wanted: Wanted) -> bool {
+        let (sender, mut changes) = mpsc::channel(WAITING);
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        let watching = platform.upstreams.watch(&platform.egress, target, wanted.clone(), sender, stop);
+        tokio::pin!(watching);
+        loop {
+            let due = self.due;
+            tokio::select! {
+                ended = &mut watching => {
+                    if let Err(error) = &ended {
+                        tracing::debug!(source.id = %self.id, %error, "a source is not heard; its lists are still refreshed");
+                    }
+                    return ended.is_err();
                 }
-                if lists {
-                    refresh(platform, tenant, id).await;
+                () = ear.differs(&wanted) => return false,
+                () = self.moved(platform, Some(edition)) => return false,
+                () = platform.closing.cancelled() => return false,
+                Some(change) = changes.recv() => if note(platform, self.tenant, change) {
+                    let soon = Instant::now() + SETTLE;
+                    let allowed = self.looked_at.map_or(soon, |looked_at| soon.max(looked_at + LEAST));
+                    self.due.get_or_insert(allowed);
+                },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.due = None;
+                    refresh(platform, self.tenant, self.id).await;
+                    self.looked_at = Some(Instant::now());
                 }
             }
         }

@@ -40,6 +40,8 @@ impl LinkKey {
 pub(super) struct Link {
     /// Tells links apart that had the same key at different times.
     pub(super) number: u64,
+    /// Whose it is.
+    pub(super) tenant: TenantId,
     pub(super) wire: Wire,
     /// One probe at a time.
     pub(super) probing: Turn<()>,
@@ -51,9 +53,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(number: u64, wire: Wire) -> Self {
+    pub(super) fn new(number: u64, tenant: TenantId, wire: Wire) -> Self {
         Self {
             number,
+            tenant,
             wire,
             probing: Turn::default(),
             verdict: Mutex::default(),

@@ -254,7 +254,7 @@ impl Upstreams {
             UpstreamError::Unreachable
         })?;
         let wire = Wire::new(egress, target.url.clone(), target.header.clone());
-        let link = Arc::new(Link::new(self.next_link.fetch_add(1, Ordering::Relaxed), wire));
+        let link = Arc::new(Link::new(self.next_link.fetch_add(1, Ordering::Relaxed), target.tenant, wire));
         links.insert(key, Arc::clone(&link));
         Ok(link)
     }

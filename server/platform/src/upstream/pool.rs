@@ -1,6 +1,6 @@
 //! The sessions of this process. Where nobody can be asked anything, all calls share one session per link; where a caller can be asked, each
 //! call has one to itself while it runs, and leaves it to the next. A session is opened once, however many wait for it, and ended over there
-//! when nobody has used it for a while.
+//! when nobody has used it for a while. What one tenant, or one upstream, may have of them leaves room for all others.
 
 use std::{
     collections::HashMap,
@@ -22,13 +22,26 @@ use super::{
 };
 
 /// Most sessions of this process.
-const MOST: usize = 256;
-/// Most sessions of one link and setup that calls have to themselves. More callers than these cannot be asked.
-const MOST_OWN: usize = 32;
+const MOST: usize = 512;
+/// Most sessions of one tenant.
+const MOST_OF_TENANT: usize = 64;
+/// Sessions that calls have to themselves may be so many of one link, in whatever setups, of one tenant and of all. More callers than these
+/// cannot be asked; there is always room to share a session.
+const MOST_OWN: Bounds = Bounds { link: 32, tenant: 48, all: 384 };
+/// Sessions that calls share; a link has two of them at most.
+const MOST_SHARED: Bounds = Bounds { link: usize::MAX, tenant: MOST_OF_TENANT, all: MOST };
 /// Sessions that wait to be ended; beyond them the upstream's own expiry has to do.
 const MOST_ENDING: usize = 1024;
 /// Sessions that are ended at the same time.
 const ENDED_TOGETHER: usize = 16;
+
+/// How many sessions there may be before one more is opened.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    link: usize,
+    tenant: usize,
+    all: usize,
+}
 
 /// All sessions of this process.
 #[derive(Debug, Default)]
@@ -90,8 +103,7 @@ impl Pool {
             if let Some(lease) = slot.lend() {
                 return Ok(lease);
             }
-            if let Some(counted) = slot.begin() {
-                self.make_room()?;
+            if let Some(counted) = self.begin(&slot) {
                 let session = Arc::new(session::open(link, setup, deadline).await?);
                 return Ok(counted.into_lease(session));
             }
@@ -105,7 +117,7 @@ impl Pool {
         if let Some(lease) = slot.share() {
             return Ok(lease);
         }
-        self.make_room()?;
+        self.make_room(link, MOST_SHARED)?;
         let session = Arc::new(session::open(link, &setup, deadline).await?);
         lock(&slot.state).shared = Some(Arc::clone(&session));
         Ok(Lease { session, slot: Arc::clone(&slot), is_own: false, worth: Worth::Spoiled })
@@ -155,17 +167,35 @@ impl Pool {
         })))
     }
 
-    /// Room for one more session: the one that was idle longest goes. Counted under the lock, so that it is rare that one too many is opened.
-    fn make_room(&self) -> Result<(), UpstreamError> {
+    /// May a call have one more to itself? Then it counts from now on.
+    fn begin(&self, slot: &Arc<Slot>) -> Option<Counted> {
         let slots = lock(&self.slots);
-        if slots.values().map(|slot| slot.count()).sum::<usize>() < MOST {
-            return Ok(());
-        }
-        let oldest = slots.values().filter_map(|slot| Some((slot.idlest()?, slot))).max_by_key(|(idle, _)| *idle);
-        let (_, slot) = oldest.ok_or(UpstreamError::Busy)?;
-        slot.drop_idlest();
-        Ok(())
+        make_room(&slots, &slot.link, MOST_OWN).ok()?;
+        lock(&slot.state).lent += 1;
+        Some(Counted(Arc::clone(slot)))
     }
+
+    /// The same for one to share. It does not count before it is open, so it may happen that one too many is opened, but rarely.
+    fn make_room(&self, link: &Link, bounds: Bounds) -> Result<(), UpstreamError> {
+        make_room(&lock(&self.slots), link, bounds)
+    }
+}
+
+/// Room for one more session of that link: of those that are too many, the one that was idle longest goes.
+fn make_room(slots: &HashMap<(u64, Setup), Arc<Slot>>, link: &Link, bounds: Bounds) -> Result<(), UpstreamError> {
+    room_among(bounds.link, || slots.values().filter(|slot| slot.link.number == link.number))?;
+    room_among(bounds.tenant, || slots.values().filter(|slot| slot.link.tenant == link.tenant))?;
+    room_among(bounds.all, || slots.values())
+}
+
+fn room_among<'s, I: Iterator<Item = &'s Arc<Slot>>>(most: usize, slots: impl Fn() -> I) -> Result<(), UpstreamError> {
+    if slots().map(|slot| slot.count()).sum::<usize>() < most {
+        return Ok(());
+    }
+    let oldest = slots().filter_map(|slot| Some((slot.idlest()?, slot))).max_by_key(|(idle, _)| *idle);
+    let (_, slot) = oldest.ok_or(UpstreamError::Busy)?;
+    slot.drop_idlest();
+    Ok(())
 }
 
 impl Slot {
@@ -183,16 +213,6 @@ impl Slot {
         let (session, _) = state.free.pop()?;
         state.lent += 1;
         Some(Lease { session, slot: Arc::clone(self), is_own: true, worth: Worth::Spoiled })
-    }
-
-    /// May one more be opened? Then it counts from now on.
-    fn begin(self: &Arc<Self>) -> Option<Counted> {
-        let mut state = lock(&self.state);
-        if state.lent >= MOST_OWN {
-            return None;
-        }
-        state.lent += 1;
-        Some(Counted(Arc::clone(self)))
     }
 
     fn count(&self) -> usize {

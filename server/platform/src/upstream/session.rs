@@ -39,7 +39,8 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Setup {
     capabilities: String,
-    level: Option<&'static str>,
+    /// Somebody listens to its log. Which levels is not said here: the caller's own level filters them, and there are few setups.
+    is_logged: bool,
 }
 
 /// An open session.
@@ -54,7 +55,7 @@ pub(super) struct Session {
 impl Setup {
     /// For a session in which nobody can be asked anything.
     pub(super) fn without_questions(&self) -> Self {
-        Self { capabilities: "{}".to_owned(), level: self.level }
+        Self { capabilities: "{}".to_owned(), is_logged: self.is_logged }
     }
 
     /// Can a caller be asked in it? Then it is lent to one call at a time, so that there is no doubt whose question it is.
@@ -81,7 +82,7 @@ impl Setup {
         if can.roots() {
             capabilities.set("roots", "{}");
         }
-        Self { capabilities: capabilities.to_json(), level: dialogue.log_level().map(LogLevel::as_str) }
+        Self { capabilities: capabilities.to_json(), is_logged: dialogue.log_level().is_some() }
     }
 }
 
@@ -137,13 +138,13 @@ pub(super) async fn open(link: &Link, setup: &Setup, deadline: Instant) -> Resul
     if !answer.is_success() {
         return Err(answer.refusal(deadline).await?.as_error().into());
     }
-    if let Some(level) = setup.level.filter(|_| session.server.has("logging")) {
+    if setup.is_logged && session.server.has("logging") {
         let id = link.next_id();
-        let body = jsonrpc::request(&id, "logging/setLevel", &format!("{{\"level\":{}}}", json_string(level)));
+        let body = jsonrpc::request(&id, "logging/setLevel", &format!("{{\"level\":{}}}", json_string(LogLevel::Debug.as_str())));
         let answer = timeout_at(deadline, link.wire.post(session.headers(), body, deadline)).await;
         let answer = answer.map_err(|_| UpstreamError::Timeout)??;
         if answer.is_success() {
-            // A server that does not take the level sends what it likes; the caller's own level filters it.
+            // A server that does not take the level sends what it likes.
             let _ = converse(link, &id, Some(session.headers()), answer, deadline).await?;
         }
     }

@@ -72,6 +72,7 @@ pub enum Change {
 /// Where a stream for changes stands.
 struct Watch<'a> {
     link: &'a Link,
+    /// Its URIs are sorted.
     wanted: &'a Wanted,
     changes: mpsc::Sender<Change>,
     /// Each at most once, however often it changed.
@@ -79,6 +80,8 @@ struct Watch<'a> {
     /// Where the stream can be resumed.
     last_event: Option<String>,
     retry: Option<Duration>,
+    /// Streams and sessions in a row that ended at once.
+    failures: u32,
 }
 
 /// How a stream ended.
@@ -96,13 +99,14 @@ impl Upstreams {
         &self,
         egress: &Egress,
         target: &Target,
-        wanted: Wanted,
+        mut wanted: Wanted,
         changes: mpsc::Sender<Change>,
         stop: CancellationToken,
     ) -> Result<(), UpstreamError> {
+        wanted.uris.sort_unstable();
         let link = self.link(egress, target)?;
         let (pending, last_event, retry) = (BTreeSet::new(), None, None);
-        let mut watch = Watch { link: &link, wanted: &wanted, changes, pending, last_event, retry };
+        let mut watch = Watch { link: &link, wanted: &wanted, changes, pending, last_event, retry, failures: 0 };
         let server = tokio::select! {
             server = self.server(&link, Instant::now() + target.deadline) => server?,
             () = stop.cancelled() => return Ok(()),
@@ -120,29 +124,28 @@ impl Watch<'_> {
     /// One session after the other, each of its own: its subscriptions belong to nobody else.
     async fn in_sessions(&mut self, within: Duration, stop: &CancellationToken) -> Result<(), UpstreamError> {
         loop {
+            let since = Instant::now();
             let setup = Setup::of(&Dialogue::silent());
             let opened = session::open(self.link, &setup, Instant::now() + within);
             let Some(session) = stop.run_until_cancelled(opened).await else { return Ok(()) };
             let session = session.map_err(Fault::error)?;
             let watched = stop.run_until_cancelled(self.in_session(&session, within)).await;
+            // One that is gone has nothing to end, but whether it is gone is the upstream's word only.
+            session.end(self.link).await;
             match watched {
                 // The next session may hear more than this one did.
                 Some(Err(Fault::SessionGone(_))) => self.miss_nothing(),
-                Some(ended) => {
-                    session.end(self.link).await;
-                    return ended.map_err(Fault::error);
-                }
-                None => {
-                    session.end(self.link).await;
-                    return Ok(());
-                }
+                Some(ended) => return ended.map_err(Fault::error),
+                None => return Ok(()),
             }
+            let Some(paused) = stop.run_until_cancelled(self.pause(since)).await else { return Ok(()) };
+            paused?;
         }
     }
 
     async fn in_session(&mut self, session: &Session, within: Duration) -> Result<(), Fault> {
         self.subscribe(session, within).await?;
-        let mut failures = 0;
+        let mut is_first = true;
         loop {
             let opened = Instant::now();
             let mut headers = session.headers();
@@ -151,18 +154,20 @@ impl Watch<'_> {
                 headers.insert("last-event-id", event);
             }
             let answer = self.link.wire.get(headers, opened + LIFE, SILENCE, SILENCE).await?;
-            if answer.status == 404 && session.has_id() {
+            // To the first question it means that there is no stream here: ordinary servers answer so to a method that they do not have.
+            if answer.status == 404 && session.has_id() && !is_first {
                 self.last_event = None;
                 return Err(Fault::SessionGone(UpstreamError::Status(404)));
             }
             check(&answer)?;
+            is_first = false;
             if matches!(self.read(answer, Some(session)).await?, End::Unwanted) {
                 return Ok(());
             }
             if !is_resumed && self.last_event.is_none() {
                 self.miss_nothing();
             }
-            self.pause(opened, &mut failures).await?;
+            self.pause(opened).await?;
         }
     }
 
@@ -195,7 +200,6 @@ impl Watch<'_> {
         let mut params = RawObject::default();
         params.set("notifications", self.filter());
         let (dialogue, cancelled) = (Dialogue::silent(), CancellationToken::new());
-        let mut failures = 0;
         loop {
             let opened = Instant::now();
             let request = Request {
@@ -215,7 +219,7 @@ impl Watch<'_> {
                 return Ok(());
             }
             self.miss_nothing();
-            self.pause(opened, &mut failures).await?;
+            self.pause(opened).await?;
         }
     }
 
@@ -298,6 +302,8 @@ impl Watch<'_> {
             "notifications/resources/list_changed" if wanted.resources => drop(self.pending.insert(Change::Resources)),
             "notifications/resources/updated" if !wanted.uris.is_empty() => {
                 let updated = params.and_then(|params| serde_json::from_str::<Updated>(params.get()).ok());
+                // Whoever tells of others wakes nobody.
+                let updated = updated.filter(|updated| wanted.uris.binary_search(&updated.uri).is_ok());
                 if let Some(Updated { uri }) = updated.filter(|_| self.pending.len() < MOST_PENDING) {
                     self.pending.insert(Change::Resource(uri));
                 }
@@ -315,9 +321,9 @@ impl Watch<'_> {
     }
 
     /// Waits before the next stream. Fails when streams keep ending at once.
-    async fn pause(&self, opened: Instant, failures: &mut u32) -> Result<(), UpstreamError> {
-        *failures = if opened.elapsed() < SHORT_LIFE { *failures + 1 } else { 0 };
-        if *failures > MOST_FAILURES {
+    async fn pause(&mut self, opened: Instant) -> Result<(), UpstreamError> {
+        self.failures = if opened.elapsed() < SHORT_LIFE { self.failures + 1 } else { 0 };
+        if self.failures > MOST_FAILURES {
             return Err(UpstreamError::Broken("it closes its stream for changes at once"));
         }
         sleep(self.retry.unwrap_or(PAUSE).min(LONGEST_PAUSE)).await;

@@ -291,7 +291,18 @@ async fn load(platform: &Platform, slug: &str, slot: &Slot, stale: Option<&str>)
     };
     let loaded = Arc::new(loaded);
     slot.current.store(Some(Arc::clone(&loaded)));
+    if let Some(before) = &before {
+        forget_changed(platform, &before.1, &loaded.1);
+    }
     Ok(Some(Current(loaded)))
+}
+
+/// Connections and sessions of a source that is reached otherwise now, or not at all, end with the snapshot that knew them.
+fn forget_changed(platform: &Platform, before: &Snapshot, now: &Snapshot) {
+    let is_same = |id: &SourceId, edition| now.sources.get(id).is_some_and(|loaded| loaded.source.edition == edition);
+    for (id, _) in before.sources.iter().filter(|(id, loaded)| !is_same(id, loaded.source.edition)) {
+        platform.upstreams.forget(before.tenant, *id);
+    }
 }
 
 async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Result<Option<(u64, Snapshot)>> {

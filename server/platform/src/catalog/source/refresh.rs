@@ -36,8 +36,8 @@ const AGAIN_LAST: TimeDelta = TimeDelta::minutes(15);
 /// Longest time for reading all lists of a source, and how long nobody else begins.
 const DEADLINE: Duration = Duration::from_secs(45);
 const LEASE: TimeDelta = TimeDelta::seconds(90);
-/// Sources that one replica reads at the same time.
-const TOGETHER: usize = 4;
+/// Sources that one replica reads at the same time, each of another tenant: one whose sources hang delays nobody else's.
+const TOGETHER: usize = 8;
 /// Somebody else decided something while the lists were judged; more often than this, the next round may try.
 const ATTEMPTS: usize = 3;
 
@@ -83,24 +83,29 @@ pub async fn refresh(platform: &Platform, tenant: TenantId, id: SourceId) -> Res
 /// Looks at every source that is due by now, a few at a time. Called by a background tick.
 pub async fn refresh_due(platform: &Platform) -> Result<()> {
     let mut looking = FuturesUnordered::new();
+    let mut busy: Vec<TenantId> = Vec::new();
     let mut outcome = Ok(());
     loop {
         while looking.len() < TOGETHER && outcome.is_ok() {
-            match next_due(platform).await {
-                Ok(Some((tenant, id))) => looking.push(look_and_tell(platform.clone(), tenant, id)),
+            match next_due(platform, &busy).await {
+                Ok(Some((tenant, id))) => {
+                    busy.push(tenant);
+                    looking.push(look_and_tell(platform.clone(), tenant, id));
+                }
                 Ok(None) => break,
                 // The queue cannot be read; what was begun is finished.
                 Err(error) => outcome = Err(error),
             }
         }
-        if looking.next().await.is_none() {
-            return outcome;
+        match looking.next().await {
+            Some(done) => busy.retain(|tenant| *tenant != done),
+            None => return outcome,
         }
     }
 }
 
-/// A source's own failure is its own.
-async fn look_and_tell(platform: Platform, tenant: TenantId, id: SourceId) {
+/// A source's own failure is its own. Says whose it is.
+async fn look_and_tell(platform: Platform, tenant: TenantId, id: SourceId) -> TenantId {
     match leased(&platform, tenant, id).await {
         Ok(Refreshed::Done(_)) => {}
         Ok(Refreshed::Stale(why)) => tracing::info!(tenant.id = %tenant, source.id = %id, why, "a source cannot be read"),
@@ -108,12 +113,13 @@ async fn look_and_tell(platform: Platform, tenant: TenantId, id: SourceId) {
             tracing::warn!(tenant.id = %tenant, source.id = %id, error = &error as &dyn std::error::Error, "a source was not refreshed");
         }
     }
+    tenant
 }
 
-async fn next_due(platform: &Platform) -> Result<Option<(TenantId, SourceId)>> {
+async fn next_due(platform: &Platform, but: &[TenantId]) -> Result<Option<(TenantId, SourceId)>> {
     let now = platform.clock.now();
     let mut tx = platform.db.system().await?;
-    let due = store::lease_due(&mut tx, now, now + LEASE).await?;
+    let due = store::lease_due(&mut tx, but, now, now + LEASE).await?;
     tx.commit().await?;
     Ok(due)
 }

@@ -40,7 +40,7 @@ pub struct Source {
     /// Since when it exists.
     pub created_at: DateTime<Utc>,
     /// Counts changes of what is asked and how.
-    pub(in crate::catalog) edition: i32,
+    pub(crate) edition: i32,
 }
 
 /// How a source is reached. There is no kind that starts a program.

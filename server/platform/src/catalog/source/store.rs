@@ -293,16 +293,17 @@ pub(super) async fn lease(tx: &mut TenantTx, id: SourceId, now: DateTime<Utc>, u
     Ok(done.rows_affected() == 1)
 }
 
-/// Leases the refresh that is due longest, of any tenant. `SKIP LOCKED`: replicas do not wait for each other.
+/// Leases the refresh that is due longest, of any tenant but these. `SKIP LOCKED`: replicas do not wait for each other.
 pub(super) async fn lease_due(
     tx: &mut SystemTx,
+    but: &[TenantId],
     now: DateTime<Utc>,
     until: DateTime<Utc>,
 ) -> Result<Option<(TenantId, SourceId)>> {
     Ok(sqlx::query_as(
         "UPDATE app.refreshes SET leased_until = $2
          WHERE source_id = (SELECT source_id FROM app.refreshes
-                            WHERE due_at <= $1 AND (leased_until IS NULL OR leased_until <= $1)
+                            WHERE due_at <= $1 AND (leased_until IS NULL OR leased_until <= $1) AND tenant <> ALL($3)
                             ORDER BY due_at, source_id
                             LIMIT 1
                             FOR UPDATE SKIP LOCKED)
@@ -310,6 +311,7 @@ pub(super) async fn lease_due(
     )
     .bind(now)
     .bind(until)
+    .bind(but)
     .fetch_optional(tx.connection())
     .await?)
 }

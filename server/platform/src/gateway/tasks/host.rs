@@ -33,8 +33,17 @@ const BEAT: Duration = Duration::from_secs(10);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToHost {
-    Update { responses: Box<RawValue>, reply_to: String },
-    Cancel { reply_to: String },
+    Update {
+        responses: Box<RawValue>,
+        reply_to: String,
+    },
+    Cancel {
+        reply_to: String,
+    },
+    /// Is it there?
+    Ping {
+        reply_to: String,
+    },
 }
 
 /// Puts the end of a run into the caller's words.
@@ -123,6 +132,7 @@ impl Host {
                         self.acknowledge(&reply_to).await;
                         return;
                     }
+                    Some(ToHost::Ping { reply_to }) => self.acknowledge(&reply_to).await,
                     None => {}
                 },
                 _ = beat.tick() => {

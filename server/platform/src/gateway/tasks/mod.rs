@@ -37,6 +37,9 @@ const POLL_MS: u64 = 1_000;
 const MOST_PER_AGENT: i64 = 200;
 /// A host that has not been heard of for this long is gone, in seconds.
 const SILENT_S: i64 = 40;
+/// How often a host that was silent is asked before it is taken for gone, and how soon again if its replica does not listen.
+const ASKED_TIMES: u32 = 3;
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 /// Longest wait for a host's acknowledgement.
 const ACKNOWLEDGED_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -136,6 +139,10 @@ fn complete(result: RawObject<'_>) -> String {
 }
 
 fn away(_: Away) -> ErrorObject {
+    away_now()
+}
+
+fn away_now() -> ErrorObject {
     ErrorObject::new(INTERNAL_ERROR, "tasks cannot be reached at the moment; try again")
 }
 
@@ -147,15 +154,38 @@ async fn find(platform: &Platform, caller: &Caller, id: Option<&str>) -> Result<
     let task = store::find(platform, tenant, id).await.map_err(away)?;
     let task = task.filter(|task| task.agent == caller.agent.id).ok_or_else(unknown)?;
     let silent = (platform.clock.now() - task.heard).num_seconds();
-    if task.status.is_over() || silent < SILENT_S { Ok(task) } else { lost(platform, tenant, task).await }
+    if task.status.is_over() || silent < SILENT_S || is_there(platform, &task).await? {
+        return Ok(task);
+    }
+    lost(platform, tenant, task).await
 }
 
-/// The replica that ran it is gone, and it with it.
+/// Does its host answer? Silence alone says little: clocks differ, and Redis may have been away.
+async fn is_there(platform: &Platform, task: &Task) -> Result<bool, ErrorObject> {
+    let Ok(host) = task.host.parse::<Address>() else { return Ok(false) };
+    let mut mailbox = Mailbox::open(platform);
+    for _ in 0..ASKED_TIMES {
+        let letter = host::ToHost::Ping { reply_to: mailbox.address().to_string() };
+        let wait = match bus::send(platform, &host, &letter).await {
+            Ok(()) | Err(Undelivered::Refused) => ACKNOWLEDGED_WITHIN / ASKED_TIMES,
+            // A replica whose connection was lost does not listen for a moment.
+            Err(Undelivered::Gone) => ASK_AGAIN,
+            Err(Undelivered::Away) => return Err(away_now()),
+        };
+        if let Ok(Some(_)) = tokio::time::timeout(wait, mailbox.next()).await {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The replica that ran it is gone, and it with it; unless it has said something meanwhile.
 async fn lost(platform: &Platform, tenant: TenantId, mut task: Task) -> Result<Task, ErrorObject> {
     let error = ErrorObject::new(INTERNAL_ERROR, "the server that ran this task stopped; whether the tool finished is not known");
     task.fail(platform.clock.now(), &error);
-    store::put(platform, tenant, &task).await.map_err(away)?;
-    Ok(task)
+    store::put_unheard(platform, tenant, &task).await.map_err(away)?;
+    let kept = store::find(platform, tenant, &task.id).await.map_err(away)?;
+    Ok(kept.unwrap_or(task))
 }
 
 /// Sends to the host and waits until it has done it.
@@ -173,10 +203,11 @@ async fn tell(
         Err(Undelivered::Gone) => {
             // It has just ended, or its replica has.
             let now = store::find(platform, caller.snapshot.tenant, &task.id).await.map_err(away)?;
-            if now.as_ref().is_some_and(|task| !task.status.is_over()) {
-                lost(platform, caller.snapshot.tenant, task.clone()).await?;
+            let Some(now) = now.filter(|task| !task.status.is_over()) else { return Ok(()) };
+            if is_there(platform, &now).await? {
+                return Err(away_now());
             }
-            return Ok(());
+            return lost(platform, caller.snapshot.tenant, now).await.map(drop);
         }
         Err(_) => return Err(ErrorObject::new(INTERNAL_ERROR, "the task cannot be reached at the moment; try again")),
     }
