@@ -272,7 +272,7 @@ async fn calls_that_wait_for_answers_leave_room_for_all_others() {
     let params = json!({ "name": "ask", "arguments": {} });
     let waiting = (0..60).map(|number: usize| {
         let mut target = mine.clone();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             target.source = other.source;
         }
         let (dialogue, heard) = Dialogue::open(listener(setups[number % setups.len()]));

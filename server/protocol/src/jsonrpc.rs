@@ -153,10 +153,10 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// A string or an integer; never null, a fraction, an array or an object.
+/// A string or an integer; never null, a fraction, an array or an object. Half a surrogate pair is no text, and not everybody reads it.
 fn is_valid_id(id: &str) -> bool {
     match id.as_bytes() {
-        [b'"', ..] => true,
+        [b'"', ..] => !id.contains('\\') || serde_json::from_str::<Cow<'_, str>>(id).is_ok(),
         [b'-' | b'0'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
         _ => false,
     }
@@ -282,6 +282,7 @@ mod tests {
             br#"{"jsonrpc":"2.0","id":null,"method":"x"}"#,
             br#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#,
             br#"{"jsonrpc":"2.0","id":[],"method":"x"}"#,
+            br#"{"jsonrpc":"2.0","id":"\ud800","method":"x"}"#,
             br#"{"jsonrpc":"2.0","id":1,"method":7}"#,
             br#"{"jsonrpc":"2.0","id":1}"#,
             br#"[{"jsonrpc":"2.0","id":1,"method":"x"}]"#,

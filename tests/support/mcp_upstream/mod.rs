@@ -90,7 +90,6 @@ struct State {
 
 /// What is wrong with the whole server.
 #[derive(Debug, Clone, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 struct Faults {
     /// Every request gets this status.
     status: Option<u16>,

@@ -87,7 +87,7 @@ fn one<'a>(body: &'a [u8], headers: &McpHeaders<'_>) -> Result<Incoming<'a>, Rej
     match Message::parse(body)? {
         Message::Request { id, method, params } => request(id, method, params, headers).map(Incoming::Request),
         Message::Notification { method, params } => {
-            let params = params.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+            let params = Params::read(params).unwrap_or_default();
             Ok(Incoming::Notification(Notification { method, params }))
         }
         Message::Response { id, outcome } if !headers.protocol_version.is_some_and(is_stateless_date) => {
@@ -130,10 +130,9 @@ fn request<'a>(
 ) -> Result<Request<'a>, Rejection<'a>> {
     let reject = |status, error| Rejection { status, error, id: Some(id) };
     let header_is_modern = headers.protocol_version.is_some_and(is_stateless_date);
-    let params: Params<'a> = match raw_params.map(|raw| serde_json::from_str(raw.get())) {
-        None => Params::default(),
-        Some(Ok(params)) => params,
-        Some(Err(error)) => {
+    let params = match Params::read(raw_params) {
+        Ok(params) => params,
+        Err(error) => {
             let status = if header_is_modern { 400 } else { 200 };
             return Err(reject(status, ErrorObject::new(INVALID_PARAMS, format!("params do not fit: {error}"))));
         }

@@ -1,8 +1,11 @@
 //! `params` of every method that is served, read in one pass.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::value::RawValue;
 
 /// Members of `params` that any served method reads; the rest is not looked at.
@@ -25,7 +28,7 @@ pub struct Params<'a> {
     #[serde(borrow, default)]
     pub protocol_version: Option<Cow<'a, str>>,
     /// Who `initialize` says it is.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "by_name")]
     pub client_info: Option<ClientInfo<'a>>,
     /// What `initialize` says the client can do.
     #[serde(borrow, default)]
@@ -34,7 +37,7 @@ pub struct Params<'a> {
     #[serde(borrow, default)]
     pub level: Option<Cow<'a, str>>,
     /// What `completion/complete` completes.
-    #[serde(borrow, default, rename = "ref")]
+    #[serde(borrow, default, deserialize_with = "by_name", rename = "ref")]
     pub reference: Option<Reference<'a>>,
     /// Which request `notifications/cancelled` ends.
     #[serde(borrow, default)]
@@ -46,17 +49,23 @@ pub struct Params<'a> {
     #[serde(borrow, default)]
     pub request_state: Option<&'a RawValue>,
     /// What `subscriptions/listen` wants to hear of.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "by_name")]
     pub notifications: Option<Wanted<'a>>,
     /// The task of `tasks/get`, `tasks/update` and `tasks/cancel`.
     #[serde(borrow, default)]
     pub task_id: Option<Cow<'a, str>>,
     /// Metadata of the request.
-    #[serde(borrow, default, rename = "_meta")]
+    #[serde(borrow, default, deserialize_with = "by_name", rename = "_meta")]
     pub meta: Option<Meta<'a>>,
 }
 
 impl<'a> Params<'a> {
+    /// Reads them; absent and null are none.
+    pub fn read(raw: Option<&'a RawValue>) -> Result<Self, serde_json::Error> {
+        let Some(raw) = raw else { return Ok(Self::default()) };
+        by_name(&mut serde_json::Deserializer::from_str(raw.get())).map(Option::unwrap_or_default)
+    }
+
     /// Whose name the client mirrors into `Mcp-Name`, by method.
     pub fn mirrored_name(&self, method: &str) -> Option<&Cow<'a, str>> {
         match method {
@@ -66,6 +75,28 @@ impl<'a> Params<'a> {
             _ => None,
         }
     }
+}
+
+/// Reads an object, or null as none. Derived readers take an array too, member by member in the order of our own source: whoever else looks
+/// at the message would find nothing where we find a claim.
+fn by_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    struct ByName<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for ByName<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<T>, E> {
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(ByName(PhantomData))
 }
 
 /// Does that method need `Mcp-Name`?
@@ -118,7 +149,7 @@ pub struct Meta<'a> {
     #[serde(borrow, default, rename = "io.modelcontextprotocol/clientCapabilities")]
     pub client_capabilities: Option<&'a RawValue>,
     /// Who it says it is.
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/clientInfo")]
+    #[serde(borrow, default, deserialize_with = "by_name", rename = "io.modelcontextprotocol/clientInfo")]
     pub client_info: Option<ClientInfo<'a>>,
     /// From which level on it wants log messages.
     #[serde(borrow, default, rename = "io.modelcontextprotocol/logLevel")]
@@ -143,4 +174,32 @@ pub struct ClientInfo<'a> {
     /// Its version.
     #[serde(borrow, default)]
     pub version: Cow<'a, str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Option<bool> {
+        let raw: &RawValue = serde_json::from_str(json).expect("JSON");
+        Params::read(Some(raw)).ok().map(|params| params.meta.is_some_and(|meta| meta.protocol_version.is_some()))
+    }
+
+    #[test]
+    fn members_are_read_by_name_only() {
+        assert_eq!(read(r#"{"name":"a","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#), Some(true));
+        assert_eq!(read(r#"{"_meta":null,"clientInfo":null}"#), Some(false));
+        assert_eq!(read("null"), Some(false));
+        for by_position in [
+            r#"["a"]"#,
+            "[]",
+            r#"{"_meta":["2026-07-28",{}]}"#,
+            r#"{"_meta":{"io.modelcontextprotocol/clientInfo":["a","1"]}}"#,
+            r#"{"clientInfo":["a","1"]}"#,
+            r#"{"ref":["ref/prompt","a"]}"#,
+            r#"{"notifications":[true]}"#,
+        ] {
+            assert_eq!(read(by_position), None, "{by_position}");
+        }
+    }
 }

@@ -105,7 +105,8 @@ impl Message {
 fn one(bytes: &[u8]) -> Result<(Option<String>, Kind), Malformed> {
     Ok(match Envelope::parse(bytes)? {
         Envelope::Request { id, method, params } => {
-            let read = read_params(params);
+            // What cannot be read is for the server to refuse.
+            let read = Params::read(params).unwrap_or_default();
             let claim = claim(&read);
             let request = Request {
                 id: Id(id.to_owned()),
@@ -117,17 +118,13 @@ fn one(bytes: &[u8]) -> Result<(Option<String>, Kind), Malformed> {
             (claim, Kind::Request(request))
         }
         Envelope::Notification { method, params } => {
-            let read = read_params(params);
+            // What cannot be read is for the server to refuse.
+            let read = Params::read(params).unwrap_or_default();
             let cancels = read.request_id.filter(|_| method == "notifications/cancelled").map(Id::key);
             (claim(&read), Kind::Notification { method: method.into_owned(), cancels })
         }
         Envelope::Response { .. } => (None, Kind::Response),
     })
-}
-
-/// What cannot be read is for the server to refuse.
-fn read_params(params: Option<&RawValue>) -> Params<'_> {
-    params.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
 fn claim(params: &Params<'_>) -> Option<String> {

@@ -136,7 +136,7 @@ impl Sessions {
     pub(super) async fn keep(&self, request: &Request) {
         let Some(params) = &request.params else { return };
         let uri = || {
-            let read = serde_json::from_str::<Params<'_>>(params.get()).unwrap_or_default();
+            let read = Params::read(Some(params)).unwrap_or_default();
             format!("resource {}", read.uri.unwrap_or_default())
         };
         let mut state = self.state.lock().await;
