@@ -71,7 +71,9 @@ async fn a_stream_of_an_upstream_that_never_ends_is_ended_with_the_tool_s_time()
     let mut sql = app.sql().await;
     eventually("both are recorded", SOON, async || {
         let outcomes: Vec<String> = sqlx::query_scalar("SELECT outcome FROM app.calls").fetch_all(&mut sql).await.expect("calls");
-        (outcomes == ["timeout", "timeout"]).then_some(())
+        // What is only read and dropped reaches the bound of a stream before its time is up.
+        let ended = outcomes.iter().filter(|outcome| matches!(outcome.as_str(), "timeout" | "upstream_error")).count();
+        (ended == 2).then_some(())
     })
     .await;
 }
@@ -121,4 +123,43 @@ async fn names_of_sixty_four_characters_are_called_under_all_of_them_and_longer_
         assert!(!answer.text.contains("DROP TABLE"), "it is not repeated");
     }
     assert_eq!(upstream.seen_of("tools/call").len(), before);
+}
+
+#[tokio::test]
+async fn m_14_structured_content_that_breaks_its_tool_s_promise_is_not_passed_on() {
+    let app = TestApp::start().await;
+    let upstream = McpUpstream::start(Speaks::Only(Revision::V2025_11_25), Way::Json).await;
+    upstream.add_tool(json!({
+        "name": "promised",
+        "description": "Gives back what it is given.",
+        "inputSchema": { "type": "object" },
+        "outputSchema": { "type": "object", "properties": { "sum": { "type": "integer" } }, "required": ["sum"] },
+    }));
+    let acme = app.tenant("acme").await;
+    acme.source("theirs", &upstream.url()).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    let give = async |era: Era, structured: Value, is_error: bool| {
+        let result = json!({ "content": [{ "type": "text", "text": "canary-4711" }], "structuredContent": structured, "isError": is_error });
+        agent.call(era, "promised", json!({ "result": result.to_string() })).await
+    };
+    for era in Era::ALL {
+        let kept = give(era, json!({ "sum": 3, "more": true }), false).await;
+        assert_eq!(kept.json["result"]["structuredContent"], json!({ "sum": 3, "more": true }), "{}", kept.text);
+        for broken in [json!({}), json!({ "sum": "3" }), json!([3]), json!("sum")] {
+            let answer = give(era, broken.clone(), false).await;
+            assert_eq!(answer.json["result"]["isError"], json!(true), "{broken}: {}", answer.text);
+            assert!(
+                !answer.text.contains("canary-4711") && !answer.text.contains("structuredContent"),
+                "{broken}: {}",
+                answer.text
+            );
+        }
+        let failed = give(era, json!({ "why": "x" }), true).await;
+        assert_eq!(
+            failed.json["result"]["structuredContent"],
+            json!({ "why": "x" }),
+            "a failure promises nothing: {}",
+            failed.text
+        );
+    }
 }

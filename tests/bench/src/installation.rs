@@ -41,6 +41,7 @@ pub(crate) struct Ground {
     services: Services,
     dir: PathBuf,
     port: u16,
+    ops_port: u16,
     key: Plaintext,
 }
 
@@ -56,21 +57,22 @@ pub(crate) struct Installation {
 }
 
 impl Ground {
-    /// Starts the services and plants a tenant. `upstream` is where its tool sends its requests.
-    pub(crate) async fn prepare(program: &Path, upstream: &str, port: u16) -> anyhow::Result<Self> {
+    /// Starts the services and plants a tenant with so many tools. `upstream` is where the one that is called sends its requests.
+    pub(crate) async fn prepare(program: &Path, upstream: &str, port: u16, tools: usize) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("trunkline-bench-{}", std::process::id()));
         let services_dir = dir.clone();
         let services = tokio::task::spawn_blocking(move || Services::start(&services_dir, Keep::State)).await??;
         let port = if port == 0 { free_port()? } else { port };
         let file = dir.join(SETTINGS);
-        std::fs::write(&file, settings(&services, port, free_port()?))?;
+        let ops_port = free_port()?;
+        std::fs::write(&file, settings(&services, port, ops_port))?;
         let config =
             Config::load(&Sources { file: Some(file.clone()), environment: Environment::default(), options: Vec::new() })?;
         run(program, &file, "migrate").await?;
         let platform = wiring::product(&config, config.http.listen, Arc::new(SystemClock))?.platform;
-        let key = plant(&platform, upstream).await?;
+        let key = plant(&platform, upstream, tools).await?;
         platform.db.close().await;
-        Ok(Self { services, dir, port, key })
+        Ok(Self { services, dir, port, ops_port, key })
     }
 
     /// The settings to serve with.
@@ -98,9 +100,9 @@ impl Ground {
 }
 
 impl Installation {
-    /// Starts everything.
-    pub(crate) async fn start(program: &Path, upstream: &str) -> anyhow::Result<Self> {
-        let ground = Ground::prepare(program, upstream, 0).await?;
+    /// Starts everything. The agent sees half of so many tools, and calls one of them.
+    pub(crate) async fn start(program: &Path, upstream: &str, tools: usize) -> anyhow::Result<Self> {
+        let ground = Ground::prepare(program, upstream, 0, tools).await?;
         let started = Instant::now();
         let server = command(program, &ground.settings(), "serve").spawn().context("the server cannot be started")?;
         until_ready(ground.port).await?;
@@ -133,6 +135,13 @@ impl Installation {
         Ok(kib * 1024.0 / 1e6)
     }
 
+    /// Event streams that the server says are open.
+    pub(crate) async fn open_streams(&self) -> anyhow::Result<usize> {
+        let metrics = get(self.ground.ops_port, "/metrics").await?;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("mcp_open_streams ")).context("no mcp_open_streams")?;
+        Ok(line.trim().parse()?)
+    }
+
     /// Stops everything and removes its state.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let terminated = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await?;
@@ -152,7 +161,7 @@ fn settings(services: &Services, port: u16, ops_port: u16) -> String {
         services.redis.url().reveal(),
         BASE64_STANDARD.encode(random::bytes::<32>()),
     );
-    for bucket in ["write", "agent", "tenant"] {
+    for bucket in ["write", "agent", "tenant", "lists"] {
         text.push_str("[quota.");
         text.push_str(bucket);
         text.push_str("]\nper_minute = ");
@@ -164,8 +173,8 @@ fn settings(services: &Services, port: u16, ops_port: u16) -> String {
     text
 }
 
-/// A tenant with one agent, its key, and one tool that sends its text upstream and back.
-async fn plant(platform: &Platform, upstream: &str) -> anyhow::Result<Plaintext> {
+/// A tenant with one agent, its key, one tool that sends its text upstream and back, and as many others as it takes: the agent sees half of all.
+async fn plant(platform: &Platform, upstream: &str, tools: usize) -> anyhow::Result<Plaintext> {
     let password = Plaintext::new(random::base62(20));
     let slug = "bench".parse()?;
     let (user, tenant) = accounts::create_verified_user(platform, "bench@trunkline.example", &password, "Bench", &slug).await?;
@@ -194,7 +203,12 @@ async fn plant(platform: &Platform, upstream: &str) -> anyhow::Result<Plaintext>
         price_micro: 10,
         limits: None,
     };
-    catalog::create(platform, &owner, ToolName::parse("echo")?, version).await?;
+    catalog::create(platform, &owner, ToolName::parse("echo")?, version.clone()).await?;
+    for number in 1..tools {
+        let effect = if number < tools.div_ceil(2) { Effect::Read } else { Effect::Destructive };
+        let name = ToolName::parse(&format!("tool-{number:04}"))?;
+        catalog::create(platform, &owner, name, NewVersion { effect, ..version.clone() }).await?;
+    }
     let agent = agents::create(platform, &owner, NewAgent::parse("bench", "", "tools:write")?).await?;
     Ok(agents::create_key(platform, &owner, agent.id, NewKey::parse("bench", "tools:write", 1)?).await?.text)
 }
@@ -225,10 +239,15 @@ async fn until_ready(port: u16) -> anyhow::Result<()> {
 }
 
 async fn is_ready(port: u16) -> std::io::Result<bool> {
+    Ok(get(port, "/readyz").await?.starts_with("HTTP/1.1 200"))
+}
+
+/// The whole answer of a loopback port, head included.
+async fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
+    Ok(answer)
 }

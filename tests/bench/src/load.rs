@@ -111,7 +111,7 @@ async fn connection(load: &Load, number: usize, begin: Instant) -> anyhow::Resul
 }
 
 /// Reads one answer with a `Content-Length`.
-async fn read(socket: &mut TcpStream, answer: &mut Vec<u8>) -> anyhow::Result<()> {
+pub(crate) async fn read(socket: &mut TcpStream, answer: &mut Vec<u8>) -> anyhow::Result<()> {
     answer.clear();
     let mut whole = None;
     while whole.is_none_or(|whole| answer.len() < whole) {

@@ -1,8 +1,11 @@
 //! `make bench`: calls per second and latency of a bare upstream and of the same upstream behind the platform, interleaved in one run, with
-//! idle memory and time from start to ready. Compare ratios within a run; figures of different runs differ with the machine.
+//! idle memory and time from start to ready; then the memory of open event streams and the latency of long lists. Compare ratios within a run;
+//! figures of different runs differ with the machine.
 
 mod installation;
+mod lists;
 mod load;
+mod streams;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -44,6 +47,21 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         port: u16,
     },
+    /// Only the memory of open event streams
+    Streams {
+        /// Streams that are open at the same time; needs as many open files
+        #[arg(long, default_value_t = streams::COUNT)]
+        count: usize,
+    },
+    /// Only the latency of tools/list
+    Lists {
+        /// Tools of the tenant; its agent sees half of them
+        #[arg(long, default_value_t = lists::TOOLS)]
+        tools: usize,
+        /// Lists per second
+        #[arg(long, default_value_t = lists::PER_SECOND)]
+        per_second: u32,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -54,12 +72,20 @@ fn main() -> anyhow::Result<()> {
     match &arguments.command {
         Some(Command::Upstream) => runtime.block_on(upstream::run()),
         Some(Command::Ground { upstream, port }) => runtime.block_on(ground(&arguments, upstream, *port)),
-        None => runtime.block_on(measure(&arguments)),
+        Some(Command::Streams { count }) => runtime.block_on(streams::measure(&arguments.program, *count)),
+        Some(Command::Lists { tools, per_second }) => {
+            runtime.block_on(lists::measure(&arguments.program, *tools, *per_second, arguments.seconds))
+        }
+        None => runtime.block_on(async {
+            measure(&arguments).await?;
+            streams::measure(&arguments.program, streams::COUNT).await?;
+            lists::measure(&arguments.program, lists::TOOLS, lists::PER_SECOND, arguments.seconds).await
+        }),
     }
 }
 
 async fn ground(arguments: &Arguments, upstream: &str, port: u16) -> anyhow::Result<()> {
-    let ground = Ground::prepare(&arguments.program, upstream, port).await?;
+    let ground = Ground::prepare(&arguments.program, upstream, port, 1).await?;
     say(format!("CONFIG={} URL={} KEY={}", ground.settings().display(), ground.url(), ground.key()));
     tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
     ground.clear().await
@@ -67,7 +93,7 @@ async fn ground(arguments: &Arguments, upstream: &str, port: u16) -> anyhow::Res
 
 async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let upstream = upstream::Child::start().await?;
-    let installation = Installation::start(&arguments.program, &upstream.url()).await?;
+    let installation = Installation::start(&arguments.program, &upstream.url(), 1).await?;
     let length = Duration::from_secs(arguments.seconds.clamp(1, 60));
     say(format!("ready {} ms after start; {:.0} MB resident when idle", installation.ready_ms, installation.idle_mb));
     say(format!("{} repetitions of {} s, medians\n", arguments.repetitions, length.as_secs()));

@@ -61,7 +61,7 @@ impl Call<'_> {
                     json!(said)
                 )))
             }
-            "raw" => End::Answer(Ok(self.arguments()["result"].as_str().unwrap_or("{}").to_owned())),
+            "raw" | "promised" => End::Answer(Ok(self.arguments()["result"].as_str().unwrap_or("{}").to_owned())),
             "slow" => self.slow().await,
             "fail" => End::Answer(Err((4_711, "it failed as wanted", json!({ "why": "because" })))),
             "tool_error" => End::Answer(Ok(r#"{"content":[{"type":"text","text":"no luck"}],"isError":true}"#.to_owned())),
