@@ -30,9 +30,9 @@ use crate::{
     dialogue::ItemKind,
     epoch,
     error::{Error, Result},
-    ids::{AgentId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId},
+    ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId},
     quota::LimitTable,
-    secret::{DataKey, Digest, Plaintext, SealError},
+    secret::{DataKeys, Digest, Plaintext, SealError},
     vault,
 };
 
@@ -61,7 +61,9 @@ pub struct Snapshot {
     toolsets: HashMap<String, Arc<Toolset>>,
     /// Limits that depart from the defaults.
     pub limits: LimitTable,
-    data_key: Option<DataKey>,
+    /// Sealed secrets, each with the place it opens at. Read anew with the keys: both may have changed.
+    credentials: HashMap<CredentialId, (String, Vec<u8>)>,
+    data_key: Option<DataKeys>,
 }
 
 impl Snapshot {
@@ -144,8 +146,14 @@ impl Snapshot {
 
     /// The tool's secret, opened for one request.
     pub fn secret(&self, tool: &LoadedTool) -> Option<Result<Plaintext, SealError>> {
-        tool.open(self.data_key.as_ref())
+        let (place, sealed) = self.credentials.get(&tool.tool.version.credential?)?;
+        Some(open(self.data_key.as_ref(), place, sealed))
     }
+}
+
+fn open(key: Option<&DataKeys>, place: &str, sealed: &[u8]) -> Result<Plaintext, SealError> {
+    let bytes = key.ok_or(SealError::Integrity)?.open(place, sealed)?;
+    std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
 }
 
 fn find<'a>(items: &'a [Arc<LoadedItem>], key: &str) -> Option<&'a Arc<LoadedItem>> {
@@ -164,12 +172,9 @@ pub(crate) async fn load_one(
         Some(id) => store::find_credential(tx, id).await?,
         None => None,
     };
-    let sealed = credential.map(|c| (credential_place(tx.tenant(), c.id, &c.origin), c.sealed));
-    let mut loaded = LoadedTool::new(tool)?;
-    loaded.sealed = sealed;
     let key = vault::find(tx, &platform.master_key).await?;
-    let secret = loaded.open(key.as_ref());
-    Ok(Some((loaded, secret)))
+    let secret = credential.map(|c| open(key.as_ref(), &credential_place(tx.tenant(), c.id, &c.origin), &c.sealed));
+    Ok(Some((LoadedTool::new(tool)?, secret)))
 }
 
 /// The snapshot of the tenant of that transaction.
@@ -324,7 +329,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     let items = read_items(&mut tx, before).await?;
     let sources = source::store::list(&mut tx).await?;
     let toolsets = toolset::load(&mut tx).await?;
-    let mut credentials: HashMap<_, _> = store::load_credentials(&mut tx)
+    let credentials: HashMap<_, _> = store::load_credentials(&mut tx)
         .await?
         .into_iter()
         .map(|credential| (credential.id, (credential_place(tenant, credential.id, &credential.origin), credential.sealed)))
@@ -335,15 +340,12 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
 
     let mut tools: Vec<_> = served.iter().filter_map(|(_, version)| kept.get(version).map(|tool| Arc::clone(tool))).collect();
     for tool in missing {
-        let sealed = tool.version.credential.and_then(|id| credentials.get(&id).cloned());
-        let mut one = LoadedTool::new(tool)?;
-        one.sealed = sealed;
-        tools.push(Arc::new(one));
+        tools.push(Arc::new(LoadedTool::new(tool)?));
     }
     // The database sorts by its collation, the binary search by bytes.
     tools.sort_by(|a, b| a.tool.name.cmp(&b.tool.name));
     let mut load_source = |source: source::Source| {
-        let sealed = source.credential().and_then(|id| credentials.remove(&id));
+        let sealed = source.credential().and_then(|id| credentials.get(&id).cloned());
         (source.id, Arc::new(LoadedSource { source, sealed }))
     };
     let snapshot = Snapshot {
@@ -357,6 +359,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         sources: sources.into_iter().map(&mut load_source).collect(),
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
+        credentials,
         data_key,
     };
     Ok(Some((generation, snapshot)))
