@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -21,6 +22,7 @@ use crate::{
     epoch::Generations,
     execution,
     gateway::{Hearing, Parked, Streams},
+    handshake,
     ids::ReplicaId,
     mail,
     metrics::Metrics,
@@ -98,6 +100,8 @@ pub struct Inner {
     pub conversations: Conversations,
     /// Cancelled when the process is about to stop: open streams end.
     pub closing: CancellationToken,
+    /// Steps of handshakes that may be kept at the same time.
+    pub(crate) handshakes: Arc<Semaphore>,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Servers that are called for tenants.
@@ -129,6 +133,7 @@ impl Platform {
             hearing: Hearing::default(),
             conversations: Conversations::here(),
             closing: CancellationToken::new(),
+            handshakes: Arc::new(Semaphore::new(handshake::MOST_AT_ONCE)),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),
             metrics: Arc::default(),

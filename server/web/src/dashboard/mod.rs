@@ -2,6 +2,7 @@
 
 mod agent_edit;
 mod agents;
+mod attempts;
 pub mod components;
 mod connect;
 pub mod format;

@@ -1,15 +1,17 @@
 //! RFC 9728: metadata of the endpoint as a protected resource. Names no authorization server while keys are the only credential.
 
-use actix_web::{HttpResponse, http::header, web::Data};
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use serde_json::json;
+use trunkline_platform::handshake::{Hop, Told};
 
 use super::place::Place;
-use crate::WebState;
+use crate::{WebState, doctor};
 
 /// The metadata; 404 if there is no such tenant or toolset.
-pub(super) async fn metadata(state: Data<WebState>, place: Place) -> HttpResponse {
+pub(super) async fn metadata(state: Data<WebState>, place: Place, request: HttpRequest) -> HttpResponse {
     match state.platform.snapshots.get(&state.platform, &place.tenant).await {
         Ok(Some(tenant)) if place.toolset.as_ref().is_none_or(|name| tenant.toolset(name).is_some()) => {
+            doctor::tell(&state, &request, Some(tenant.tenant), Told::well(Hop::ResourceMetadata));
             HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=300")).json(json!({
                 "resource": place.identifier(&state),
                 "bearer_methods_supported": ["header"],
