@@ -37,12 +37,12 @@ impl Attempt {
     }
 
     fn takes(&self, step: &Step) -> bool {
+        // Two clients at one place are two attempts as soon as both have an id.
+        let both = self.client_id.as_ref().zip(step.client_id.as_ref());
+        let (same_client, other_client) = (both.is_some_and(|(a, b)| a == b), both.is_some_and(|(a, b)| a != b));
         self.steps.iter().any(|one| {
             let same_grant = one.grant.is_some() && one.grant == step.grant;
             let near = (step.at_ms - one.at_ms).abs() < PAUSE_MS;
-            // Two clients at one place are two attempts as soon as both have an id.
-            let other_client = one.client_id.is_some() && step.client_id.is_some() && one.client_id != step.client_id;
-            let same_client = one.client_id.is_some() && one.client_id == step.client_id;
             same_grant || (near && (same_client || (one.place == step.place && !other_client)))
         })
     }
