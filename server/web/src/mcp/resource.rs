@@ -3,13 +3,16 @@
 use actix_web::{HttpResponse, http::header, web::Data};
 use serde_json::json;
 
+use trunkline_platform::catalog::toolset::ToolsetName;
+
 use super::place::Place;
 use crate::WebState;
 
-/// The metadata; 404 if there is no such tenant or toolset.
+/// The metadata; 404 if there is no such tenant, or that is no name of a toolset. Which toolsets there are is nobody's business: whoever has
+/// no bearer for one learns from its endpoint as much as from one that is not there.
 pub(super) async fn metadata(state: Data<WebState>, place: Place) -> HttpResponse {
     match state.platform.snapshots.get(&state.platform, &place.tenant).await {
-        Ok(Some(tenant)) if place.toolset.as_ref().is_none_or(|name| tenant.toolset(name).is_some()) => {
+        Ok(Some(_)) if place.toolset.as_ref().is_none_or(|name| is_name(name)) => {
             HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=300")).json(json!({
                 "resource": place.identifier(&state),
                 "bearer_methods_supported": ["header"],
@@ -23,4 +26,8 @@ pub(super) async fn metadata(state: Data<WebState>, place: Place) -> HttpRespons
             HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "1")).finish()
         }
     }
+}
+
+fn is_name(text: &str) -> bool {
+    ToolsetName::parse(text).is_ok_and(|name| name.as_str() == text)
 }
