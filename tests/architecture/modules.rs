@@ -12,7 +12,7 @@ const ORDER: &[&[&str]] = &[
     &["accounts", "vault"],
     &["agents"],
     &["catalog", "session"],
-    &["record", "execution"],
+    &["record", "execution", "rotation"],
     &["gateway"],
 ];
 /// The handles that every verb takes first know everything, and everything knows their type.

@@ -70,7 +70,10 @@ impl Call<'_> {
             "wrong_id" => End::Written(self.connection.json(200, &success(&json!("another"), r#"{"content":[]}"#)).await),
             "two_answers" => End::Written(self.two_answers().await),
             "endless" => {
-                while self.notify("notifications/message", json!({ "level": "info", "data": "x" })).await.is_some() {}
+                // Slow enough to be ended by the time, not by the number of events, however fast the machine is.
+                while self.notify("notifications/message", json!({ "level": "info", "data": "x" })).await.is_some() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
                 End::Written(self.hang_up())
             }
             "flood" => self.flood().await,

@@ -31,9 +31,9 @@ use crate::{
     dialogue::ItemKind,
     epoch,
     error::{Error, Result},
-    ids::{AgentId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, ToolsetId},
+    ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, ToolsetId},
     quota::LimitTable,
-    secret::{DataKey, Digest, Plaintext, SealError},
+    secret::{DataKeys, Digest, Plaintext, SealError},
     vault,
 };
 
@@ -64,7 +64,9 @@ pub struct Snapshot {
     toolset_sources: HashMap<ToolsetId, HashSet<SourceId>>,
     /// Limits that depart from the defaults.
     pub limits: LimitTable,
-    data_key: Option<DataKey>,
+    /// Sealed secrets, each with the place it opens at. Read anew with the keys: both may have changed.
+    credentials: HashMap<CredentialId, (String, Vec<u8>)>,
+    data_key: Option<DataKeys>,
 }
 
 impl Snapshot {
@@ -149,7 +151,8 @@ impl Snapshot {
 
     /// The tool's secret, opened for one request.
     pub fn secret(&self, tool: &LoadedTool) -> Option<Result<Plaintext, SealError>> {
-        tool.open(self.data_key.as_ref())
+        let (place, sealed) = self.credentials.get(&tool.tool.version.credential?)?;
+        Some(open(self.data_key.as_ref(), place, sealed))
     }
 }
 
@@ -164,6 +167,11 @@ fn sources_of(toolsets: &[Toolset], tools: &[Arc<LoadedTool>]) -> HashMap<Toolse
     toolsets.iter().map(|toolset| (toolset.id, of_toolset(toolset))).collect()
 }
 
+fn open(key: Option<&DataKeys>, place: &str, sealed: &[u8]) -> Result<Plaintext, SealError> {
+    let bytes = key.ok_or(SealError::Integrity)?.open(place, sealed)?;
+    std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
+}
+
 /// A tool as it stands in the database, switched on or not, with its secret: for trying it out.
 pub(crate) async fn load_one(
     platform: &Platform,
@@ -175,12 +183,9 @@ pub(crate) async fn load_one(
         Some(id) => store::find_credential(tx, id).await?,
         None => None,
     };
-    let sealed = credential.map(|c| (credential_place(tx.tenant(), c.id, &c.origin), c.sealed));
-    let mut loaded = LoadedTool::new(tool)?;
-    loaded.sealed = sealed;
     let key = vault::find(tx, &platform.master_key).await?;
-    let secret = loaded.open(key.as_ref());
-    Ok(Some((loaded, secret)))
+    let secret = credential.map(|c| open(key.as_ref(), &credential_place(tx.tenant(), c.id, &c.origin), &c.sealed));
+    Ok(Some((LoadedTool::new(tool)?, secret)))
 }
 
 /// The snapshot of the tenant of that transaction.
@@ -335,7 +340,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     let items = read_items(&mut tx, before).await?;
     let sources = source::store::list(&mut tx).await?;
     let toolsets = toolset::load(&mut tx).await?;
-    let mut credentials: HashMap<_, _> = store::load_credentials(&mut tx)
+    let credentials: HashMap<_, _> = store::load_credentials(&mut tx)
         .await?
         .into_iter()
         .map(|credential| (credential.id, (credential_place(tenant, credential.id, &credential.origin), credential.sealed)))
@@ -346,15 +351,12 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
 
     let mut tools: Vec<_> = served.iter().filter_map(|(_, version)| kept.get(version).map(|tool| Arc::clone(tool))).collect();
     for tool in missing {
-        let sealed = tool.version.credential.and_then(|id| credentials.get(&id).cloned());
-        let mut one = LoadedTool::new(tool)?;
-        one.sealed = sealed;
-        tools.push(Arc::new(one));
+        tools.push(Arc::new(LoadedTool::new(tool)?));
     }
     // The database sorts by its collation, the binary search by bytes.
     tools.sort_by(|a, b| a.tool.name.cmp(&b.tool.name));
     let mut load_source = |source: source::Source| {
-        let sealed = source.credential().and_then(|id| credentials.remove(&id));
+        let sealed = source.credential().and_then(|id| credentials.get(&id).cloned());
         // What runs goes on to be counted.
         let running = before.and_then(|before| before.sources.get(&source.id)).map(|loaded| Arc::clone(&loaded.running));
         (source.id, Arc::new(LoadedSource { source, sealed, running: running.unwrap_or_default() }))
@@ -371,6 +373,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         tools,
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
+        credentials,
         data_key,
     };
     Ok(Some((generation, snapshot)))

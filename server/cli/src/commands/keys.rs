@@ -1,0 +1,70 @@
+//! `trunkline keys`: which keys are in use, and exchanging them while everything runs.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Subcommand;
+use trunkline_platform::{Platform, clock::SystemClock, rotation};
+
+use super::load_here;
+use crate::{terminal, wiring};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Show which keys of the installation are still needed
+    Status,
+    /// Wrap everything with the current key of the installation, after secrets.key was exchanged
+    ///
+    /// 1. Add the new key to secrets.other_keys and restart all replicas, one by one. 2. Make it secrets.key and put the old one into
+    /// secrets.other_keys; restart again. 3. Run this command. 4. When `trunkline keys status` says that the old key is not needed, remove it.
+    /// A run that was interrupted can be started again.
+    Rewrap,
+    /// Give a tenant a new data key and seal all its secrets under it
+    Renew {
+        /// Slug of the tenant
+        tenant: String,
+    },
+}
+
+pub(super) async fn run(config: Option<PathBuf>, command: KeysCommand) -> anyhow::Result<ExitCode> {
+    let config = load_here(config)?;
+    let platform = wiring::product(&config, config.http.listen, Arc::new(SystemClock))?.platform;
+    match command {
+        KeysCommand::Status => status(&platform).await?,
+        KeysCommand::Rewrap => {
+            let count = rotation::rewrap(&platform).await?;
+            terminal::say(format!(
+                "{count} keys were wrapped by another key and are now wrapped by {}.",
+                platform.master_key.id()
+            ));
+        }
+        KeysCommand::Renew { tenant } => {
+            let count = rotation::renew(&platform, &tenant).await?;
+            terminal::say(format!(
+                "{tenant} has a new data key; {count} secrets were sealed under it, the old key is destroyed."
+            ));
+        }
+    }
+    platform.db.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn status(platform: &Platform) -> anyhow::Result<()> {
+    let usage = rotation::usage(platform).await?;
+    terminal::say(format!("{} is the current key: it has wrapped {} data keys.", usage.current, count(&usage, &usage.current)));
+    for key in usage.wrapped.keys().filter(|key| **key != usage.current) {
+        terminal::say(format!(
+            "{key} is still needed: it has wrapped {} data keys. Run `trunkline keys rewrap`.",
+            count(&usage, key)
+        ));
+    }
+    if usage.jobs > 0 {
+        terminal::say(format!("{} waiting jobs are sealed by another key than the current one.", usage.jobs));
+    } else if usage.wrapped.keys().all(|key| *key == usage.current) {
+        terminal::say("No other key is needed: secrets.other_keys can be removed.".to_owned());
+    }
+    Ok(())
+}
+
+fn count(usage: &rotation::Usage, key: &str) -> u64 {
+    usage.wrapped.get(key).copied().unwrap_or(0)
+}
