@@ -280,7 +280,7 @@ async fn pass(platform: &Platform, window: &Address, said: Said) -> Option<Quest
             message: message.map(std::borrow::Cow::into_owned),
         },
         Said::Log(params) => FromParked::Log { level: level_of(&params), params },
-        Said::Pause(_) => return None,
+        Said::Pause(_) | Said::Retry(_) => return None,
     };
     // Notifications that cannot be passed on are lost like those to any caller that does not read.
     let _ = bus::send(platform, window, &letter).await;
