@@ -29,8 +29,11 @@ const MOST: usize = 512;
 const WAITING: usize = 64;
 /// Changes that come together are one.
 const SETTLE: Duration = Duration::from_millis(200);
-/// Between two looks at one source, however often it says that its lists have changed. The last word is never lost.
+/// Between two looks at one source, however often it says that its lists have changed. The first word after a quiet time is not kept
+/// waiting, and the last one is never lost.
 const LEAST: Duration = Duration::from_secs(10);
+/// Before a look that somebody else's was in the way of. Theirs may have begun before the change.
+const AFTER_OTHERS: Duration = Duration::from_secs(1);
 /// Wait after a source that cannot be heard.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Somebody who reconnects should not cost a stream.
@@ -164,12 +167,20 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
         let wanted = {
             // Decided under the lock under which others join.
             let mut known = platform.hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(wanted) = ear.wanted() else {
+            let wanted = ear.wanted();
+            if wanted.is_none() {
                 known.remove(&(tenant, id));
-                return;
-            };
+            }
             wanted
         };
+        let Some(wanted) = wanted else {
+            // What was heard is not forgotten with those who listened.
+            if source.due.is_some() {
+                refresh(&platform, tenant, id).await;
+            }
+            return;
+        };
+        let began = Instant::now();
         let (edition, failed) = match source.reached(&platform).await {
             Some((edition, target)) => {
                 (Some(edition), Box::pin(source.hear(&platform, edition, &target, &ear, wanted.clone())).await)
@@ -177,6 +188,10 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
             // Switched off, or gone: perhaps it comes back.
             None => (None, true),
         };
+        // Until it is heard again anything may change: there is no hurry, but it is looked for. One that was never heard misses nothing.
+        if !failed || began.elapsed() >= AGAIN {
+            source.look_at(Instant::now() + LEAST);
+        }
         if failed {
             tokio::select! {
                 () = platform.closing.cancelled() => {}
@@ -238,51 +253,60 @@ impl Heard {
         let _stop = stop.clone().drop_guard();
         let watching = platform.upstreams.watch(&platform.egress, target, wanted.clone(), sender, stop);
         tokio::pin!(watching);
-        loop {
+        let failed = loop {
             let due = self.due;
             tokio::select! {
                 ended = &mut watching => {
                     if let Err(error) = &ended {
                         tracing::debug!(source.id = %self.id, %error, "a source is not heard; its lists are still refreshed");
                     }
-                    return ended.is_err();
+                    break ended.is_err();
                 }
-                () = ear.differs(&wanted) => return false,
-                () = self.moved(platform, Some(edition)) => return false,
-                () = platform.closing.cancelled() => return false,
-                Some(change) = changes.recv() => if note(platform, self.tenant, change) {
-                    let soon = Instant::now() + SETTLE;
-                    let allowed = self.looked_at.map_or(soon, |looked_at| soon.max(looked_at + LEAST));
-                    self.due.get_or_insert(allowed);
-                },
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    self.due = None;
-                    refresh(platform, self.tenant, self.id).await;
-                    self.looked_at = Some(Instant::now());
-                }
+                () = ear.differs(&wanted) => break false,
+                () = self.moved(platform, Some(edition)) => break false,
+                () = platform.closing.cancelled() => break false,
+                Some(change) = changes.recv() => self.note(platform, change),
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.look(platform).await,
+            }
+        };
+        while let Ok(change) = changes.try_recv() {
+            self.note(platform, change);
+        }
+        failed
+    }
+
+    /// Tells the clients of this replica; the others hear the source themselves. A list is read again before they are told.
+    fn note(&mut self, platform: &Platform, change: Change) {
+        match change {
+            Change::Resource(uri) => platform.bus.say_here(Word::ResourceUpdated { tenant: self.tenant.uuid(), uri }),
+            Change::Tools | Change::Prompts | Change::Resources => {
+                let soon = Instant::now() + SETTLE;
+                self.look_at(self.looked_at.map_or(soon, |looked_at| soon.max(looked_at + LEAST)));
             }
         }
     }
-}
 
-/// Tells the clients of this replica; the others hear the source themselves. True if a list has to be read again.
-fn note(platform: &Platform, tenant: TenantId, change: Change) -> bool {
-    match change {
-        Change::Resource(uri) => {
-            platform.bus.say_here(Word::ResourceUpdated { tenant: tenant.uuid(), uri });
-            false
-        }
-        Change::Tools | Change::Prompts | Change::Resources => true,
+    /// Its lists are read then, if not sooner.
+    fn look_at(&mut self, then: Instant) {
+        self.due = Some(self.due.map_or(then, |due| due.min(then)));
+    }
+
+    async fn look(&mut self, platform: &Platform) {
+        let is_done = refresh(platform, self.tenant, self.id).await;
+        let now = Instant::now();
+        self.due = (!is_done).then(|| now + AFTER_OTHERS);
+        self.looked_at = Some(now);
     }
 }
 
-async fn refresh(platform: &Platform, tenant: TenantId, id: SourceId) {
+/// False if somebody else was at it.
+async fn refresh(platform: &Platform, tenant: TenantId, id: SourceId) -> bool {
     match source::refresh(platform, tenant, id).await {
-        Ok(_) => {}
-        // Another replica heard it too and is doing it.
-        Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {}
+        Ok(_) => true,
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => false,
         Err(error) => {
             tracing::warn!(source.id = %id, error = &error as &dyn std::error::Error, "a source that changed was not refreshed");
+            true
         }
     }
 }

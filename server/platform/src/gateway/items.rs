@@ -17,6 +17,7 @@ use super::{
     Caller, Finished, Input, Refusal, SOON_MS, Voice,
     call::{leg, render, resume},
     converse::{self, Ongoing, Patience},
+    slot::Slot,
     state::{Held, Opened, Place},
 };
 use crate::{
@@ -104,11 +105,19 @@ pub async fn answer_item(
             Err(_) => return Err(Refusal::Unavailable { retry_after_ms: SOON_MS }),
         }
     }
-    let (run, held) = run(platform, caller, item, request, state, voice, cancelled).await;
+    // One that waits somewhere has its slot.
+    let waits = state.as_ref().is_some_and(|state| matches!(state.held, Held::Parked(_)));
+    let slot = if waits { None } else { Some(take_slot(platform, caller, item)?) };
+    let (run, held) = run(platform, caller, item, request, (state, slot), voice, cancelled).await;
     let caching = if request.method == "resources/read" { Caching::Never } else { Caching::NotTold };
     let run = Run { error: None, answer: not_text(run.answer), ..run };
     let answer = render(voice.revision, &run, &[], caching, held, |held| place.seal(platform, held));
     Ok(Finished { answer })
+}
+
+fn take_slot(platform: &Platform, caller: &Caller, item: &LoadedItem) -> Result<Slot, Refusal> {
+    let source = caller.snapshot.source(item.source).ok_or_else(Slot::refusal)?;
+    Slot::take(platform, &source.running).ok_or_else(Slot::refusal)
 }
 
 fn open(platform: &Platform, place: &Place, request: &OwnedItemRequest) -> Result<Option<Opened>, Refusal> {
@@ -122,7 +131,7 @@ async fn run(
     caller: &Caller,
     item: &Arc<LoadedItem>,
     request: &OwnedItemRequest,
-    state: Option<Opened>,
+    (state, slot): (Option<Opened>, Option<Slot>),
     voice: &Voice,
     cancelled: &CancellationToken,
 ) -> (Run, Option<Held>) {
@@ -148,6 +157,11 @@ async fn run(
     let deadline = execution::source_deadline(&snapshot, item.source);
     let method = request.method.clone();
     let work = execution::run_item(platform.clone(), snapshot, item.source, method, input, dialogue, stop.clone());
+    let work = async move {
+        let run = work.await;
+        drop(slot);
+        run
+    };
     let ongoing = Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline), agent: caller.agent.id };
     leg(converse::drive(platform, voice, ongoing, cancelled).await)
 }
@@ -155,19 +169,18 @@ async fn run(
 /// What is asked for, if it exists for this caller.
 fn find<'c>(caller: &'c Caller, request: &OwnedItemRequest) -> Result<&'c Arc<LoadedItem>, ErrorObject> {
     let missing = |what| ErrorObject::new(INVALID_PARAMS, format!("params.{what} is missing"));
-    let by_key = |kind, key: &str| caller.items(kind).find(|item| item.key == key);
     match request.method.as_str() {
         "prompts/get" => {
             let name = request.name.as_deref().ok_or_else(|| missing("name"))?;
-            by_key(ItemKind::Prompts, name).ok_or_else(unknown_prompt)
+            caller.item(ItemKind::Prompts, name).ok_or_else(unknown_prompt)
         }
         "resources/read" => find_resource(caller, request.uri.as_deref().ok_or_else(|| missing("uri"))?),
         _ => {
             let (kind, name, uri) = request.reference.as_ref().ok_or_else(|| missing("ref"))?;
             match (kind.as_str(), name, uri) {
-                ("ref/prompt", Some(name), _) => by_key(ItemKind::Prompts, name).ok_or_else(unknown_prompt),
+                ("ref/prompt", Some(name), _) => caller.item(ItemKind::Prompts, name).ok_or_else(unknown_prompt),
                 ("ref/resource", _, Some(uri)) => {
-                    by_key(ItemKind::ResourceTemplates, uri).map_or_else(|| find_resource(caller, uri), Ok)
+                    caller.item(ItemKind::ResourceTemplates, uri).map_or_else(|| find_resource(caller, uri), Ok)
                 }
                 _ => Err(ErrorObject::new(
                     INVALID_PARAMS,
@@ -183,7 +196,7 @@ pub fn find_resource<'c>(caller: &'c Caller, uri: &str) -> Result<&'c Arc<Loaded
     if uri.len() > MAX_URI {
         return Err(ErrorObject::new(INVALID_PARAMS, format!("a URI has at most {MAX_URI} bytes")));
     }
-    let listed = caller.resource(uri);
+    let listed = caller.item(ItemKind::Resources, uri);
     let made = || caller.items(ItemKind::ResourceTemplates).find(|item| matches_template(&item.key, uri));
     listed.or_else(made).ok_or_else(|| {
         ErrorObject::new(RESOURCE_NOT_FOUND, "there is no such resource").with_data(serde_json::json!({ "uri": uri }))

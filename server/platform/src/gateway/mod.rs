@@ -29,7 +29,7 @@ use trunkline_protocol::{jsonrpc::ErrorObject, mcp::Revision};
 pub use admit::admit_call;
 pub use call::AdmittedCall;
 pub use caller::{Caller, Credential, SessionRefused, Unauthenticated, authenticate};
-pub use changes::{Change, Interest, watch};
+pub use changes::{Change, Ears, Interest, watch};
 pub use draft::clip;
 pub use hearing::Hearing;
 pub use items::{ItemRequest, OwnedItemRequest, answer_item, find_resource};

@@ -70,10 +70,17 @@ impl Line {
 
     /// Says when to come back and closes the connection; what follows can be had by resuming.
     pub(super) async fn pause(&mut self, retry_ms: u64) {
+        if self.log.is_some() {
+            self.retry(retry_ms).await;
+            self.reader = None;
+        }
+    }
+
+    /// Says when to come back, should the connection be cut. Where nothing can be resumed, nobody comes back.
+    pub(super) async fn retry(&mut self, retry_ms: u64) {
         if let Some(log) = &mut self.log {
             let id = log.append(&self.platform, "", false).await;
             self.write(Event { id: Some(id.to_string()), retry_ms: Some(retry_ms), ..Event::default() }.encode()).await;
-            self.reader = None;
         }
     }
 

@@ -183,6 +183,8 @@ pub struct LoadedSource {
     pub source: Source,
     /// What its secret is sealed as.
     pub(super) sealed: Option<(String, Vec<u8>)>,
+    /// Requests for its prompts, resources and completions that run on this replica.
+    pub(crate) running: Arc<AtomicU32>,
 }
 
 #[cfg(test)]

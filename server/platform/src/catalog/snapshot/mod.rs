@@ -4,7 +4,7 @@
 mod loaded;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 pub use loaded::{LoadedItem, LoadedSource, LoadedTool};
 
 use super::{
+    Executor,
     source::{self, Target},
     store,
     tool::credential_place,
@@ -30,7 +31,7 @@ use crate::{
     dialogue::ItemKind,
     epoch,
     error::{Error, Result},
-    ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId},
+    ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, ToolsetId},
     quota::LimitTable,
     secret::{DataKeys, Digest, Plaintext, SealError},
     vault,
@@ -59,6 +60,8 @@ pub struct Snapshot {
     items: Vec<Arc<LoadedItem>>,
     sources: HashMap<SourceId, Arc<LoadedSource>>,
     toolsets: HashMap<String, Arc<Toolset>>,
+    /// Sources of their tools.
+    toolset_sources: HashMap<ToolsetId, HashSet<SourceId>>,
     /// Limits that depart from the defaults.
     pub limits: LimitTable,
     /// Sealed secrets, each with the place it opens at. Read anew with the keys: both may have changed.
@@ -108,14 +111,11 @@ impl Snapshot {
         self.items_of(ItemKind::ResourceTemplates)
     }
 
-    /// The prompt of that name.
-    pub fn prompt(&self, name: &str) -> Option<&Arc<LoadedItem>> {
-        find(self.prompts(), name)
-    }
-
-    /// The resource of that URI.
-    pub fn resource(&self, uri: &str) -> Option<&Arc<LoadedItem>> {
-        find(self.resources(), uri)
+    /// The prompt, resource or template of that key.
+    pub fn item(&self, kind: ItemKind, key: &str) -> Option<&Arc<LoadedItem>> {
+        let items = self.items_of(kind);
+        let at = items.binary_search_by(|item| item.key.as_str().cmp(key)).ok()?;
+        items.get(at)
     }
 
     fn items_of(&self, kind: ItemKind) -> &[Arc<LoadedItem>] {
@@ -144,6 +144,11 @@ impl Snapshot {
         self.toolsets.get(name)
     }
 
+    /// Has the toolset a tool of that source?
+    pub fn toolset_has_source(&self, toolset: ToolsetId, source: SourceId) -> bool {
+        self.toolset_sources.get(&toolset).is_some_and(|sources| sources.contains(&source))
+    }
+
     /// The tool's secret, opened for one request.
     pub fn secret(&self, tool: &LoadedTool) -> Option<Result<Plaintext, SealError>> {
         let (place, sealed) = self.credentials.get(&tool.tool.version.credential?)?;
@@ -151,14 +156,20 @@ impl Snapshot {
     }
 }
 
+/// For each toolset the sources of its tools that are served.
+fn sources_of(toolsets: &[Toolset], tools: &[Arc<LoadedTool>]) -> HashMap<ToolsetId, HashSet<SourceId>> {
+    let of_tool = |tool: &Arc<LoadedTool>| match &tool.tool.version.executor {
+        Executor::Upstream { source, .. } => Some((tool.tool.id, *source)),
+        _ => None,
+    };
+    let sources: HashMap<ToolId, SourceId> = tools.iter().filter_map(of_tool).collect();
+    let of_toolset = |toolset: &Toolset| toolset.tools.iter().filter_map(|tool| sources.get(tool).copied()).collect();
+    toolsets.iter().map(|toolset| (toolset.id, of_toolset(toolset))).collect()
+}
+
 fn open(key: Option<&DataKeys>, place: &str, sealed: &[u8]) -> Result<Plaintext, SealError> {
     let bytes = key.ok_or(SealError::Integrity)?.open(place, sealed)?;
     std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
-}
-
-fn find<'a>(items: &'a [Arc<LoadedItem>], key: &str) -> Option<&'a Arc<LoadedItem>> {
-    let at = items.binary_search_by(|item| item.key.as_str().cmp(key)).ok()?;
-    items.get(at)
 }
 
 /// A tool as it stands in the database, switched on or not, with its secret: for trying it out.
@@ -346,7 +357,9 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     tools.sort_by(|a, b| a.tool.name.cmp(&b.tool.name));
     let mut load_source = |source: source::Source| {
         let sealed = source.credential().and_then(|id| credentials.get(&id).cloned());
-        (source.id, Arc::new(LoadedSource { source, sealed }))
+        // What runs goes on to be counted.
+        let running = before.and_then(|before| before.sources.get(&source.id)).map(|loaded| Arc::clone(&loaded.running));
+        (source.id, Arc::new(LoadedSource { source, sealed, running: running.unwrap_or_default() }))
     };
     let snapshot = Snapshot {
         tenant,
@@ -354,9 +367,10 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         epoch,
         agents: agents.into_iter().map(|agent| (agent.id, Arc::new(agent))).collect(),
         keys: keys.into_iter().map(|stored| (stored.key.lookup.clone(), (Arc::new(stored.key), stored.digest))).collect(),
-        tools,
         items,
         sources: sources.into_iter().map(&mut load_source).collect(),
+        toolset_sources: sources_of(&toolsets, &tools),
+        tools,
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
         credentials,

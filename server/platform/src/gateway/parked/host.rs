@@ -1,43 +1,27 @@
-//! A request that asked something of a stateless caller: it waits on this replica while the caller comes back, on whichever replica, with
-//! the answer. That request is then a window onto this one.
+//! The request that waits: it is heard while it waits, and goes on when its caller is back.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
-use trunkline_protocol::{
-    jsonrpc::{ErrorObject, INTERNAL_ERROR, INVALID_PARAMS},
-    mcp::object::RawObject,
-};
+use trunkline_protocol::mcp::object::RawObject;
 
 use super::{
-    converse::{AnswerTo, Asked, Ongoing, QUESTION, farewell, timed_out},
-    draft::Draft,
-    slot::MOST_PER_TOOL,
+    BEAT,
+    letters::{FromParked, ToParked, Told},
 };
 use crate::{
     Platform,
     bus::{self, Address, Mailbox, Undelivered},
     call::Outcome,
-    dialogue::{ANSWER_WITHIN, Dialogue, InputRequired, Progress, Question, Reply, Said},
-    execution::{Answer, Run},
-    ids::{AgentId, ToolId},
+    dialogue::{ANSWER_WITHIN, Progress, Question, Said},
+    execution::Run,
+    gateway::{
+        converse::{AnswerTo, Asked, Ongoing, QUESTION, farewell, timed_out},
+        draft::Draft,
+    },
 };
 
-/// Requests that wait on one replica: of all agents, of one, and of one tool, whose other callers need its slots.
-const MOST: usize = 2_000;
-const MOST_OF_ONE: usize = 64;
-const MOST_OF_TOOL: usize = MOST_PER_TOOL as usize / 2;
-/// How often a parked request tells its window that it is there.
-const BEAT: Duration = Duration::from_secs(3);
-/// A parked request that has not said anything for this long is gone.
-const SILENT: Duration = Duration::from_secs(10);
 /// Longest time in which a window takes the end or the question; how often it is sent in that time.
 const HANDED_WITHIN: Duration = Duration::from_secs(30);
 const HAND_EVERY: Duration = Duration::from_secs(3);
@@ -46,147 +30,8 @@ const GONE_AFTER: usize = 3;
 /// Questions that wait behind the one that is asked.
 const MOST_QUESTIONS: usize = 8;
 
-/// How many wait, by agent and by tool.
-#[derive(Debug, Default)]
-pub struct Parked(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    of_agent: HashMap<AgentId, usize>,
-    of_tool: HashMap<ToolId, usize>,
-}
-
-impl Parked {
-    fn enter(&self, agent: AgentId, tool: Option<ToolId>) -> bool {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = waiting.of_agent.values().sum();
-        let of_agent = waiting.of_agent.get(&agent).copied().unwrap_or_default();
-        let of_tool = tool.and_then(|tool| waiting.of_tool.get(&tool).copied()).unwrap_or_default();
-        let has_room = all < MOST && of_agent < MOST_OF_ONE && of_tool < MOST_OF_TOOL;
-        if has_room {
-            *waiting.of_agent.entry(agent).or_default() += 1;
-            if let Some(tool) = tool {
-                *waiting.of_tool.entry(tool).or_default() += 1;
-            }
-        }
-        has_room
-    }
-
-    fn leave(&self, agent: AgentId, tool: Option<ToolId>) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        one_less(&mut waiting.of_agent, &agent);
-        if let Some(tool) = tool {
-            one_less(&mut waiting.of_tool, &tool);
-        }
-    }
-}
-
-fn one_less<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
-    }
-}
-
-/// A place among those that wait; free again when this is dropped.
-struct Seat {
-    platform: Platform,
-    agent: AgentId,
-    tool: Option<ToolId>,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.platform.parked.leave(self.agent, self.tool);
-    }
-}
-
-/// To a parked request.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ToParked {
-    /// The caller is back.
-    Resume { responses: Option<Box<RawValue>>, reply_to: String },
-    /// The window has the end, or the next question.
-    Had,
-    /// The caller went away for good.
-    Cancel,
-}
-
-/// From a parked request to the window onto it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum FromParked {
-    /// It is there and goes on; again and again while it has nothing else to say.
-    Beat,
-    Progress {
-        progress: String,
-        total: Option<String>,
-        message: Option<String>,
-    },
-    Log {
-        level: String,
-        params: Box<RawValue>,
-    },
-    Asked {
-        method: String,
-        params: Box<RawValue>,
-    },
-    Done(Told),
-}
-
-/// A run, as it travels.
-#[derive(Debug, Serialize, Deserialize)]
-struct Told {
-    outcome: String,
-    error: Option<String>,
-    text: Option<(String, bool)>,
-    result: Option<Box<RawValue>>,
-    requests: Option<Box<RawValue>>,
-    state: Option<String>,
-    refused: Option<(i64, String, Option<serde_json::Value>)>,
-}
-
-/// Takes a request over. `None` if too many wait already; it is stopped then. `draft` records its end if no window is there to do so.
-pub(super) fn hold(
-    platform: &Platform,
-    ongoing: Ongoing,
-    draft: Option<Draft>,
-    asked: Asked,
-    answer: AnswerTo,
-) -> Option<Address> {
-    let agent = ongoing.agent;
-    let tool = draft.as_ref().and_then(Draft::tool);
-    if !platform.parked.enter(agent, tool) {
-        if let Some(draft) = draft {
-            draft.discard();
-        }
-        farewell(platform, ongoing);
-        return None;
-    }
-    let seat = Seat { platform: platform.clone(), agent, tool };
-    let mailbox = Mailbox::open(platform);
-    let address = mailbox.address().clone();
-    let host = Host {
-        platform: platform.clone(),
-        ongoing,
-        mailbox,
-        questions: VecDeque::new(),
-        ended: None,
-        over: false,
-        silent: false,
-    };
-    platform.conversations.spawn(async move {
-        host.run(asked, answer, draft).await;
-        drop(seat);
-    });
-    Some(address)
-}
-
 /// A request that waits, and goes on.
-struct Host {
+pub(super) struct Host {
     platform: Platform,
     ongoing: Ongoing,
     mailbox: Mailbox,
@@ -228,7 +73,13 @@ enum Handed {
 }
 
 impl Host {
-    async fn run(mut self, mut asked: Asked, mut answer: AnswerTo, draft: Option<Draft>) {
+    pub(super) fn new(platform: &Platform, ongoing: Ongoing, mailbox: Mailbox) -> Self {
+        let (platform, questions) = (platform.clone(), VecDeque::new());
+        Self { platform, ongoing, mailbox, questions, ended: None, over: false, silent: false }
+    }
+
+    /// Until it has ended, or nobody comes any more.
+    pub(super) async fn run(mut self, mut asked: Asked, mut answer: AnswerTo, draft: Option<Draft>) {
         loop {
             let window = match self.wait_for_answer(&asked, answer).await {
                 Waited::Back(window) => window,
@@ -429,7 +280,7 @@ async fn pass(platform: &Platform, window: &Address, said: Said) -> Option<Quest
             message: message.map(std::borrow::Cow::into_owned),
         },
         Said::Log(params) => FromParked::Log { level: level_of(&params), params },
-        Said::Pause(_) => return None,
+        Said::Pause(_) | Said::Retry(_) => return None,
     };
     // Notifications that cannot be passed on are lost like those to any caller that does not read.
     let _ = bus::send(platform, window, &letter).await;
@@ -438,109 +289,4 @@ async fn pass(platform: &Platform, window: &Address, said: Said) -> Option<Quest
 
 fn level_of(params: &RawValue) -> String {
     RawObject::parse(params.get()).ok().and_then(|params| params.text("level")).unwrap_or_default()
-}
-
-/// The window: goes on with a parked request for a caller that is back.
-pub(super) async fn resume(
-    platform: Platform,
-    at: Address,
-    responses: Option<Box<RawValue>>,
-    dialogue: Dialogue,
-    stop: CancellationToken,
-) -> (Run, Option<Address>) {
-    let mut mailbox = Mailbox::open(&platform);
-    let letter = ToParked::Resume { responses, reply_to: mailbox.address().to_string() };
-    if let Err(undelivered) = bus::send(&platform, &at, &letter).await {
-        return (gone(undelivered), None);
-    }
-    let mut answered = false;
-    loop {
-        let letter = tokio::select! {
-            () = stop.cancelled() => {
-                let _ = bus::send(&platform, &at, &ToParked::Cancel).await;
-                return (Run::failed(Outcome::Cancelled, "cancelled", "The caller took the call back."), None);
-            }
-            letter = tokio::time::timeout(SILENT, mailbox.next()) => letter.ok().flatten(),
-        };
-        let letter = letter.and_then(|letter| bus::open(&letter));
-        let is_last = matches!(letter, Some(FromParked::Asked { .. } | FromParked::Done(_)));
-        if is_last && bus::send(&platform, &at, &ToParked::Had).await.is_err() {
-            tracing::debug!("a parked call cannot be told that its end was heard; it finds out by itself");
-        }
-        match letter {
-            Some(FromParked::Beat) => {}
-            Some(FromParked::Progress { progress, total, message }) => dialogue.progress(Progress {
-                progress: progress.into(),
-                total: total.map(Into::into),
-                message: message.map(Into::into),
-            }),
-            Some(FromParked::Log { level, params }) => {
-                if let Ok(level) = level.parse() {
-                    dialogue.log(level, params).await;
-                }
-            }
-            Some(FromParked::Asked { method, params }) => {
-                let requests = Some(Asked { method, params }.to_requests());
-                return (Reply::InputRequired(InputRequired { requests, state: None }).into(), Some(at));
-            }
-            Some(FromParked::Done(told)) => return (told.into(), None),
-            None if answered => return (lost(), None),
-            None => return (gone(Undelivered::Gone), None),
-        }
-        answered = true;
-    }
-}
-
-/// It was there, and then it was not.
-fn lost() -> Run {
-    let text = "the waiting call cannot be reached any more; whether the tool finished is not known";
-    let error = ErrorObject::new(INTERNAL_ERROR, text);
-    Run { outcome: Outcome::Unknown, error: Some("call_lost".into()), answer: Answer::Reply(Reply::Error(error)) }
-}
-
-fn gone(undelivered: Undelivered) -> Run {
-    let error = match undelivered {
-        Undelivered::Gone => {
-            ErrorObject::new(INVALID_PARAMS, "requestState belongs to a call that is not waiting any more: call again without it")
-        }
-        _ => ErrorObject::new(INTERNAL_ERROR, "the waiting call cannot be reached; try again"),
-    };
-    Run { outcome: Outcome::UpstreamError, error: Some("state_gone".into()), answer: Answer::Reply(Reply::Error(error)) }
-}
-
-impl From<Run> for Told {
-    fn from(run: Run) -> Self {
-        let mut told = Self {
-            outcome: run.outcome.as_str().to_owned(),
-            error: run.error.map(std::borrow::Cow::into_owned),
-            text: None,
-            result: None,
-            requests: None,
-            state: None,
-            refused: None,
-        };
-        match run.answer {
-            Answer::Text(text) => told.text = Some((text.text, text.is_error)),
-            Answer::Reply(Reply::Result(result)) => told.result = Some(result),
-            Answer::Reply(Reply::InputRequired(needed)) => (told.requests, told.state) = (needed.requests, needed.state),
-            Answer::Reply(Reply::Error(error)) => told.refused = Some((error.code, error.message.into_owned(), error.data)),
-        }
-        told
-    }
-}
-
-impl From<Told> for Run {
-    fn from(told: Told) -> Self {
-        let answer = match told {
-            Told { text: Some((text, is_error)), .. } => {
-                Answer::Text(trunkline_protocol::mcp::tools::ToolResult { text, is_error })
-            }
-            Told { result: Some(result), .. } => Answer::Reply(Reply::Result(result)),
-            Told { refused: Some((code, message, data)), .. } => {
-                Answer::Reply(Reply::Error(ErrorObject { code, message: message.into(), data }))
-            }
-            Told { requests, state, .. } => Answer::Reply(Reply::InputRequired(InputRequired { requests, state })),
-        };
-        Self { outcome: Outcome::find(&told.outcome).unwrap_or(Outcome::Unknown), error: told.error.map(Into::into), answer }
-    }
 }
