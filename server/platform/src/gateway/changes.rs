@@ -61,13 +61,14 @@ impl Ears {
 /// Nobody is told any more: nobody listens, or the caller is no caller any more.
 struct Over;
 
-/// Tells of changes until nobody listens, the caller is no caller any more, or the process stops.
+/// Tells of changes until nobody listens, the caller is no caller any more, or the process stops. What it does now and then is boxed: there
+/// are ten thousand of these, and nearly all of them wait.
 pub async fn watch(platform: Platform, caller: Caller, interest: Interest, mut ears: Ears, changes: mpsc::Sender<Change>) {
     let closing = platform.closing.clone();
     let tenant = caller.snapshot.tenant;
     let (seen, hold) = (Seen::of(&caller), Hold::default());
     let mut watch = Watch { platform, caller, interest, seen, hold, changes: changes.clone() };
-    watch.renew_subscriptions().await;
+    Box::pin(watch.renew_subscriptions()).await;
     let mut look_at = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
     look_at.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -76,15 +77,16 @@ pub async fn watch(platform: Platform, caller: Caller, interest: Interest, mut e
             () = closing.cancelled() => return,
             changed = ears.tenants.recv() => match changed {
                 Ok(changed) if changed != tenant => continue,
-                Ok(_) | Err(RecvError::Lagged(_)) => watch.look().await,
+                Ok(_) | Err(RecvError::Lagged(_)) => Box::pin(watch.look()).await,
                 Err(RecvError::Closed) => return,
             },
             word = ears.words.recv() => match word {
-                Ok(word) => watch.hear(word).await,
-                Err(RecvError::Lagged(missed)) => watch.tell_all(missed).await,
+                Ok(word) if word.tenant() != Some(tenant.uuid()) => continue,
+                Ok(word) => Box::pin(watch.hear(word)).await,
+                Err(RecvError::Lagged(missed)) => Box::pin(watch.tell_all(missed)).await,
                 Err(RecvError::Closed) => return,
             },
-            _ = look_at.tick() => watch.look().await,
+            _ = look_at.tick() => Box::pin(watch.look()).await,
         };
         if told.is_err() {
             return;

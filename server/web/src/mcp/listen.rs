@@ -139,7 +139,7 @@ async fn forward(
     subscription: Option<&str>,
 ) {
     let (sender, mut changes) = mpsc::channel(WAITING);
-    let watching = rt::spawn(gateway::watch(platform.clone(), caller, interest, ears, sender).in_current_span());
+    let watching = begin(platform, caller, interest, ears, sender);
     loop {
         tokio::select! {
             change = changes.recv() => match change {
@@ -153,6 +153,17 @@ async fn forward(
         }
     }
     watching.abort();
+}
+
+/// Begins to watch. Not in the future that waits for it, which would have room for all of this one as long as it lives.
+fn begin(
+    platform: &Platform,
+    caller: Caller,
+    interest: Interest,
+    ears: gateway::Ears,
+    changes: mpsc::Sender<Change>,
+) -> rt::task::JoinHandle<()> {
+    rt::spawn(gateway::watch(platform.clone(), caller, interest, ears, changes).in_current_span())
 }
 
 fn change_message(change: &Change, subscription: Option<&str>) -> String {
