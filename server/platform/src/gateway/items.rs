@@ -163,6 +163,7 @@ async fn run(
         drop(slot);
         run
     };
+    let work = platform.conversations.may_outlive(work);
     let ongoing = Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline), agent: caller.agent.id };
     leg(converse::drive(platform, voice, ongoing, cancelled).await)
 }
