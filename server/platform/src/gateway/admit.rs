@@ -33,22 +33,17 @@ pub async fn admit_call(
     let mut draft = Draft::new(platform, &caller, request, measure, place);
     for _ in 0..ATTEMPTS {
         let Some(tool) = caller.tool(request.name).filter(|_| !caller.is_suspended()).cloned() else {
-            // Charged like a list: asking for nothing is not free, and an agent or a tool that has just come back is noticed.
-            let before = caller.snapshot.epoch.clone();
-            match admit_list(platform, caller).await {
-                Ok(fresh) if fresh.snapshot.epoch != before => caller = fresh,
-                Ok(_) => return Err(draft.refuse(Outcome::Denied, "unknown_tool", Refusal::UnknownTool)),
+            match ask_for_nothing(platform, caller).await {
+                Ok(fresh) => caller = fresh,
                 Err(refusal) => return Err(draft.refuse_with(refusal)),
             }
             continue;
         };
         draft.about(&tool);
-        let (ready, state) = match prepare(platform, &caller, &tool, request) {
+        let prepared = prepare(platform, &caller, &tool, request)
+            .and_then(|(ready, state)| Ok((ready, slot(platform, &tool, state.as_ref())?, state)));
+        let (ready, slot, state) = match prepared {
             Ok(prepared) => prepared,
-            Err(refusal) => return Err(draft.refuse_with(refusal)),
-        };
-        let slot = match slot(platform, &tool, state.as_ref()) {
-            Ok(slot) => slot,
             Err(refusal) => return Err(draft.refuse_with(refusal)),
         };
         let decision = draft.admit(platform, &caller, &tool, &ready).await;
@@ -73,6 +68,14 @@ pub async fn admit_call(
         }
     }
     Err(draft.refuse(Outcome::Denied, "limits_unavailable", Refusal::Unavailable { retry_after_ms: SOON_MS }))
+}
+
+/// A call of a tool that is not there is charged like a list: asking for nothing is not free, and an agent or a tool that has just come back is
+/// noticed. Gives the caller if its tenant has changed.
+async fn ask_for_nothing(platform: &Platform, caller: Caller) -> Result<Caller, Refusal> {
+    let before = caller.snapshot.epoch.clone();
+    let fresh = admit_list(platform, caller).await?;
+    if fresh.snapshot.epoch == before { Err(Refusal::UnknownTool) } else { Ok(fresh) }
 }
 
 /// Reads what the call brings: arguments, mirrored headers, what it brings back from an earlier round.

@@ -184,6 +184,7 @@ fn ongoing(
         drop(slot);
         run
     };
+    let work = platform.conversations.may_outlive(work);
     Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline), agent: caller.agent.id }
 }
 

@@ -20,6 +20,7 @@ mod state;
 mod streams;
 pub mod tasks;
 mod trial;
+mod uri_template;
 
 use std::time::Duration;
 

@@ -76,11 +76,9 @@ async fn proxied(platform: &Platform, tool: LoadedTool, current: Current, argume
     let deadline = execution::proxied_deadline(&tool, &current);
     let run = execution::run_proxied(platform.clone(), Arc::new(tool), current, input, Dialogue::silent(), stop.clone());
     let mut work: Work = Box::pin(run);
-    match tokio::time::timeout(deadline, &mut work).await {
-        Ok(run) => run,
-        Err(_) => {
-            stop_work(platform, work, &stop);
-            timed_out()
-        }
+    if let Ok(run) = tokio::time::timeout(deadline, &mut work).await {
+        return run;
     }
+    stop_work(platform, work, &stop);
+    timed_out()
 }

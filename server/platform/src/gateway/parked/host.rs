@@ -149,29 +149,12 @@ impl Host {
     /// request is heard meanwhile: it may take the question back, fail, or have to answer its upstream.
     async fn wait_for_answer(&mut self, asked: &Asked, answer: AnswerTo) -> Waited {
         let deadline = Instant::now() + ANSWER_WITHIN;
-        let closing = self.platform.closing.clone();
         loop {
-            let letter = tokio::select! {
-                biased;
-                // A replica that stops does not keep callers waiting for a person.
-                () = closing.cancelled() => return Waited::Closing,
-                letter = self.mailbox.next() => letter,
-                () = tokio::time::sleep_until(deadline) => return Waited::NobodyCame,
-                said = self.ongoing.heard.next(), if !self.silent => {
-                    match said {
-                        Some(Said::Question(question)) if self.questions.len() < MOST_QUESTIONS => self.questions.push_back(question),
-                        // Lost like all that is said to a caller that does not read. One question too many is not answered.
-                        Some(_) => {}
-                        None => self.silent = true,
-                    }
-                    continue;
-                }
-                run = &mut self.ongoing.work, if !self.over => {
-                    (self.over, self.ended) = (true, Some(run));
-                    continue;
-                }
+            let letter = match self.letter(deadline).await {
+                Ok(letter) => letter,
+                Err(waited) => return waited,
             };
-            let (responses, reply_to) = match letter.and_then(|letter| bus::open(&letter)) {
+            let (responses, reply_to) = match letter {
                 Some(ToParked::Resume { responses, reply_to }) => (responses, reply_to),
                 // A window that gave up before it had the last question.
                 Some(ToParked::Had) => continue,
@@ -198,6 +181,27 @@ impl Host {
                         Handed::Not => return Waited::NobodyCame,
                     }
                 }
+            }
+        }
+    }
+
+    /// The next letter. What the request says or does until then is kept for later.
+    async fn letter(&mut self, deadline: Instant) -> Result<Option<ToParked>, Waited> {
+        let closing = self.platform.closing.clone();
+        loop {
+            tokio::select! {
+                biased;
+                // A replica that stops does not keep callers waiting for a person.
+                () = closing.cancelled() => return Err(Waited::Closing),
+                letter = self.mailbox.next() => return Ok(letter.and_then(|letter| bus::open(&letter))),
+                () = tokio::time::sleep_until(deadline) => return Err(Waited::NobodyCame),
+                said = self.ongoing.heard.next(), if !self.silent => match said {
+                    Some(Said::Question(question)) if self.questions.len() < MOST_QUESTIONS => self.questions.push_back(question),
+                    // Lost like all that is said to a caller that does not read. One question too many is not answered.
+                    Some(_) => {}
+                    None => self.silent = true,
+                },
+                run = &mut self.ongoing.work, if !self.over => (self.over, self.ended) = (true, Some(run)),
             }
         }
     }

@@ -1,14 +1,16 @@
 //! Hearing of changes from the sources: one stream per source and replica, as long as a client here keeps a stream open for changes. What is
 //! missed is found by the refresh that happens anyway.
 
+mod ear;
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::{
-    sync::{Notify, broadcast, mpsc},
+    sync::{broadcast, mpsc},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ use crate::{
     ids::{SourceId, TenantId},
     upstream::{Change, Target, Wanted},
 };
+use ear::Ear;
 
 /// Sources that one replica hears of at the same time. Of others it learns when they are refreshed.
 const MOST: usize = 512;
@@ -36,26 +39,10 @@ const LEAST: Duration = Duration::from_secs(10);
 const AFTER_OTHERS: Duration = Duration::from_secs(1);
 /// Wait after a source that cannot be heard.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Somebody who reconnects should not cost a stream.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// What this replica hears of.
 #[derive(Debug, Default)]
 pub struct Hearing(Mutex<HashMap<(TenantId, SourceId), Arc<Ear>>>);
-
-#[derive(Debug, Default)]
-struct Ear {
-    held: Mutex<Held>,
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    by: usize,
-    /// Since when nobody listens.
-    left: Option<Instant>,
-    uris: HashMap<String, usize>,
-}
 
 /// A client's wish to hear of its sources. Gone when dropped.
 #[derive(Default)]
@@ -66,19 +53,7 @@ pub(super) struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         for (ear, uris) in &self.ears {
-            let mut held = ear.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.by = held.by.saturating_sub(1);
-            held.left = (held.by == 0).then(Instant::now);
-            for uri in uris {
-                if let Some(count) = held.uris.get_mut(uri) {
-                    *count -= 1;
-                    if *count == 0 {
-                        held.uris.remove(uri);
-                    }
-                }
-            }
-            drop(held);
-            ear.changed.notify_one();
+            ear.leave(uris);
         }
     }
 }
@@ -115,48 +90,10 @@ fn hold<'u>(platform: &Platform, caller: &Caller, uris: impl Iterator<Item = &'u
             }
         };
         let uris = of_source.remove(&id).unwrap_or_default();
-        let mut held = ear.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.by += 1;
-        held.left = None;
-        for uri in &uris {
-            *held.uris.entry(uri.clone()).or_default() += 1;
-        }
-        drop(held);
-        if !uris.is_empty() {
-            ear.changed.notify_one();
-        }
+        ear.join(&uris);
         ears.push((ear, uris));
     }
     Hold { ears }
-}
-
-impl Ear {
-    /// What is wanted at the moment; `None` if nobody listens any more.
-    fn wanted(&self) -> Option<Wanted> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let uris: BTreeSet<_> = held.uris.keys().cloned().collect();
-        (held.by > 0).then(|| Wanted { tools: true, prompts: true, resources: true, uris: uris.into_iter().collect() })
-    }
-
-    fn left(&self) -> Option<Instant> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).left
-    }
-
-    /// Waits until something else is wanted than `now`. May be dropped and called again: no change is lost.
-    async fn differs(&self, now: &Wanted) {
-        loop {
-            match (self.wanted(), self.left()) {
-                (Some(wanted), _) if wanted == *now => self.changed.notified().await,
-                (None, Some(left)) if left.elapsed() < LINGER => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(left + LINGER) => {}
-                        () = self.changed.notified() => {}
-                    }
-                }
-                _ => return,
-            }
-        }
-    }
 }
 
 async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: SourceId, ear: Arc<Ear>) {
@@ -164,16 +101,7 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
     let generations = platform.generations.listen();
     let mut source = Heard { tenant, id, slug, generations, is_unsure: false, due: None, looked_at: None };
     loop {
-        let wanted = {
-            // Decided under the lock under which others join.
-            let mut known = platform.hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let wanted = ear.wanted();
-            if wanted.is_none() {
-                known.remove(&(tenant, id));
-            }
-            wanted
-        };
-        let Some(wanted) = wanted else {
+        let Some(wanted) = wanted_or_left(&platform, &ear, (tenant, id)) else {
             // What was heard is not forgotten with those who listened.
             if source.due.is_some() {
                 refresh(&platform, tenant, id).await;
@@ -193,17 +121,23 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
             source.look_at(Instant::now() + LEAST);
         }
         if failed {
-            tokio::select! {
-                () = platform.closing.cancelled() => {}
-                () = tokio::time::sleep(AGAIN) => {}
-                () = ear.differs(&wanted) => {}
-                () = source.moved(&platform, edition) => {}
-            }
+            source.rest(&platform, &ear, &wanted, edition).await;
         }
         if platform.closing.is_cancelled() {
             return;
         }
     }
+}
+
+/// What is wanted of that source. If nothing is any more, who comes next begins anew.
+fn wanted_or_left(platform: &Platform, ear: &Ear, key: (TenantId, SourceId)) -> Option<Wanted> {
+    // Decided under the lock under which others join.
+    let mut known = platform.hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let wanted = ear.wanted();
+    if wanted.is_none() {
+        known.remove(&key);
+    }
+    wanted
 }
 
 /// A source that is heard.
@@ -243,6 +177,16 @@ impl Heard {
             if found != edition {
                 return;
             }
+        }
+    }
+
+    /// Waits before it is tried again.
+    async fn rest(&mut self, platform: &Platform, ear: &Ear, wanted: &Wanted, edition: Option<i32>) {
+        tokio::select! {
+            () = platform.closing.cancelled() => {}
+            () = tokio::time::sleep(AGAIN) => {}
+            () = ear.differs(wanted) => {}
+            () = self.moved(platform, edition) => {}
         }
     }
 
