@@ -6,7 +6,7 @@ use crate::{db::TenantTx, error::Result};
 
 /// A data key as it is stored.
 #[derive(sqlx::FromRow)]
-pub(super) struct Wrapped {
+pub(super) struct StoredKey {
     pub(super) id: Uuid,
     pub(super) kek_id: String,
     pub(super) wrapped: Vec<u8>,
@@ -19,7 +19,7 @@ pub(super) async fn lock(tx: &mut TenantTx) -> Result<()> {
 }
 
 /// All, the newest first.
-pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Wrapped>> {
+pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<StoredKey>> {
     Ok(sqlx::query_as("SELECT id, kek_id, wrapped FROM app.tenant_keys WHERE tenant_id = $1 ORDER BY id DESC")
         .bind(tx.tenant())
         .fetch_all(tx.connection())
