@@ -24,6 +24,7 @@ use crate::{
     ids::ReplicaId,
     mail,
     metrics::Metrics,
+    oauth,
     quota::{self, LocalBuckets, replicas::Replicas},
     record::{KeysSeen, Spool},
     redis::Redis,
@@ -98,6 +99,12 @@ pub struct Inner {
     pub conversations: Conversations,
     /// Cancelled when the process is about to stop: open streams end.
     pub closing: CancellationToken,
+    /// Keys that sign access tokens.
+    pub(crate) signing_keys: oauth::SigningKeys,
+    /// Access tokens that were verified here.
+    pub(crate) verified_tokens: oauth::VerifiedTokens,
+    /// Documents of clients that are being fetched here.
+    pub(crate) document_fetches: oauth::DocumentFetches,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Servers that are called for tenants.
@@ -129,6 +136,9 @@ impl Platform {
             hearing: Hearing::default(),
             conversations: Conversations::here(),
             closing: CancellationToken::new(),
+            signing_keys: oauth::SigningKeys::default(),
+            verified_tokens: oauth::VerifiedTokens::default(),
+            document_fetches: oauth::DocumentFetches::default(),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),
             metrics: Arc::default(),

@@ -67,6 +67,11 @@ impl Digest {
         &self.0
     }
 
+    /// The same, as a key of a map: what it is the digest of cannot be had from it.
+    pub(crate) fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// Equal? In constant time.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -207,6 +212,21 @@ fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     let mut mac = <hmac::Hmac<sha2::Sha256> as hmac::KeyInit>::new_from_slice(key).expect("any length");
     mac.update(message);
     mac.finalize().into_bytes().into()
+}
+
+/// Length of a checksum.
+pub(crate) const CHECKSUM: usize = 6;
+
+/// CRC-32 in base 62, six characters: with it, typing errors in a secret cost no look-up.
+pub(crate) fn checksum(body: &str) -> String {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut sum = crc32fast::hash(body.as_bytes());
+    let mut text = [b'0'; CHECKSUM];
+    for slot in text.iter_mut().rev() {
+        *slot = ALPHABET[(sum % 62) as usize];
+        sum /= 62;
+    }
+    text.iter().map(|&b| char::from(b)).collect()
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub async fn admit_call(
             let before = caller.snapshot.epoch.clone();
             match admit_list(platform, caller).await {
                 Ok(fresh) if fresh.snapshot.epoch != before => caller = fresh,
-                Ok(_) => return Err(draft.refuse(Outcome::Denied, "unknown_tool", Refusal::UnknownTool)),
+                Ok(caller) => return Err(draft.refuse_with(not_there(&caller, request.name))),
                 Err(refusal) => return Err(draft.refuse_with(refusal)),
             }
             continue;
@@ -82,6 +82,14 @@ pub async fn admit_call(
         }
     }
     Err(draft.refuse(Outcome::Denied, "limits_unavailable", Refusal::Unavailable { retry_after_ms: SOON_MS }))
+}
+
+/// Why there is no such tool for this caller.
+fn not_there(caller: &Caller, name: &str) -> Refusal {
+    match caller.missing_for_tool(name) {
+        Some(needed) => Refusal::InsufficientScope { needed, has: caller.credential.scopes().clone() },
+        None => Refusal::UnknownTool,
+    }
 }
 
 /// Reads what the call brings: arguments, mirrored headers, what it brings back from an earlier round.

@@ -24,7 +24,7 @@ mod trial;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use trunkline_protocol::{jsonrpc::ErrorObject, mcp::Revision};
+use trunkline_protocol::{jsonrpc::ErrorObject, mcp::Revision, oauth::scope::ScopeSet};
 
 pub use admit::admit_call;
 pub use call::AdmittedCall;
@@ -79,6 +79,13 @@ pub struct Input<'a> {
 pub enum Refusal {
     /// There is no such tool for this caller. Missing and forbidden look alike.
     UnknownTool,
+    /// The token does not reach, and its agent's ceiling does: the person can be asked for more.
+    InsufficientScope {
+        /// Everything that the request needs.
+        needed: ScopeSet,
+        /// What the token has.
+        has: ScopeSet,
+    },
     /// A header says something else than the arguments, or is missing.
     HeaderMismatch {
         /// Which header.

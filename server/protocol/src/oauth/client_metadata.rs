@@ -214,6 +214,14 @@ pub fn document_url(client_id: &str) -> Result<Url, OAuthError> {
     }
 }
 
+/// The address of a document on the way to which plain HTTP and private addresses are allowed: on a developer's computer.
+pub fn local_document_url(client_id: &str) -> Result<Url, OAuthError> {
+    document_url(client_id).or_else(|error| match Url::parse(client_id) {
+        Ok(url) if url.as_str() == client_id && url.path() != "/" && !client_id.contains(['#', '@']) => Ok(url),
+        _ => Err(error),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
