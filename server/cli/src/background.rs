@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use trunkline_platform::{Platform, Result, accounts, bus, catalog, jobs, quota, record, session, upstream};
+use trunkline_platform::{Platform, Result, accounts, bus, catalog, jobs, oauth, quota, record, session, upstream};
 
 use crate::lifecycle::Tasks;
 
@@ -15,6 +15,8 @@ const FORGET_EVERY: Duration = Duration::from_mins(15);
 const NOTE_KEYS_EVERY: Duration = Duration::from_secs(5);
 /// Tenants that nobody calls leave memory.
 const DROP_IDLE_EVERY: Duration = Duration::from_mins(1);
+/// A change of the signing keys whose notification was missed is noticed after this.
+const SIGNING_KEYS_EVERY: Duration = Duration::from_secs(30);
 /// How soon a source that is due is noticed.
 const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// Partitions exist months ahead; this only has to happen now and then.
@@ -94,6 +96,17 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     tasks.spawn("expired sessions", |stop| async move {
         let forget = |platform: Platform| async move { accounts::forget_expired(&platform).await.map(drop) };
         every(&to_forget, FORGET_EVERY, stop, "expired sessions stay until the next round", forget).await;
+        Ok(())
+    });
+    let (to_sign, to_sweep_oauth) = (of(), of());
+    tasks.spawn("signing keys", |stop| async move {
+        let refresh = |platform: Platform| async move { oauth::refresh_signing_keys(&platform).await };
+        every(&to_sign, SIGNING_KEYS_EVERY, stop, "the signing keys are not looked after", refresh).await;
+        Ok(())
+    });
+    tasks.spawn("expired grants", |stop| async move {
+        let forget = |platform: Platform| async move { oauth::forget_expired(&platform).await.map(drop) };
+        every(&to_sweep_oauth, FORGET_EVERY, stop, "expired codes and registrations stay until the next round", forget).await;
         Ok(())
     });
     tasks.spawn("partitions", |stop| async move {

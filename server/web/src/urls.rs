@@ -34,6 +34,11 @@ pub fn login_then(next: &str) -> String {
     format!("/login?next={}", encode(next))
 }
 
+/// Where applications send people for consent.
+pub fn authorize() -> &'static str {
+    "/oauth/authorize"
+}
+
 /// The form for a mail with a reset link.
 pub fn reset() -> &'static str {
     "/reset"

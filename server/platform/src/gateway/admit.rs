@@ -37,7 +37,7 @@ pub async fn admit_call(
             let before = caller.snapshot.epoch.clone();
             match admit_list(platform, caller).await {
                 Ok(fresh) if fresh.snapshot.epoch != before => caller = fresh,
-                Ok(caller) => return Err(draft.refuse_with(not_there(&caller, request.name))),
+                Ok(caller) => return Err(draft.refuse_with(not_there(&caller, request))),
                 Err(refusal) => return Err(draft.refuse_with(refusal)),
             }
             continue;
@@ -85,9 +85,9 @@ pub async fn admit_call(
 }
 
 /// Why there is no such tool for this caller.
-fn not_there(caller: &Caller, name: &str) -> Refusal {
-    match caller.missing_for_tool(name) {
-        Some(needed) => Refusal::InsufficientScope { needed, has: caller.credential.scopes().clone() },
+fn not_there(caller: &Caller, request: &CallRequest<'_>) -> Refusal {
+    match caller.missing_for_tool(request.name) {
+        Some(missing) => caller.insufficient(missing, request.revision),
         None => Refusal::UnknownTool,
     }
 }

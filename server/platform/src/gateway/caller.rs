@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use trunkline_protocol::oauth::scope::{Scope, ScopeSet};
+use trunkline_protocol::{
+    mcp::Revision,
+    oauth::scope::{Scope, ScopeSet},
+};
 
 use crate::{
     Platform,
@@ -292,6 +295,17 @@ impl Caller {
         // The ceiling opens it by its name or by a toolset.
         let opens = |scope: &&Scope| self.opens(&ScopeSet::new([(*scope).clone()]), tool);
         self.agent.scopes.iter().find(opens).map(|scope| ScopeSet::new([scope.clone()]))
+    }
+
+    /// The refusal that leads to a token with those scopes. Clients of the stateless revision add them to what they have; older ones ask for
+    /// exactly what they are told, and would lose the rest.
+    pub fn insufficient(&self, missing: ScopeSet, revision: Revision) -> Refusal {
+        let scopes = if revision.has_handshake() {
+            ScopeSet::new(missing.iter().chain(self.credential.scopes().iter()).cloned())
+        } else {
+            missing
+        };
+        Refusal::InsufficientScope { scopes }
     }
 
     /// The same for prompts and resources.

@@ -81,10 +81,8 @@ pub enum Refusal {
     UnknownTool,
     /// The token does not reach, and its agent's ceiling does: the person can be asked for more.
     InsufficientScope {
-        /// Everything that the request needs.
-        needed: ScopeSet,
-        /// What the token has.
-        has: ScopeSet,
+        /// Everything that the next token should have.
+        scopes: ScopeSet,
     },
     /// A header says something else than the arguments, or is missing.
     HeaderMismatch {
