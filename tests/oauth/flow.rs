@@ -34,7 +34,11 @@ async fn a_client_finds_registers_is_allowed_calls_refreshes_and_gives_back() {
     let stranger = crate::support::Visitor::new(&app.url);
     let query = client.query(&acme.mcp_url(), &[]);
     let to_login = stranger.get(&format!("/oauth/authorize?{query}")).await;
-    assert!(to_login.status == 303 && to_login.location().starts_with("/login?next=%2Foauth%2Fauthorize"), "{}", to_login.location());
+    assert!(
+        to_login.status == 303 && to_login.location().starts_with("/login?next=%2Foauth%2Fauthorize"),
+        "{}",
+        to_login.location()
+    );
     let location = client.consent(&owner, &query, &[]).await;
     let answer = answer_of(&location);
     assert!(location.starts_with(&client.redirect_uri), "{location}");

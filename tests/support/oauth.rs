@@ -62,8 +62,11 @@ pub(crate) fn answer_of(location: &str) -> BTreeMap<String, String> {
 impl OAuthClient {
     /// One that registers itself, without a secret.
     pub(crate) async fn register(app: &TestApp) -> Self {
-        Self::register_with(app, json!({ "client_name": "Test client", "redirect_uris": [REDIRECT], "token_endpoint_auth_method": "none" }))
-            .await
+        Self::register_with(
+            app,
+            json!({ "client_name": "Test client", "redirect_uris": [REDIRECT], "token_endpoint_auth_method": "none" }),
+        )
+        .await
     }
 
     /// One that registers itself so.
@@ -146,8 +149,12 @@ impl OAuthClient {
 
     /// Exchanges a code.
     pub(crate) async fn redeem(&self, code: &str) -> Answer {
-        let fields =
-            [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", &self.redirect_uri), ("code_verifier", VERIFIER)];
+        let fields = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &self.redirect_uri),
+            ("code_verifier", VERIFIER),
+        ];
         self.token(&fields).await
     }
 
@@ -170,7 +177,8 @@ pub(crate) fn consent_form(page: &str) -> Vec<(String, String)> {
         let start = format!("type=\"hidden\" name=\"{name}\" value=\"");
         let rest = page.split_once(&start).map(|(_, rest)| rest).unwrap_or_else(|| panic!("no field {name}"));
         let value = rest.split('"').next().unwrap_or_default();
-        let value = value.replace("&#38;", "&").replace("&amp;", "&").replace("&#34;", "\"").replace("&#39;", "'").replace("&#60;", "<");
+        let value =
+            value.replace("&#38;", "&").replace("&amp;", "&").replace("&#34;", "\"").replace("&#39;", "'").replace("&#60;", "<");
         (name.to_owned(), value.replace("&#62;", ">"))
     };
     vec![hidden("request"), hidden("proof"), hidden("resource")]

@@ -6,6 +6,7 @@ mod connect;
 mod dev;
 mod doctor;
 mod healthcheck;
+mod keys;
 mod migrate;
 mod serve;
 mod services;
@@ -45,6 +46,9 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Give a tenant the fixtures of the official MCP conformance suite as a source, or take them away
     Conformance(conformance::ConformanceArguments),
+    /// Look after the keys that sign access tokens
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Be an MCP server on standard input and output, in front of a tenant's endpoint
     ///
     /// For clients that start a program instead of using a URL. The key is a key of an agent, made on the agent's page of the dashboard.
@@ -87,6 +91,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Config(command) => config::run(config, command),
         Command::Doctor(arguments) => doctor::run(config, arguments).await,
         Command::Conformance(arguments) => conformance::run(config, &arguments).await,
+        Command::Keys(command) => keys::run(config, command).await,
         Command::Connect(arguments) => connect::run(arguments).await,
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
         Command::Services(arguments) => services::run(arguments).await,

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::{
     actor::Role,
     call::Outcome,
-    ids::{AgentId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId, TenantId, ToolId, ToolsetId, UserId},
+    ids::{
+        AgentId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId, TenantId, ToolId, ToolsetId, UserId,
+    },
 };
 
 /// A change.

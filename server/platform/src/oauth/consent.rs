@@ -153,9 +153,10 @@ pub async fn trust(platform: &Platform, query: &str) -> Result<Trusted, Failure>
     let client = client::find(platform, &addressee.client_id).await?;
     let client = client.ok_or_else(|| OAuthError::new(ErrorCode::InvalidClient, "the client is not known here"))?;
     let redirect_named = addressee.redirect_uri.is_some();
-    let redirect_uri = client.redirect_uri(addressee.redirect_uri.as_deref()).map(str::to_owned).ok_or_else(|| {
-        OAuthError::new(ErrorCode::InvalidRequest, "redirect_uri is not one that the client has registered")
-    })?;
+    let redirect_uri = client
+        .redirect_uri(addressee.redirect_uri.as_deref())
+        .map(str::to_owned)
+        .ok_or_else(|| OAuthError::new(ErrorCode::InvalidRequest, "redirect_uri is not one that the client has registered"))?;
     Ok(Trusted { client, redirect_uri, redirect_named, state: addressee.state, parameters })
 }
 
@@ -329,8 +330,12 @@ fn opened(snapshot: &Current, endpoint: &Endpoint, asked: &[Scope], before: &Sco
         let tool_name = |tool: &&std::sync::Arc<LoadedTool>| tool.tool.name.as_str().to_owned();
         match scope {
             // Each line names what it adds to the one before.
-            Scope::Tools(effect) => tools.iter().copied().filter(|tool| tool.tool.version.effect == *effect).map(|t| tool_name(&t)).collect(),
-            Scope::Tool(name) => tools.iter().copied().filter(|tool| tool.tool.name.as_str() == name).map(|t| tool_name(&t)).collect(),
+            Scope::Tools(effect) => {
+                tools.iter().copied().filter(|tool| tool.tool.version.effect == *effect).map(|t| tool_name(&t)).collect()
+            }
+            Scope::Tool(name) => {
+                tools.iter().copied().filter(|tool| tool.tool.name.as_str() == name).map(|t| tool_name(&t)).collect()
+            }
             Scope::Toolset(name) => match snapshot.toolset(name) {
                 Some(toolset) => {
                     tools.iter().copied().filter(|tool| toolset.tools.contains(&tool.tool.id)).map(|t| tool_name(&t)).collect()

@@ -7,7 +7,11 @@ use super::{
     ticket::{self, Kind},
     token,
 };
-use crate::{Platform, error::{Error, Result}, ids::AgentId};
+use crate::{
+    Platform,
+    error::{Error, Result},
+    ids::AgentId,
+};
 
 /// A token that works.
 #[derive(Debug, Clone)]

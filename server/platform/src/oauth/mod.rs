@@ -16,9 +16,10 @@ mod ticket;
 mod token;
 
 pub use client::{
-    Admission, Client, ClientKind, ClientPolicy, ClientState, CreatedClient, CreatedSecret, DocumentFetches, ListedClient, NewClient,
-    Presented, Registered, add as add_client, authenticate, block as block_client, approve as approve_client, find as find_client,
-    list as list_clients, policy as client_policy, register, replace_secret as replace_client_secret, set_policy as set_client_policy,
+    Admission, Client, ClientKind, ClientPolicy, ClientState, CreatedClient, CreatedSecret, DocumentFetches, ListedClient,
+    NewClient, Presented, Registered, add as add_client, approve as approve_client, authenticate, block as block_client,
+    find as find_client, list as list_clients, policy as client_policy, register, replace_secret as replace_client_secret,
+    set_policy as set_client_policy,
 };
 pub use consent::{AgentChoice, Answer, Asked, Decision, HOURS, OpenedScope, Question, Trusted, ask, decide, trust};
 pub use failure::Failure;

@@ -12,7 +12,7 @@ use crate::{
     actor::{Member, Permission},
     db::TenantTx,
     epoch,
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     ids::{AgentId, GrantId},
 };
 
@@ -34,14 +34,11 @@ pub(super) async fn finish(platform: &Platform, tx: TenantTx) -> Result<Revoked>
     Ok(Revoked { within: began.elapsed(), everywhere })
 }
 
-/// Ends a grant: whoever gave it may, and who manages keys. Gives whose it was.
+/// Ends a grant. Who may give one may end each. Tells whose it was.
 pub async fn revoke_grant(platform: &Platform, actor: &Member, id: GrantId) -> Result<(AgentId, Revoked)> {
-    actor.require(Permission::View)?;
+    actor.require(Permission::ManageKeys)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let found = grant::store::find(&mut tx, id).await?.ok_or(Error::not_found("grant"))?;
-    if found.user != Some(actor.user) && !actor.role.may(Permission::ManageKeys) {
-        return Err(Error::new(ErrorKind::Denied(Permission::ManageKeys.as_str())));
-    }
     grant::end(&mut tx, platform.clock.now(), Some(actor), id, "revoked").await?;
     Ok((found.agent, finish(platform, tx).await?))
 }

@@ -76,7 +76,8 @@ mod tests {
             changed[i] = if changed[i] == b'x' { b'y' } else { b'x' };
             assert!(parse(Kind::Code, &String::from_utf8(changed).expect("ascii")).is_none(), "byte {i}");
         }
-        for text in ["", "tl_code_", &text[..text.len() - 1], "tl_code_äääääääääääääääääääääääääääääääääääääää"] {
+        for text in ["", "tl_code_", &text[..text.len() - 1], "tl_code_äääääääääääääääääääääääääääääääääääääää"]
+        {
             assert!(parse(Kind::Code, text).is_none());
         }
     }

@@ -43,7 +43,8 @@ impl Header {
         let (header, Some(_), Some(_), None) = (parts.next()?, parts.next(), parts.next(), parts.next()) else { return None };
         let header = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(header).ok()?;
         let header: Self = serde_json::from_slice(&header).ok()?;
-        let is_kid = (1..=64).contains(&header.kid.len()) && header.kid.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        let is_kid =
+            (1..=64).contains(&header.kid.len()) && header.kid.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         let foreign = [&header.jku, &header.jwk, &header.x5u, &header.x5c, &header.crit];
         let ours = matches!(header.alg.as_str(), "EdDSA" | "ES256") && header.typ == TYPE && is_kid;
         (ours && foreign.into_iter().all(Option::is_none)).then_some(header)

@@ -85,7 +85,9 @@ impl ClientMetadata {
         };
         let grants = texts(body, "grant_types")?;
         if !grants.is_empty() && !grants.contains(&"authorization_code") {
-            return Err(refuse("grant_types must contain authorization_code: others are not for clients that register themselves"));
+            return Err(refuse(
+                "grant_types must contain authorization_code: others are not for clients that register themselves",
+            ));
         }
         let responses = texts(body, "response_types")?;
         if !responses.is_empty() && !responses.contains(&"code") {
@@ -133,7 +135,8 @@ impl ClientMetadata {
             if jwks.is_some() == jwks_uri.is_some() {
                 return Err(refuse("private_key_jwt needs either jwks or jwks_uri"));
             }
-            let has_keys = |jwks: &Value| jwks.get("keys").and_then(Value::as_array).is_some_and(|keys| (1..=16).contains(&keys.len()));
+            let has_keys =
+                |jwks: &Value| jwks.get("keys").and_then(Value::as_array).is_some_and(|keys| (1..=16).contains(&keys.len()));
             if jwks.as_ref().is_some_and(|jwks| !has_keys(jwks)) {
                 return Err(refuse("jwks must be a JSON Web Key Set of 1 to 16 keys"));
             }
@@ -174,7 +177,8 @@ fn texts<'v>(body: &'v Value, name: &str) -> Result<Vec<&'v str>, OAuthError> {
 /// A name that strangers chose, for a page: one line, without characters that change how the rest is read.
 pub fn plain_name(name: &str) -> String {
     let misleading = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     let name: String = name.chars().filter(|c| !misleading(*c)).take(MAX_NAME).collect();
     let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -230,7 +234,11 @@ mod tests {
 
     #[test]
     fn c_01_addresses_of_documents() {
-        for id in ["https://app.example/client.json", "https://app.example/a/b?c=d", "https://claude.ai/oauth/mcp-oauth-client-metadata"] {
+        for id in [
+            "https://app.example/client.json",
+            "https://app.example/a/b?c=d",
+            "https://claude.ai/oauth/mcp-oauth-client-metadata",
+        ] {
             assert!(document_url(id).is_ok(), "{id}: {:?}", document_url(id));
         }
         let long = format!("https://app.example/{}", "x".repeat(512));

@@ -95,7 +95,8 @@ pub fn read_basic(header: &str) -> Result<(String, String), OAuthError> {
 
 /// The resource, if it could be one at all: an absolute URI without a fragment (RFC 8707 §2).
 pub fn check_resource(resource: &str) -> Result<(), OAuthError> {
-    let refuse = || OAuthError::new(ErrorCode::InvalidTarget, "resource must be the URL of an endpoint, as its metadata names it");
+    let refuse =
+        || OAuthError::new(ErrorCode::InvalidTarget, "resource must be the URL of an endpoint, as its metadata names it");
     let url = url::Url::parse(resource).map_err(|_| refuse())?;
     if resource.contains('#') || !matches!(url.scheme(), "http" | "https") || resource.len() > 512 {
         return Err(refuse());
@@ -117,10 +118,7 @@ mod tests {
         use base64::Engine as _;
         let header = |text: &str| format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(text));
         let url = "https%3A%2F%2Fapp.example%2Fclient";
-        assert_eq!(
-            read_basic(&header(&format!("{url}:a%2Bb"))),
-            Ok(("https://app.example/client".to_owned(), "a+b".to_owned()))
-        );
+        assert_eq!(read_basic(&header(&format!("{url}:a%2Bb"))), Ok(("https://app.example/client".to_owned(), "a+b".to_owned())));
         for text in ["Basic", "Bearer abc", "Basic !", "Basic YWJj"] {
             assert!(read_basic(text).is_err(), "{text}");
         }

@@ -2,6 +2,7 @@
 
 mod agent_edit;
 mod agents;
+mod clients;
 pub mod components;
 mod connect;
 pub mod format;
@@ -48,6 +49,7 @@ pub fn routes() -> Vec<Route> {
         agent_edit::routes(),
         agents::routes(),
         keys::routes(),
+        clients::routes(),
         tools::routes(),
         sources::routes(),
         toolsets::routes(),

@@ -71,7 +71,9 @@ impl HtmlError {
                 "This address exists, but it cannot be used like this.".to_owned(),
             ),
             Self::Client(why) => {
-                let text = format!("What the application sent here cannot be used: {why}. Nothing was allowed and nothing was sent back.");
+                let text = format!(
+                    "What the application sent here cannot be used: {why}. Nothing was allowed and nothing was sent back."
+                );
                 (StatusCode::BAD_REQUEST, "This application cannot be connected", text)
             }
             Self::Template(_) => return of_platform(&Error::new(ErrorKind::Internal)),

@@ -74,12 +74,10 @@ async fn take(exchange: &Exchange<'_>, caller: Caller, incoming: Incoming<'_>, h
     };
     let caller = match &incoming {
         // Admission says whether credential and session are still there, of everything. A request is admitted by its method.
-        Incoming::Notification(_) | Incoming::Response(_) => {
-            match gateway::admit_list(&exchange.state.platform, caller).await {
-                Ok(caller) => caller,
-                Err(refusal) => return respond::refused_without_id(exchange.state, exchange.place, &refusal),
-            }
-        }
+        Incoming::Notification(_) | Incoming::Response(_) => match gateway::admit_list(&exchange.state.platform, caller).await {
+            Ok(caller) => caller,
+            Err(refusal) => return respond::refused_without_id(exchange.state, exchange.place, &refusal),
+        },
         _ => caller,
     };
     match incoming {

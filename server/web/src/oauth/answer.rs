@@ -14,7 +14,9 @@ use trunkline_protocol::oauth::error::{ErrorCode, OAuthError};
 /// Lets scripts of any origin read the answer.
 pub(crate) fn open_to_browsers(mut response: HttpResponse) -> HttpResponse {
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    response.headers_mut().insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin"));
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin"));
     response
 }
 

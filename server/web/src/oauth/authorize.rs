@@ -82,7 +82,8 @@ pub(super) async fn show(state: Data<WebState>, visitor: Visitor, request: HttpR
     match oauth::ask(&state.platform, person.user, &trusted, &asked).await {
         Ok(Decision::Allowed(code)) => Ok(lead_back(&trusted.location(&state.platform, Ok(code.reveal())))),
         Ok(Decision::Choose(places)) => {
-            let link = |(url, name): (String, String)| (format!("{}?{query}&{}", urls::authorize(), encode("resource", &url)), name);
+            let link =
+                |(url, name): (String, String)| (format!("{}?{query}&{}", urls::authorize(), encode("resource", &url)), name);
             page(&ChoosePage {
                 layout: visitor.layout("Choose an organisation"),
                 client: trusted.client.name.clone(),
@@ -259,7 +260,11 @@ fn opens(opened: &OpenedScope) -> String {
     let more = opened.count - opened.names.len();
     let names = opened.names.join(", ");
     let count = format::count(i64::try_from(opened.count).unwrap_or(i64::MAX));
-    if more == 0 { format!("{count}: {names}") } else { format!("{count}: {names} and {} more", format::count(i64::try_from(more).unwrap_or(i64::MAX))) }
+    if more == 0 {
+        format!("{count}: {names}")
+    } else {
+        format!("{count}: {names} and {} more", format::count(i64::try_from(more).unwrap_or(i64::MAX)))
+    }
 }
 
 /// The place of a redirect URI as a policy names it. Addresses of IPv6 have no form there.

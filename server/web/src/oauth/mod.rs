@@ -28,7 +28,10 @@ pub(crate) fn routes() -> Vec<Route> {
     }
     // Clients that run in a browser ask first. No cookie means anything at these places.
     let asked_by_scripts = ["/oauth/token", "/oauth/revoke", "/oauth/register", "/oauth/jwks"];
-    let resources = ["/.well-known/oauth-protected-resource/t/{tenant}/mcp", "/.well-known/oauth-protected-resource/t/{tenant}/mcp/{toolset_name}"];
+    let resources = [
+        "/.well-known/oauth-protected-resource/t/{tenant}/mcp",
+        "/.well-known/oauth-protected-resource/t/{tenant}/mcp/{toolset_name}",
+    ];
     for place in asked_by_scripts.into_iter().chain(metadata::PLACES.iter().copied()).chain(resources) {
         routes.push(Route::new(Method::OPTIONS, place, Access::Public, answer::preflight));
     }

@@ -58,7 +58,8 @@ pub async fn authenticate(platform: &Platform, presented: &Presented) -> Result<
         (Authentication::ClientSecret, Some(secret), Some(digest)) if Digest::of(secret.reveal()).matches(digest) => Ok(client),
         (Authentication::ClientSecret, ..) => Err(unknown().into()),
         (Authentication::PrivateKeyJwt | Authentication::TlsClientAuth, ..) => {
-            Err(refuse("this client cannot prove itself here: register it with none, client_secret_basic or client_secret_post").into())
+            Err(refuse("this client cannot prove itself here: register it with none, client_secret_basic or client_secret_post")
+                .into())
         }
     }
 }

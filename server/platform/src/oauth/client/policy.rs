@@ -62,7 +62,9 @@ impl ClientPolicy {
         let hosts: Vec<String> =
             hosts.split([',', ' ', '\n', '\r', '\t']).filter(|host| !host.is_empty()).map(str::to_ascii_lowercase).collect();
         let is_host = |host: &String| {
-            host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-')) && !host.starts_with('.')
+            host.len() <= 253
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+                && !host.starts_with('.')
         };
         if hosts.len() > MOST_HOSTS || !hosts.iter().all(is_host) {
             return Err(Error::invalid("hosts", format!("expected at most {MOST_HOSTS} host names, such as app.example")));
@@ -101,7 +103,8 @@ pub(in crate::oauth) async fn meet(
 ) -> Result<(Option<ClientId>, ClientState)> {
     let policy = store::policy(tx).await?;
     if let Some(row) = store::find(tx, &client.client_id).await? {
-        let off_list = policy.admission == Admission::Listed && client.kind != ClientKind::Manual && !policy.lists(client, redirect);
+        let off_list =
+            policy.admission == Admission::Listed && client.kind != ClientKind::Manual && !policy.lists(client, redirect);
         let state = if off_list { ClientState::Blocked } else { row.state() };
         return Ok((Some(row.id), state));
     }
@@ -172,4 +175,3 @@ pub async fn block(platform: &Platform, actor: &Member, id: ClientId) -> Result<
     audit::append(&mut tx, now, actor, &Event::ClientBlocked(id)).await?;
     finish(platform, tx).await
 }
-

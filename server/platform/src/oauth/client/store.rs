@@ -130,7 +130,8 @@ impl Row {
     }
 
     pub(super) fn authentication(&self) -> Result<Authentication> {
-        Authentication::restore(&self.authentication).ok_or_else(|| Error::internal("a client with an unknown way to prove itself"))
+        Authentication::restore(&self.authentication)
+            .ok_or_else(|| Error::internal("a client with an unknown way to prove itself"))
     }
 
     pub(super) fn secret(&self) -> Option<Digest> {

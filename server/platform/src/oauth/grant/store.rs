@@ -380,12 +380,13 @@ pub(super) async fn withdraw_refresh(tx: &mut TenantTx, id: TicketId, now: Time)
 // Access tokens
 
 pub(in crate::oauth) async fn revoke_token(tx: &mut TenantTx, token: TokenId, now: Time) -> Result<bool> {
-    let done = sqlx::query("INSERT INTO app.revoked_tokens (tenant_id, jti, revoked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-        .bind(tx.tenant())
-        .bind(token)
-        .bind(now)
-        .execute(tx.connection())
-        .await?;
+    let done =
+        sqlx::query("INSERT INTO app.revoked_tokens (tenant_id, jti, revoked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(tx.tenant())
+            .bind(token)
+            .bind(now)
+            .execute(tx.connection())
+            .await?;
     Ok(done.rows_affected() == 1)
 }
 

@@ -222,7 +222,8 @@ pub(super) async fn verify(platform: &Platform, token: &str) -> Result<Option<(C
 pub async fn jwks(platform: &Platform) -> Result<Value> {
     let ring = ring(platform).await?;
     let now = platform.clock.now();
-    let keys: Vec<&Value> = ring.keys.iter().filter(|key| key.until.is_none_or(|until| now < until)).map(|key| &key.jwk).collect();
+    let keys: Vec<&Value> =
+        ring.keys.iter().filter(|key| key.until.is_none_or(|until| now < until)).map(|key| &key.jwk).collect();
     Ok(json!({ "keys": keys }))
 }
 

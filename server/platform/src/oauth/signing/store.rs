@@ -24,9 +24,11 @@ pub(super) async fn lock(tx: &mut SystemTx) -> Result<()> {
 
 /// All of them, in the order in which they sign.
 pub(super) async fn list(tx: &mut SystemTx) -> Result<Vec<Row>> {
-    Ok(sqlx::query_as("SELECT kid, public_jwk, sealed, kek_id, active_from, removed_at FROM app.signing_keys ORDER BY active_from, kid")
-        .fetch_all(tx.connection())
-        .await?)
+    Ok(sqlx::query_as(
+        "SELECT kid, public_jwk, sealed, kek_id, active_from, removed_at FROM app.signing_keys ORDER BY active_from, kid",
+    )
+    .fetch_all(tx.connection())
+    .await?)
 }
 
 pub(super) async fn insert(tx: &mut SystemTx, row: &Row, now: DateTime<Utc>) -> Result<()> {
