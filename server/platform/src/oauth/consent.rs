@@ -370,7 +370,7 @@ pub async fn decide(
     if asked.endpoint.as_ref().is_some_and(|wanted| *wanted != endpoint) {
         return Err(Failure::refuse(ErrorCode::InvalidTarget, "resource is not that of the request"));
     }
-    let (_, actor, snapshot) = enter(platform, user, &endpoint).await?;
+    let (_, actor, _) = enter(platform, user, &endpoint).await?;
     let chosen = ScopeSet::new(answer.scopes);
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let client = admit(platform, &mut tx, &actor, trusted).await??;
@@ -398,7 +398,6 @@ pub async fn decide(
             (created.map_err(about_new_agent)?.id, chosen)
         }
     };
-    drop(snapshot);
     let now = platform.clock.now();
     let resource = endpoint.url(platform);
     let about = Subject { user, client, redirect_uri: &trusted.redirect_uri, resource: &resource };

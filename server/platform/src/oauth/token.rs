@@ -143,7 +143,7 @@ pub async fn verify(platform: &Platform, text: &str) -> Result<Arc<AccessToken>,
 }
 
 /// A fresh token of that grant.
-pub(super) async fn issue(platform: &Platform, grant: &Grant, scopes: &ScopeSet) -> Result<(Plaintext, i64)> {
+pub(super) fn issue(platform: &Platform, ring: &signing::Ring, grant: &Grant, scopes: &ScopeSet) -> Result<(Plaintext, i64)> {
     let at = platform.clock.now();
     let now = at.timestamp();
     let life = MAX_LIFE_S.min(grant.expires_at.timestamp() - now).max(1);
@@ -163,5 +163,5 @@ pub(super) async fn issue(platform: &Platform, grant: &Grant, scopes: &ScopeSet)
         cnf: None,
         act: None,
     };
-    Ok((Plaintext::new(signing::sign(platform, &claims).await?), life))
+    Ok((Plaintext::new(signing::sign(platform, ring, &claims)?), life))
 }

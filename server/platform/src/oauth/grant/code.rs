@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     ids::{AgentId, ClientId, GrantId, TicketId, UserId},
     oauth::{
-        Client, Endpoint, Failure,
+        Client, Endpoint, Failure, signing,
         ticket::{self, Kind},
     },
     secret::Plaintext,
@@ -74,6 +74,7 @@ pub async fn redeem(platform: &Platform, client: &Client, shown: Redemption<'_>)
     }
     let ticket = ticket::parse(Kind::Code, shown.code).ok_or_else(|| invalid(UNKNOWN))?;
     let now = platform.clock.now();
+    let ring = signing::ring(platform).await?;
     let mut tx = platform.db.tenant(ticket.tenant).await?;
     let code = store::lock_code(&mut tx, ticket.digest).await?.ok_or_else(|| invalid(UNKNOWN))?;
     if let Some(grant) = code.grant_id {
@@ -114,7 +115,7 @@ pub async fn redeem(platform: &Platform, client: &Client, shown: Redemption<'_>)
     store::use_code(&mut tx, code.id, grant.id, now).await?;
     let refresh_token = refresh::begin(&mut tx, &grant, now).await?;
     audit::append_all(&mut tx, now, None, &[Event::GrantGiven(grant.id, grant.agent)]).await?;
-    let tokens = tokens(platform, &grant, grant.scopes.clone(), Some(refresh_token)).await?;
+    let tokens = tokens(platform, &ring, &grant, grant.scopes.clone(), Some(refresh_token))?;
     tx.commit().await?;
     Ok(tokens)
 }

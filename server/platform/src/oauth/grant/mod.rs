@@ -12,7 +12,7 @@ pub(super) use code::{NewCode, issue as issue_code};
 pub use code::{Redemption, redeem};
 pub use refresh::refresh;
 
-use super::token;
+use super::{signing::Ring, token};
 use crate::{
     Platform,
     actor::{Member, Permission},
@@ -122,7 +122,7 @@ pub(super) async fn end(
 }
 
 /// Tokens of a grant. Signed before the transaction ends: without a signature nothing has happened.
-async fn tokens(platform: &Platform, grant: &Grant, scopes: ScopeSet, refresh_token: Option<Plaintext>) -> Result<Tokens> {
-    let (access_token, expires_in) = token::issue(platform, grant, &scopes).await?;
+fn tokens(platform: &Platform, ring: &Ring, grant: &Grant, scopes: ScopeSet, refresh_token: Option<Plaintext>) -> Result<Tokens> {
+    let (access_token, expires_in) = token::issue(platform, ring, grant, &scopes)?;
     Ok(Tokens { access_token, expires_in, scopes, refresh_token })
 }

@@ -15,7 +15,7 @@ use crate::{
     error::Result,
     ids::TicketId,
     oauth::{
-        Client, Endpoint, Failure,
+        Client, Endpoint, Failure, signing,
         ticket::{self, Kind},
     },
     secret::Plaintext,
@@ -74,6 +74,7 @@ pub async fn refresh(
     }
     let ticket = ticket::parse(Kind::Refresh, text).ok_or_else(invalid)?;
     let now = platform.clock.now();
+    let ring = signing::ring(platform).await?;
     let mut tx = platform.db.tenant(ticket.tenant).await?;
     // The grant's row is the family's lock: of requests at the same time one is the first.
     let grant = store::lock_of_refresh(&mut tx, ticket.digest).await?.ok_or_else(invalid)?;
@@ -119,7 +120,7 @@ pub async fn refresh(
     let (successor, text) = make(&mut tx, &grant, Some(token.id), now).await?;
     store::use_refresh(&mut tx, token.id, successor, now).await?;
     store::touch(&mut tx, grant.id, now).await?;
-    let tokens = tokens(platform, &grant, scopes, Some(text)).await?;
+    let tokens = tokens(platform, &ring, &grant, scopes, Some(text))?;
     tx.commit().await?;
     Ok(tokens)
 }

@@ -188,9 +188,8 @@ impl Ring {
     }
 }
 
-/// Signs claims.
-pub(super) async fn sign(platform: &Platform, claims: &Claims) -> Result<String> {
-    let ring = ring(platform).await?;
+/// Signs claims. Of a ring that is there already: whoever signs has a transaction open, and must not wait for a second connection in it.
+pub(super) fn sign(platform: &Platform, ring: &Ring, claims: &Claims) -> Result<String> {
     let key = ring.signs(platform.clock.now()).ok_or_else(|| Error::internal("there is no key to sign with"))?;
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(access_token::TYPE.to_owned());
