@@ -24,6 +24,8 @@ mod limits;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]
+mod oauth;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod sessions;

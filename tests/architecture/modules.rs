@@ -12,6 +12,7 @@ const ORDER: &[&[&str]] = &[
     &["accounts", "vault"],
     &["agents"],
     &["catalog", "session"],
+    &["oauth"],
     &["record", "execution", "rotation"],
     &["gateway"],
 ];

@@ -9,11 +9,13 @@ use trunkline_web::{Access, routes};
 use super::{driver::Browser, first_call::log_in};
 use crate::support::{
     PASSWORD, TestApp, Upstream, Visitor, eventually, link,
+    oauth::OAuthClient,
     seed::{self, Seeded},
 };
 
 /// What is served for programs.
-const NOT_PAGES: &[&str] = &["/healthz", "/readyz", "/health", "/static/", "/.well-known/", "/t/{tenant}/connect/status"];
+const NOT_PAGES: &[&str] =
+    &["/healthz", "/readyz", "/health", "/static/", "/.well-known/", "/oauth/", "/t/{tenant}/connect/status"];
 
 #[tokio::test]
 async fn the_console_is_heard() {
@@ -44,6 +46,8 @@ async fn no_page_complains_in_the_console_or_is_wider_than_a_phone() {
     let (app, upstream) = (TestApp::start().await, Upstream::start().await);
     let acme = seed::everything(&app, "acme", &upstream).await;
     let links = links(&app, &acme).await;
+    let client = OAuthClient::register(&app).await;
+    let consent = format!("/oauth/authorize?{}", client.query(&acme.tenant.mcp_url(), &[]));
     let browser = Browser::start(&app.url).await;
     let (mut seen, mut wrong) = (0, Vec::new());
     for signed_in in [false, true] {
@@ -52,7 +56,8 @@ async fn no_page_complains_in_the_console_or_is_wider_than_a_phone() {
         }
         for width in [1280, 390] {
             browser.resize(width).await;
-            for path in pages(&acme, &links, signed_in) {
+            let consent = Some(consent.clone()).filter(|_| signed_in);
+            for path in pages(&acme, &links, signed_in).into_iter().chain(consent) {
                 browser.open(&path).await;
                 let kind = browser.run("return document.contentType").await;
                 assert_eq!((kind, browser.shows("main h1").await), (json!("text/html"), true), "{path} is no page");

@@ -97,6 +97,13 @@ impl Builder {
                 }
             }
         }
+        if !self.defaults {
+            // All clients of a test have one address.
+            settings.insert("TRUNKLINE_QUOTA_ATTEMPTS_REGISTRATIONS_PER_IP_PER_HOUR".to_owned(), "100000".to_owned());
+            for part in ["PER_MINUTE", "BURST"] {
+                settings.insert(format!("TRUNKLINE_QUOTA_ATTEMPTS_TOKEN_FAILURES_PER_IP_{part}"), "100000".to_owned());
+            }
+        }
         settings.extend(self.settings);
         TestApp::start_with(settings, database, Arc::default()).await
     }

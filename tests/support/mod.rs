@@ -6,6 +6,7 @@ mod catalog;
 mod logs;
 pub(crate) mod mcp_client;
 pub(crate) mod mcp_upstream;
+pub(crate) mod oauth;
 pub(crate) mod private;
 pub(crate) mod process;
 mod proxy;

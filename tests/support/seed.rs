@@ -5,7 +5,10 @@ use trunkline_platform::{
     accounts,
     actor::{Member, Role},
     clock::Clock as _,
-    ids::{AgentId, ChangeId, DefinitionId, EntryId, InvitationId, KeyId, LimitId, SourceId, ToolId, ToolsetId},
+    ids::{
+        AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, SourceId, ToolId, ToolsetId,
+        UserId,
+    },
     random,
 };
 
@@ -42,6 +45,10 @@ pub(crate) struct Seeded<'a> {
     pub(crate) change: ChangeId,
     /// A toolset with the tool.
     pub(crate) toolset: ToolsetId,
+    /// A client.
+    pub(crate) client: ClientId,
+    /// What the developer let it do.
+    pub(crate) grant: GrantId,
 }
 
 impl Seeded<'_> {
@@ -100,7 +107,63 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     let viewer = (viewer, viewer_email);
     let (source, definition, change) = insert_source(&mut sql, app, &tenant, &canary, upstream).await;
     let toolset = insert_toolset(&mut sql, app, &tenant, &canary, tool).await;
-    Seeded { tenant, canary, owner_email, developer, viewer, agent, tool, invitation, call, source, definition, change, toolset }
+    let (client, grant) = insert_grant(&mut sql, app, &tenant, &canary, agent.id, developer.user).await;
+    Seeded {
+        tenant,
+        canary,
+        owner_email,
+        developer,
+        viewer,
+        agent,
+        tool,
+        invitation,
+        call,
+        source,
+        definition,
+        change,
+        toolset,
+        client,
+        grant,
+    }
+}
+
+/// A client with a secret, and a grant, beside the verbs.
+async fn insert_grant(
+    sql: &mut PgConnection,
+    app: &TestApp,
+    tenant: &Tenant<'_>,
+    canary: &str,
+    agent: AgentId,
+    user: UserId,
+) -> (ClientId, GrantId) {
+    let now = app.clock.now();
+    let (client, grant) = (ClientId::new(now), GrantId::new(now));
+    sqlx::query(
+        "INSERT INTO app.clients (id, tenant_id, client_id, kind, name, state, authentication, secret_digest, created_at)
+         VALUES ($1, $2, $3, 'manual', $3, 'approved', 'client_secret', sha256('secret'), $4)",
+    )
+    .bind(client)
+    .bind(tenant.id)
+    .bind(format!("{canary} client"))
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("a client");
+    sqlx::query(
+        "INSERT INTO app.grants (id, tenant_id, user_id, agent_id, client_id, resource, scopes, created_at, expires_at, last_used_at)
+         VALUES ($1, $2, $3, $4, $5, $6, '{tools:read}', $7, $7 + interval '30 days', $7)",
+    )
+    .bind(grant)
+    .bind(tenant.id)
+    .bind(user)
+    .bind(agent)
+    .bind(client)
+    .bind(tenant.mcp_url())
+    .bind(now)
+    .execute(sql)
+    .await
+    .expect("a grant");
+    (client, grant)
 }
 
 /// A source that is not due, with a prompt and a change of it, beside the verbs.

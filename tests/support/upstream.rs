@@ -169,6 +169,12 @@ async fn answer(stream: &mut TcpStream, path: &str, hung_up: &AtomicUsize) -> Op
             let _ = stream.set_zero_linger();
             None
         }
+        "client" => {
+            let document = client_document(&format!("http://{}{path}", stream.local_addr().ok()?), number);
+            whole(stream, "200 OK", "application/json", document.as_bytes()).await?;
+            // No connection outlives this server.
+            None
+        }
         "not-utf8" => whole(stream, "200 OK", "text/plain", b"upstream-canary-9x7 \xff\xfe").await,
         "image" => whole(stream, "200 OK", "image/png", CANARY.as_bytes()).await,
         "untyped" => {
@@ -177,6 +183,24 @@ async fn answer(stream: &mut TcpStream, path: &str, hung_up: &AtomicUsize) -> Op
         }
         _ => whole(stream, "200 OK", "application/json", br#"{"ok":true}"#).await,
     }
+}
+
+/// A client's document about itself, good or otherwise.
+fn client_document(address: &str, kind: &str) -> String {
+    let mut document = serde_json::json!({
+        "client_id": address,
+        "client_name": "Documented",
+        "redirect_uris": ["http://127.0.0.1/callback"],
+        "token_endpoint_auth_method": "none",
+    });
+    match kind {
+        "other" => document["client_id"] = "https://elsewhere.example/client".into(),
+        "secret" => document["client_secret"] = "x".into(),
+        "nameless" => document["client_name"] = "".into(),
+        "large" => document["tos"] = "x".repeat(40_000).into(),
+        _ => {}
+    }
+    document.to_string()
 }
 
 async fn whole(stream: &mut TcpStream, status: &str, kind: &str, body: &[u8]) -> Option<()> {

@@ -36,6 +36,11 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         }
         "/t/{tenant}/agents/{agent}/keys" => vec![("name", "another"), ("scopes", "tools:read"), ("days", "30")],
         "/t/{tenant}/keys/{key}/roll" => vec![("overlap", "1h")],
+        "/oauth/token" => vec![("grant_type", "refresh_token"), ("refresh_token", "tl_refresh_x"), ("client_id", "x")],
+        "/oauth/revoke" | "/oauth/introspect" => vec![("token", "tl_refresh_x"), ("client_id", "x")],
+        "/oauth/register" | "/oauth/authorize" => vec![("request", ""), ("proof", ""), ("decision", "allow")],
+        "/t/{tenant}/clients" => vec![("name", "another"), ("redirect_uris", "https://app.example/cb"), ("secret", "yes")],
+        "/t/{tenant}/clients/policy" => vec![("admission", "approval"), ("hosts", "")],
         "/t/{tenant}/keys/{key}/revoke" => vec![("from", "keys")],
         "/t/{tenant}/tools/new" | "/t/{tenant}/tools/{tool}/edit" => vec![
             ("name", "another"),
@@ -60,7 +65,11 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         ],
         "/t/{tenant}/sources/{source}/definitions" => vec![("action", "all"), ("seen", "2099-01-01T00:00:00Z")],
         "/t/{tenant}/toolsets/new" | "/t/{tenant}/toolsets/{toolset}/edit" => vec![("name", "another"), ("title", "Another")],
-        "/t/{tenant}/agents/{agent}/suspend"
+        "/t/{tenant}/clients/{client}/approve"
+        | "/t/{tenant}/clients/{client}/block"
+        | "/t/{tenant}/clients/{client}/secret"
+        | "/t/{tenant}/grants/{grant}/revoke"
+        | "/t/{tenant}/agents/{agent}/suspend"
         | "/t/{tenant}/agents/{agent}/resume"
         | "/t/{tenant}/tools/{tool}/disable"
         | "/t/{tenant}/tools/{tool}/enable"
@@ -95,6 +104,8 @@ fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
         ("definition", vec![of.definition.to_string()]),
         ("change", vec![of.change.to_string()]),
         ("toolset", vec![of.toolset.to_string()]),
+        ("client", vec![of.client.to_string()]),
+        ("grant", vec![of.grant.to_string()]),
         ("toolset_name", vec![seed::TOOLSET.to_owned()]),
     ]);
     // Where a secret is expected, every id of the tenant is as good as any.
@@ -154,8 +165,9 @@ impl Intruder<'_> {
     fn expected(&self, route: &Route, at_home: bool) -> &'static [u16] {
         match route.access {
             Access::Agent => &[401],
+            Access::Client => &[303, 400, 401, 403],
             Access::Public if has_id(route) && route.path.contains("{token}") => &[404],
-            Access::Public => &[200, 303, 304, 404, 422],
+            Access::Public => &[200, 204, 303, 304, 404, 422],
             Access::Session | Access::Member(_) if !self.signed_in => &[303],
             Access::Session if has_id(route) => &[404],
             Access::Session => &[200, 303],
@@ -274,6 +286,10 @@ async fn state_of(app: &TestApp, of: &Seeded<'_>) -> Vec<String> {
         "sources",
         "definitions",
         "definition_changes",
+        "clients",
+        "client_policies",
+        "grants",
+        "consents",
         "toolsets",
         "toolset_tools",
     ] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use trunkline_platform::{Platform, Result, accounts, bus, catalog, jobs, quota, record, session, upstream};
+use trunkline_platform::{Platform, Result, accounts, bus, catalog, jobs, oauth, quota, record, session, upstream};
 
 use crate::lifecycle::Tasks;
 
@@ -15,6 +15,8 @@ const FORGET_EVERY: Duration = Duration::from_mins(15);
 const NOTE_KEYS_EVERY: Duration = Duration::from_secs(5);
 /// Tenants that nobody calls leave memory.
 const DROP_IDLE_EVERY: Duration = Duration::from_mins(1);
+/// A change of the signing keys whose notification was missed is noticed after this.
+const SIGNING_KEYS_EVERY: Duration = Duration::from_secs(30);
 /// How soon a source that is due is noticed.
 const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// Partitions exist months ahead; this only has to happen now and then.
@@ -57,9 +59,23 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
         let forget = |platform: Platform| async move { accounts::forget_expired(&platform).await.map(drop) };
         done(async move { every(&to_forget, FORGET_EVERY, stop, "expired sessions stay until the next round", forget).await })
     });
+    start_oauth_rounds(tasks, platform);
     tasks.spawn("partitions", |stop| {
         let ensure = |platform: Platform| async move { record::ensure_partitions(&platform).await };
         done(async move { every(&to_partition, PARTITIONS_EVERY, stop, "partitions are not made", ensure).await })
+    });
+}
+
+fn start_oauth_rounds(tasks: &mut Tasks, platform: &Platform) {
+    let (to_sign, to_forget) = (platform.clone(), platform.clone());
+    tasks.spawn("signing keys", |stop| {
+        let refresh = |platform: Platform| async move { oauth::refresh_signing_keys(&platform).await };
+        done(async move { every(&to_sign, SIGNING_KEYS_EVERY, stop, "the signing keys are not looked after", refresh).await })
+    });
+    tasks.spawn("expired grants", |stop| {
+        let forget = |platform: Platform| async move { oauth::forget_expired(&platform).await.map(drop) };
+        let failure = "expired codes and registrations stay until the next round";
+        done(async move { every(&to_forget, FORGET_EVERY, stop, failure, forget).await })
     });
 }
 

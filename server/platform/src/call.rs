@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 
-use crate::ids::{AgentId, EntryId, KeyId, TenantId, ToolId, ToolVersionId};
+use crate::ids::{AgentId, EntryId, GrantId, KeyId, TenantId, ToolId, ToolVersionId};
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +92,8 @@ pub struct Entry {
     pub agent: AgentId,
     /// With which key.
     pub key: Option<KeyId>,
+    /// By which grant.
+    pub grant: Option<GrantId>,
     /// What was called, if it exists for the caller.
     pub tool: Option<(ToolId, ToolVersionId)>,
     /// The name that was asked for, cut to 128 bytes.

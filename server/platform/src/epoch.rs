@@ -28,6 +28,8 @@ const MOST_CHANGES: usize = 1_024;
 pub struct Generations {
     changed: RwLock<HashMap<TenantId, u64>>,
     changes: broadcast::Sender<TenantId>,
+    /// Changes of what belongs to no tenant.
+    installation: AtomicU64,
     started: Instant,
     /// Milliseconds after `started` at which a source of changes was last known to work.
     heard_ms: AtomicU64,
@@ -38,6 +40,7 @@ impl Default for Generations {
         Self {
             changed: RwLock::default(),
             changes: broadcast::channel(MOST_CHANGES).0,
+            installation: AtomicU64::new(0),
             started: Instant::now(),
             heard_ms: AtomicU64::new(0),
         }
@@ -60,6 +63,16 @@ impl Generations {
         self.count(tenant);
         // Nobody may be listening.
         let _ = self.changes.send(tenant);
+    }
+
+    /// Counts up with each change heard of in what belongs to no tenant: the keys that sign tokens.
+    pub fn of_installation(&self) -> u64 {
+        self.installation.load(Ordering::Acquire)
+    }
+
+    /// Such a change was heard of, or may have been missed.
+    pub fn advance_installation(&self) {
+        self.installation.fetch_add(1, Ordering::AcqRel);
     }
 
     fn count(&self, tenant: TenantId) {
@@ -85,13 +98,20 @@ impl Generations {
 
 /// Says that a committed change makes memory stale. Called by every verb after its commit; if Redis is away, NOTIFY has to do.
 pub async fn changed(platform: &Platform, tenant: TenantId) {
+    announce(platform, tenant).await;
+}
+
+/// The same; true if from now on the next request on every replica knows, false if the others have to wait for Postgres to tell them.
+pub async fn announce(platform: &Platform, tenant: TenantId) -> bool {
     platform.generations.advance(tenant);
     let epoch = fresh();
     let mut command = redis::cmd("SET");
     command.arg(key(&platform.redis, tenant)).arg(&epoch).arg("EX").arg(TTL_S);
     if let Err(away) = platform.redis.command::<()>(&command).await {
         tracing::warn!(tenant.id = %tenant, error = %away, "a change is announced through Postgres only");
+        return false;
     }
+    true
 }
 
 /// The tenant's epoch, made if there is none. Empty while Redis is away: it matches nothing, so the first call after it reloads.

@@ -139,6 +139,14 @@ define_ids! {
     EntryId "ent"
     /// A piece of background work.
     JobId "job"
+    /// An OAuth client that a tenant knows.
+    ClientId "cli"
+    /// A member let a client act as an agent.
+    GrantId "gra"
+    /// An access token.
+    TokenId "tok"
+    /// A code or a refresh token.
+    TicketId "tkt"
     /// A running server process.
     ReplicaId "rep"
 }

@@ -1,8 +1,8 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
 //! `random ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
-//! `call metrics audit usage quota health handshake bus upstream` → `accounts vault` → `agents` → `catalog session` → `record execution rotation` →
-//! `gateway`; `platform` holds the handles that every verb takes first.
+//! `call metrics audit usage quota health handshake bus upstream` → `accounts vault` → `agents` → `catalog session` → `oauth` →
+//! `record execution rotation` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
 //! `tests/architecture.rs` checks the order and that SQL stays in `store.rs`.
@@ -30,6 +30,7 @@ pub mod jobs;
 pub mod mail;
 pub mod metrics;
 pub mod network;
+pub mod oauth;
 mod platform;
 pub mod quota;
 pub mod random;

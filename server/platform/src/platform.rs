@@ -26,6 +26,7 @@ use crate::{
     ids::ReplicaId,
     mail,
     metrics::Metrics,
+    oauth,
     quota::{self, LocalBuckets, replicas::Replicas},
     record::{KeysSeen, Spool},
     redis::Redis,
@@ -102,6 +103,12 @@ pub struct Inner {
     pub closing: CancellationToken,
     /// Steps of handshakes that may be kept at the same time.
     pub(crate) handshakes: Arc<Semaphore>,
+    /// Keys that sign access tokens.
+    pub(crate) signing_keys: oauth::SigningKeys,
+    /// Access tokens that were verified here.
+    pub(crate) verified_tokens: oauth::VerifiedTokens,
+    /// Documents of clients that are being fetched here.
+    pub(crate) document_fetches: oauth::DocumentFetches,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Servers that are called for tenants.
@@ -134,6 +141,9 @@ impl Platform {
             conversations: Conversations::here(),
             closing: CancellationToken::new(),
             handshakes: Arc::new(Semaphore::new(handshake::MOST_AT_ONCE)),
+            signing_keys: oauth::SigningKeys::default(),
+            verified_tokens: oauth::VerifiedTokens::default(),
+            document_fetches: oauth::DocumentFetches::default(),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),
             metrics: Arc::default(),

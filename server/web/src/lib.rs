@@ -9,6 +9,7 @@ mod fallback;
 pub mod letters;
 pub mod mcp;
 mod middleware;
+mod oauth;
 pub mod ops;
 pub mod routes;
 pub mod server;

@@ -3,7 +3,7 @@
 use actix_web::{FromRequest, Handler, Responder, http::Method, web};
 use trunkline_platform::actor::Permission;
 
-use crate::{assets, dashboard, fallback, mcp, ops};
+use crate::{assets, dashboard, fallback, mcp, oauth, ops};
 
 /// Who may use a route. The handler's extractors enforce it; the tests hold both against each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Access {
     Member(Permission),
     /// An agent of the tenant in the path.
     Agent,
+    /// An OAuth client, which proves itself by what it sends, on behalf of nobody or of the person that is asked.
+    Client,
 }
 
 /// One method on one path.
@@ -72,7 +74,7 @@ impl Route {
 
 /// Every route of the public listener. Each surface adds its own.
 pub fn routes() -> Vec<Route> {
-    [ops::routes(), assets::routes(), dashboard::routes(), mcp::routes()].into_iter().flatten().collect()
+    [ops::routes(), assets::routes(), dashboard::routes(), mcp::routes(), oauth::routes()].into_iter().flatten().collect()
 }
 
 /// Adds all routes, and the answer to what none of them takes, to an application.

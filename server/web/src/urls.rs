@@ -1,7 +1,7 @@
 //! Every path we link to, as functions.
 
 use trunkline_platform::ids::{
-    AgentId, ChangeId, DefinitionId, EntryId, InvitationId, KeyId, SourceId, ToolId, ToolsetId, UserId,
+    AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, SourceId, ToolId, ToolsetId, UserId,
 };
 
 /// The front page.
@@ -32,6 +32,11 @@ pub fn login() -> &'static str {
 /// The log-in form, which leads to `next` afterwards.
 pub fn login_then(next: &str) -> String {
     format!("/login?next={}", encode(next))
+}
+
+/// Where applications send people for consent.
+pub fn authorize() -> &'static str {
+    "/oauth/authorize"
 }
 
 /// The form for a mail with a reset link.
@@ -212,6 +217,36 @@ pub fn toolset_mcp(slug: &str, name: &str) -> String {
     format!("/t/{slug}/mcp/{name}")
 }
 
+/// A tenant's OAuth clients.
+pub fn clients(slug: &str) -> String {
+    format!("/t/{slug}/clients")
+}
+
+/// Lets members use a client.
+pub fn client_approve(slug: &str, client: ClientId) -> String {
+    format!("/t/{slug}/clients/{client}/approve")
+}
+
+/// Lets nobody use a client any more.
+pub fn client_block(slug: &str, client: ClientId) -> String {
+    format!("/t/{slug}/clients/{client}/block")
+}
+
+/// Gives a client a new secret.
+pub fn client_secret(slug: &str, client: ClientId) -> String {
+    format!("/t/{slug}/clients/{client}/secret")
+}
+
+/// Changes which clients members may use.
+pub fn client_policy(slug: &str) -> String {
+    format!("/t/{slug}/clients/policy")
+}
+
+/// Ends a grant.
+pub fn grant_revoke(slug: &str, grant: GrantId) -> String {
+    format!("/t/{slug}/grants/{grant}/revoke")
+}
+
 /// A tenant's calls.
 pub fn logs(slug: &str) -> String {
     format!("/t/{slug}/logs")
@@ -255,7 +290,7 @@ pub fn parse_next(text: &str) -> Option<&str> {
     let ours = characters.next() == Some('/')
         && !matches!(characters.next(), Some('/' | '\\'))
         && !text.contains(|c: char| c.is_control() || c == '\\')
-        && text.len() <= 2048;
+        && text.len() <= 8192;
     ours.then_some(text)
 }
 

@@ -1,15 +1,18 @@
-//! `trunkline keys`: which keys are in use, and exchanging them while everything runs.
+//! `trunkline keys`: which keys are in use, and exchanging them while everything runs: those that sign access tokens, and those that secrets
+//! are sealed with.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::Subcommand;
-use trunkline_platform::{Platform, clock::SystemClock, rotation};
+use clap::{Args, Subcommand};
+use trunkline_platform::{Platform, clock::SystemClock, oauth, rotation};
 
 use super::load_here;
 use crate::{terminal, wiring};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
+    /// Publish a new signing key, which signs ten minutes later
+    Rotate(RotateArguments),
     /// Show which keys of the installation are still needed
     Status,
     /// Wrap everything with the current key of the installation, after secrets.key was exchanged
@@ -25,10 +28,18 @@ pub(super) enum KeysCommand {
     },
 }
 
+#[derive(Debug, Args)]
+pub(super) struct RotateArguments {
+    /// Remove this key at once: all tokens that it signed are refused. For a key that somebody else may know
+    #[arg(long, value_name = "KEY ID")]
+    emergency: Option<String>,
+}
+
 pub(super) async fn run(config: Option<PathBuf>, command: KeysCommand) -> anyhow::Result<ExitCode> {
     let config = load_here(config)?;
     let platform = wiring::product(&config, config.http.listen, Arc::new(SystemClock))?.platform;
     match command {
+        KeysCommand::Rotate(arguments) => rotate(&platform, arguments).await?,
         KeysCommand::Status => status(&platform).await?,
         KeysCommand::Rewrap => {
             let count = rotation::rewrap(&platform).await?;
@@ -48,14 +59,22 @@ pub(super) async fn run(config: Option<PathBuf>, command: KeysCommand) -> anyhow
     Ok(ExitCode::SUCCESS)
 }
 
+async fn rotate(platform: &Platform, arguments: RotateArguments) -> anyhow::Result<()> {
+    let rotation = oauth::rotate_signing_keys(platform, arguments.emergency.as_deref()).await?;
+    if let Some(kid) = arguments.emergency {
+        terminal::say(format!("{kid} is removed: what it signed is refused."));
+    }
+    if let Some(rotation) = rotation {
+        terminal::say(format!("{} is published and signs from {} on.", rotation.kid, rotation.active_from.to_rfc3339()));
+    }
+    Ok(())
+}
+
 async fn status(platform: &Platform) -> anyhow::Result<()> {
     let usage = rotation::usage(platform).await?;
-    terminal::say(format!("{} is the current key: it has wrapped {} data keys.", usage.current, count(&usage, &usage.current)));
+    terminal::say(format!("{} is the current key: it has wrapped {} keys.", usage.current, count(&usage, &usage.current)));
     for key in usage.wrapped.keys().filter(|key| **key != usage.current) {
-        terminal::say(format!(
-            "{key} is still needed: it has wrapped {} data keys. Run `trunkline keys rewrap`.",
-            count(&usage, key)
-        ));
+        terminal::say(format!("{key} is still needed: it has wrapped {} keys. Run `trunkline keys rewrap`.", count(&usage, key)));
     }
     if usage.jobs > 0 {
         terminal::say(format!("{} waiting jobs are sealed by another key than the current one.", usage.jobs));

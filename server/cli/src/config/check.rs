@@ -218,12 +218,17 @@ fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
     let signup_per_ip = rate(reader, "quota.attempts.signup_per_ip.per_minute", "quota.attempts.signup_per_ip.burst");
     let mail_per_account = rate(reader, "quota.attempts.mail_per_account.per_minute", "quota.attempts.mail_per_account.burst");
     let trials_per_member = rate(reader, "quota.attempts.trials_per_member.per_minute", "quota.attempts.trials_per_member.burst");
+    let registrations_per_ip_hour = reader.small("quota.attempts.registrations_per_ip.per_hour", 1..=6_000_000);
+    let token_failures_per_ip =
+        rate(reader, "quota.attempts.token_failures_per_ip.per_minute", "quota.attempts.token_failures_per_ip.burst");
     Some(attempts::Settings {
         login_per_ip: login_per_ip?,
         login_per_account: login_per_account?,
         signup_per_ip: signup_per_ip?,
         mail_per_account: mail_per_account?,
         trials_per_member: trials_per_member?,
+        registrations_per_ip_hour: registrations_per_ip_hour?,
+        token_failures_per_ip: token_failures_per_ip?,
     })
 }
 

@@ -9,6 +9,7 @@ use crate::{
     actor::{Member, Permission, Role},
     audit::{self, Event},
     db::TenantTx,
+    epoch,
     error::{Error, ErrorKind, Result},
     ids::{TenantId, UserId},
 };
@@ -85,8 +86,20 @@ pub async fn change_role(platform: &Platform, actor: &Member, user: UserId, role
     }
     store::update_membership(&mut tx, user, role).await?;
     store::delete_invitations_by(&mut tx, user).await?;
+    if !role.may(Permission::ManageKeys) {
+        end_grants(&mut tx, now, &roles.actor, user, "role_changed").await?;
+    }
     audit::append(&mut tx, now, &roles.actor, &Event::MemberRoleChanged(user, role)).await?;
-    tx.commit().await
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// What somebody let clients do ends with their right to let them.
+async fn end_grants(tx: &mut TenantTx, now: DateTime<Utc>, actor: &Member, user: UserId, why: &'static str) -> Result<()> {
+    let ended = store::revoke_grants_of(tx, user, now, why).await?;
+    let events: Vec<Event> = ended.into_iter().map(|grant| Event::GrantRevoked(grant, why)).collect();
+    audit::append_all(tx, now, Some(actor), &events).await
 }
 
 /// Ends somebody's membership.
@@ -104,8 +117,11 @@ pub async fn remove(platform: &Platform, actor: &Member, user: UserId) -> Result
     }
     store::delete_membership(&mut tx, user).await?;
     store::delete_invitations_by(&mut tx, user).await?;
+    end_grants(&mut tx, now, &roles.actor, user, "member_removed").await?;
     audit::append(&mut tx, now, &roles.actor, &Event::MemberRemoved(user)).await?;
-    tx.commit().await
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
 }
 
 /// Ends the actor's own membership, which everybody but the last owner may.
@@ -118,8 +134,11 @@ pub async fn leave(platform: &Platform, actor: &Member) -> Result<()> {
     }
     store::delete_membership(&mut tx, actor.user).await?;
     store::delete_invitations_by(&mut tx, actor.user).await?;
+    end_grants(&mut tx, now, &roles.actor, actor.user, "member_left").await?;
     audit::append(&mut tx, now, &roles.actor, &Event::MemberRemoved(actor.user)).await?;
-    tx.commit().await
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
 }
 
 /// The roles of all who matter for a change, under a lock until the transaction ends.

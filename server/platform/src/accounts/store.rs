@@ -7,7 +7,7 @@ use crate::{
     actor::Role,
     db::{SystemTx, TenantTx},
     error::{Error, Result},
-    ids::{InvitationId, SessionId, TenantId, UserId},
+    ids::{GrantId, InvitationId, SessionId, TenantId, UserId},
     secret::Digest,
 };
 
@@ -489,4 +489,25 @@ pub(super) async fn delete_invitations_by(tx: &mut TenantTx, user: UserId) -> Re
         .execute(tx.connection())
         .await?;
     Ok(())
+}
+
+// Grants of members; everything else of them is written by oauth
+
+/// Ends everything that somebody let clients do in this tenant; tells what.
+pub(super) async fn revoke_grants_of(tx: &mut TenantTx, user: UserId, now: Time, why: &str) -> Result<Vec<GrantId>> {
+    sqlx::query("DELETE FROM app.consents WHERE tenant_id = $1 AND user_id = $2")
+        .bind(tx.tenant())
+        .bind(user)
+        .execute(tx.connection())
+        .await?;
+    Ok(sqlx::query_scalar(
+        "UPDATE app.grants SET revoked_at = $3, revoked_why = $4
+         WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING id",
+    )
+    .bind(tx.tenant())
+    .bind(user)
+    .bind(now)
+    .bind(why)
+    .fetch_all(tx.connection())
+    .await?)
 }

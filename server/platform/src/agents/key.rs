@@ -7,14 +7,13 @@ use crate::{
     error::{Error, Result},
     ids::{AgentId, KeyId},
     random,
-    secret::{Digest, Plaintext},
+    secret::{CHECKSUM, Digest, Plaintext, checksum},
 };
 
 const PREFIX: &str = "tl_live_";
 const LOOKUP: usize = 12;
 /// 32 characters of base 62: 190 bits.
 const SECRET: usize = 32;
-const CHECKSUM: usize = 6;
 
 /// A key without its secret.
 #[derive(Debug, Clone)]
@@ -177,18 +176,6 @@ impl BearerKey {
     pub(super) fn into_text(self) -> Plaintext {
         self.text
     }
-}
-
-/// CRC-32 in base 62, six characters.
-fn checksum(body: &str) -> String {
-    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut sum = crc32fast::hash(body.as_bytes());
-    let mut text = [b'0'; CHECKSUM];
-    for slot in text.iter_mut().rev() {
-        *slot = ALPHABET[(sum % 62) as usize];
-        sum /= 62;
-    }
-    text.iter().map(|&b| char::from(b)).collect()
 }
 
 #[cfg(test)]

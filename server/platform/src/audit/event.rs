@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::{
     actor::Role,
     call::Outcome,
-    ids::{AgentId, ChangeId, DefinitionId, InvitationId, KeyId, SourceId, TenantId, ToolId, ToolsetId, UserId},
+    ids::{
+        AgentId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId, TenantId, ToolId, ToolsetId, UserId,
+    },
 };
 
 /// A change.
@@ -94,6 +96,22 @@ pub enum Event {
     ToolsetChanged(ToolsetId),
     /// It is gone.
     ToolsetDeleted(ToolsetId),
+    /// A client that the tenant did not know asked for consent.
+    ClientMet(ClientId),
+    /// A client was registered by hand.
+    ClientAdded(ClientId),
+    /// A client may be used.
+    ClientApproved(ClientId),
+    /// A client may not be used any more, and everything it was granted is revoked.
+    ClientBlocked(ClientId),
+    /// A client has a new secret; the old one is refused.
+    ClientSecretReplaced(ClientId),
+    /// Which clients members may use changed.
+    ClientPolicyChanged(TenantId),
+    /// A client may act as an agent.
+    GrantGiven(GrantId, AgentId),
+    /// It may not any more; the word says why.
+    GrantRevoked(GrantId, &'static str),
 }
 
 impl Event {
@@ -138,6 +156,14 @@ impl Event {
             Self::ToolsetCreated(_) => "toolset.created",
             Self::ToolsetChanged(_) => "toolset.changed",
             Self::ToolsetDeleted(_) => "toolset.deleted",
+            Self::ClientMet(_) => "client.met",
+            Self::ClientAdded(_) => "client.added",
+            Self::ClientApproved(_) => "client.approved",
+            Self::ClientBlocked(_) => "client.blocked",
+            Self::ClientSecretReplaced(_) => "client.secret_replaced",
+            Self::ClientPolicyChanged(_) => "client.policy_changed",
+            Self::GrantGiven(..) => "grant.given",
+            Self::GrantRevoked(..) => "grant.revoked",
         }
     }
 
@@ -170,6 +196,13 @@ impl Event {
             | Self::ChangeApproved(_, id)
             | Self::ChangeRejected(_, id) => id.to_string(),
             Self::ToolsetCreated(id) | Self::ToolsetChanged(id) | Self::ToolsetDeleted(id) => id.to_string(),
+            Self::ClientMet(id)
+            | Self::ClientAdded(id)
+            | Self::ClientApproved(id)
+            | Self::ClientBlocked(id)
+            | Self::ClientSecretReplaced(id) => id.to_string(),
+            Self::ClientPolicyChanged(id) => id.to_string(),
+            Self::GrantGiven(id, _) | Self::GrantRevoked(id, _) => id.to_string(),
         }
     }
 
@@ -179,6 +212,8 @@ impl Event {
             Self::MemberInvited(_, role) | Self::MemberJoined(_, role) | Self::MemberRoleChanged(_, role) => {
                 json!({ "role": role })
             }
+            Self::GrantGiven(_, agent) => json!({ "agent": agent }),
+            Self::GrantRevoked(_, why) => json!({ "why": why }),
             Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
             Self::ToolPublished(_, number) => json!({ "version": number }),

@@ -35,11 +35,14 @@ async fn listen(platform: &Platform) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(platform.db.pool()).await?;
     listener.listen("catalog").await?;
     platform.generations.advance_all(platform.snapshots.tenants().into_iter());
+    platform.generations.advance_installation();
     loop {
         match tokio::time::timeout(QUIET, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => {
-                if let Ok(tenant) = notification.payload().parse::<Uuid>() {
-                    platform.generations.advance(TenantId::from(tenant));
+                match notification.payload().parse::<Uuid>() {
+                    Ok(tenant) => platform.generations.advance(TenantId::from(tenant)),
+                    // Keys that sign tokens belong to no tenant.
+                    Err(_) => platform.generations.advance_installation(),
                 }
             }
             // The connection was lost, and with it perhaps a notification.

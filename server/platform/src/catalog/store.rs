@@ -16,7 +16,7 @@ use crate::{
         page::{Found, Search},
     },
     error::{Error, Result, is_unique_violation},
-    ids::{CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, UserId},
+    ids::{CredentialId, DefinitionId, GrantId, SourceId, TenantId, TokenId, ToolId, ToolVersionId, UserId},
 };
 
 #[derive(sqlx::FromRow)]
@@ -546,4 +546,22 @@ pub(super) async fn reseal_credential(tx: &mut TenantTx, id: CredentialId, seale
         .execute(tx.connection())
         .await?;
     Ok(())
+}
+
+// Revocations
+
+pub(super) async fn revoked_grants(tx: &mut TenantTx, since: DateTime<Utc>) -> Result<Vec<GrantId>> {
+    Ok(sqlx::query_scalar("SELECT id FROM app.grants WHERE tenant_id = $1 AND revoked_at > $2")
+        .bind(tx.tenant())
+        .bind(since)
+        .fetch_all(tx.connection())
+        .await?)
+}
+
+pub(super) async fn revoked_tokens(tx: &mut TenantTx, since: DateTime<Utc>) -> Result<Vec<TokenId>> {
+    Ok(sqlx::query_scalar("SELECT jti FROM app.revoked_tokens WHERE tenant_id = $1 AND revoked_at > $2")
+        .bind(tx.tenant())
+        .bind(since)
+        .fetch_all(tx.connection())
+        .await?)
 }

@@ -62,6 +62,8 @@ pub struct OutboundAnswer {
     pub status: StatusCode,
     /// `Content-Type`, lower case, without parameters.
     pub content_type: String,
+    /// Headers.
+    pub headers: HeaderMap,
     /// Body.
     pub body: Bytes,
 }
@@ -121,6 +123,11 @@ impl Egress {
         Ok(Self { client: client(&self.resolver, &tls)?, ..self.clone() })
     }
 
+    /// Is plain HTTP allowed, as on a developer's computer?
+    pub fn allows_http(&self) -> bool {
+        self.allow_http
+    }
+
     /// May this URL be used at all? Its host is checked again, with its addresses, when it is dialled.
     pub fn check(&self, url: &Url) -> std::result::Result<(), EgressError> {
         if !self.allow_http && (url.scheme() != "https" || !is_usual_port(url.port_or_known_default())) {
@@ -139,7 +146,8 @@ impl Egress {
     async fn exchange(&self, request: OutboundRequest) -> std::result::Result<OutboundAnswer, EgressError> {
         let response = self.begin(request).await?;
         let (status, content_type) = (response.status(), content_type(response.headers()));
-        Ok(OutboundAnswer { status, content_type, body: read(response).await? })
+        let headers = response.headers().clone();
+        Ok(OutboundAnswer { status, content_type, headers, body: read(response).await? })
     }
 
     /// Sends a request, up to the head of its answer.

@@ -33,7 +33,7 @@ pub async fn admit_call(
     let mut draft = Draft::new(platform, &caller, request, measure, place);
     for _ in 0..ATTEMPTS {
         let Some(tool) = caller.tool(request.name).filter(|_| !caller.is_suspended()).cloned() else {
-            match ask_for_nothing(platform, caller).await {
+            match ask_for_nothing(platform, caller, request).await {
                 Ok(fresh) => caller = fresh,
                 Err(refusal) => return Err(draft.refuse_with(refusal)),
             }
@@ -72,10 +72,18 @@ pub async fn admit_call(
 
 /// A call of a tool that is not there is charged like a list: asking for nothing is not free, and an agent or a tool that has just come back is
 /// noticed. Gives the caller if its tenant has changed.
-async fn ask_for_nothing(platform: &Platform, caller: Caller) -> Result<Caller, Refusal> {
+async fn ask_for_nothing(platform: &Platform, caller: Caller, request: &CallRequest<'_>) -> Result<Caller, Refusal> {
     let before = caller.snapshot.epoch.clone();
     let fresh = admit_list(platform, caller).await?;
-    if fresh.snapshot.epoch == before { Err(Refusal::UnknownTool) } else { Ok(fresh) }
+    if fresh.snapshot.epoch == before { Err(not_there(&fresh, request)) } else { Ok(fresh) }
+}
+
+/// Why there is no such tool for this caller.
+fn not_there(caller: &Caller, request: &CallRequest<'_>) -> Refusal {
+    match caller.missing_for_tool(request.name) {
+        Some(missing) => caller.insufficient(missing, request.revision),
+        None => Refusal::UnknownTool,
+    }
 }
 
 /// Reads what the call brings: arguments, mirrored headers, what it brings back from an earlier round.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use trunkline_protocol::oauth::scope::{Scope, ScopeSet};
+use trunkline_protocol::{
+    mcp::Revision,
+    oauth::scope::{Scope, ScopeSet},
+};
 
 use crate::{
     Platform,
@@ -12,17 +15,20 @@ use crate::{
         toolset::Toolset,
     },
     dialogue::ItemKind,
-    ids::SourceId,
+    ids::{AgentId, GrantId, KeyId, SourceId},
+    oauth::{self, AccessToken, Endpoint, Unverified},
     session::{self, Session},
 };
 
 use super::Refusal;
 
-/// What the caller showed. Access tokens come beside keys.
+/// What the caller showed.
 #[derive(Debug, Clone)]
 pub enum Credential {
     /// An agent's key.
     Key(Arc<Key>),
+    /// An access token, verified.
+    Token(Arc<AccessToken>),
 }
 
 /// An agent of a tenant, with what it showed, at one moment.
@@ -65,22 +71,87 @@ pub async fn authenticate(
 }
 
 async fn identify(platform: &Platform, slug: &str, toolset: Option<&str>, bearer: &str) -> Result<Caller, Unauthenticated> {
-    // Its checksum first: guesses and typing errors cost no look-up.
-    let bearer = BearerKey::parse(bearer).ok_or(Unauthenticated::Invalid)?;
+    // By their form: guesses and typing errors cost no look-up.
+    let token = match BearerKey::parse(bearer) {
+        Some(key) => Shown::Key(key),
+        None => Shown::Token(oauth::verify(platform, bearer).await.map_err(|unverified| match unverified {
+            Unverified::Invalid => Unauthenticated::Invalid,
+            Unverified::Unavailable => Unauthenticated::Unavailable,
+        })?),
+    };
     let snapshot = platform.snapshots.get(platform, slug).await.map_err(|error| {
         tracing::warn!(error = %error, source = ?error, "a tenant cannot be loaded");
         Unauthenticated::Unavailable
     })?;
     let snapshot = snapshot.ok_or(Unauthenticated::Invalid)?;
-    let key = Arc::clone(snapshot.key(bearer.lookup(), &bearer.digest()).ok_or(Unauthenticated::Invalid)?);
-    Caller::with_key(platform, snapshot, key, slug.into(), toolset)
+    let credential = match token {
+        Shown::Key(bearer) => {
+            let key = snapshot.key(bearer.lookup(), &bearer.digest()).ok_or(Unauthenticated::Invalid)?;
+            Credential::Key(Arc::clone(key))
+        }
+        Shown::Token(token) => Credential::Token(token),
+    };
+    Caller::with(platform, snapshot, credential, slug.into(), toolset)
+}
+
+enum Shown {
+    Key(BearerKey),
+    Token(Arc<AccessToken>),
 }
 
 impl Credential {
-    /// Names what was shown, without telling it: the client of a session.
+    /// Names what was shown, without telling it: the client of a session. For a token that is its grant, which stays while tokens change.
     pub fn id(&self) -> String {
         match self {
             Self::Key(key) => key.id.to_string(),
+            Self::Token(token) => token.grant.to_string(),
+        }
+    }
+
+    /// What it may use, within its agent's ceiling.
+    pub fn scopes(&self) -> &ScopeSet {
+        match self {
+            Self::Key(key) => &key.scopes,
+            Self::Token(token) => &token.scopes,
+        }
+    }
+
+    /// The key, if it is one.
+    pub fn key(&self) -> Option<KeyId> {
+        match self {
+            Self::Key(key) => Some(key.id),
+            Self::Token(_) => None,
+        }
+    }
+
+    /// The grant, if it comes from one.
+    pub fn grant(&self) -> Option<GrantId> {
+        match self {
+            Self::Key(_) => None,
+            Self::Token(token) => Some(token.grant),
+        }
+    }
+
+    /// As it is now: a key as the snapshot has it. `None`: it is not good any more.
+    fn again(&self, snapshot: &Current) -> Option<Self> {
+        match self {
+            Self::Key(key) => snapshot.key_by_lookup(&key.lookup).map(|key| Self::Key(Arc::clone(key))),
+            Self::Token(token) => Some(Self::Token(Arc::clone(token))),
+        }
+    }
+
+    /// Is it good at that endpoint of that tenant, at this moment? Gives whose it is.
+    fn agent(&self, platform: &Platform, snapshot: &Current, slug: &str, toolset: Option<&str>) -> Option<AgentId> {
+        let now = platform.clock.now();
+        match self {
+            Self::Key(key) => (key.state(now) == KeyState::Active).then_some(key.agent_id),
+            Self::Token(token) => {
+                // Exactly the endpoint; a toolset's endpoint is a part of its tenant's.
+                let is_audience = |toolset| token.audience == Endpoint::url_of(platform, slug, toolset);
+                let is_here = is_audience(toolset) || (toolset.is_some() && is_audience(None));
+                let is_good = token.is_current(now.timestamp()) && !snapshot.denied.has(token.grant, token.id);
+                (is_here && is_good && token.tenant == snapshot.tenant).then_some(token.agent)
+            }
         }
     }
 }
@@ -136,23 +207,21 @@ impl Caller {
         Refusal::NoSession
     }
 
-    fn with_key(
+    fn with(
         platform: &Platform,
         snapshot: Current,
-        key: Arc<Key>,
+        credential: Credential,
         slug: Arc<str>,
         toolset: Option<&str>,
     ) -> Result<Self, Unauthenticated> {
+        let agent = credential.agent(platform, &snapshot, &slug, toolset).ok_or(Unauthenticated::Invalid)?;
+        let agent = Arc::clone(snapshot.agent(agent).ok_or(Unauthenticated::Invalid)?);
         // The endpoint of a toolset that is not there is nobody's.
         let toolset = match toolset {
             None => None,
             Some(name) => Some(Arc::clone(snapshot.toolset(name).ok_or(Unauthenticated::Invalid)?)),
         };
-        if key.state(platform.clock.now()) != KeyState::Active {
-            return Err(Unauthenticated::Invalid);
-        }
-        let agent = Arc::clone(snapshot.agent(key.agent_id).ok_or(Unauthenticated::Invalid)?);
-        Ok(Self { snapshot, agent, credential: Credential::Key(key), session: None, toolset, slug })
+        Ok(Self { snapshot, agent, credential, session: None, toolset, slug })
     }
 
     /// The same caller after a change of its tenant, if it still is one.
@@ -163,21 +232,16 @@ impl Caller {
             Unauthenticated::Unavailable
         })?;
         let snapshot = snapshot.ok_or(Unauthenticated::Invalid)?;
-        match &self.credential {
-            Credential::Key(key) => {
-                let key = Arc::clone(snapshot.key_by_lookup(&key.lookup).ok_or(Unauthenticated::Invalid)?);
-                let caller = Self::with_key(platform, snapshot, key, Arc::clone(&self.slug), self.at())?;
-                Ok(Self { session: self.session.clone(), ..caller })
-            }
-        }
+        let credential = self.credential.again(&snapshot).ok_or(Unauthenticated::Invalid)?;
+        let caller = Self::with(platform, snapshot, credential, Arc::clone(&self.slug), self.at())?;
+        Ok(Self { session: self.session.clone(), ..caller })
     }
 
     /// The same caller as its tenant is now; `None` if it is not one any more, or its session has ended.
     pub async fn again(&self, platform: &Platform) -> Option<Self> {
         let snapshot = platform.snapshots.get(platform, &self.slug).await.ok()??;
-        let Credential::Key(key) = &self.credential;
-        let key = Arc::clone(snapshot.key_by_lookup(&key.lookup)?);
-        let mut caller = Self::with_key(platform, snapshot, key, Arc::clone(&self.slug), self.at()).ok()?;
+        let credential = self.credential.again(&snapshot)?;
+        let mut caller = Self::with(platform, snapshot, credential, Arc::clone(&self.slug), self.at()).ok()?;
         caller.session.clone_from(&self.session);
         if let Some(session) = &caller.session {
             // While it cannot be asked, it is believed.
@@ -204,15 +268,49 @@ impl Caller {
     }
 
     fn has(&self, scope: &Scope) -> bool {
-        let Credential::Key(key) = &self.credential;
-        key.scopes.iter().any(|have| have == scope) && self.agent.scopes.iter().any(|have| have == scope)
+        self.credential.scopes().iter().any(|have| have == scope) && self.agent.scopes.iter().any(|have| have == scope)
     }
 
     /// May it use that tool, at this endpoint? By its own scopes and by its agent's ceiling.
     pub fn may_use(&self, tool: &LoadedTool) -> bool {
-        let Credential::Key(key) = &self.credential;
+        self.may_ask_for(tool) && self.opens(self.credential.scopes(), tool)
+    }
+
+    /// Is it at this endpoint and within the agent's ceiling, whatever was shown? Of such a tool a caller may know.
+    fn may_ask_for(&self, tool: &LoadedTool) -> bool {
         let is_here = self.toolset.as_ref().is_none_or(|toolset| toolset.tools.contains(&tool.tool.id));
-        is_here && self.opens(&key.scopes, tool) && self.opens(&self.agent.scopes, tool)
+        is_here && self.opens(&self.agent.scopes, tool)
+    }
+
+    /// The scopes that would open that tool for a token that does not reach, where its agent's ceiling does. `None`: there is no such tool for
+    /// this agent, or a key was shown, whose scopes nobody can be asked for.
+    pub(super) fn missing_for_tool(&self, name: &str) -> Option<ScopeSet> {
+        let Credential::Token(token) = &self.credential else { return None };
+        let tool = self.snapshot.tool(name).filter(|tool| self.may_ask_for(tool) && !self.opens(&token.scopes, tool))?;
+        let by_effect = ScopeSet::new([Scope::Tools(tool.tool.version.effect)]);
+        if self.agent.scopes.covers(&by_effect) {
+            return Some(by_effect);
+        }
+        // The ceiling opens it by its name or by a toolset.
+        let opens = |scope: &&Scope| self.opens(&ScopeSet::new([(*scope).clone()]), tool);
+        self.agent.scopes.iter().find(opens).map(|scope| ScopeSet::new([scope.clone()]))
+    }
+
+    /// The refusal that leads to a token with those scopes. Clients of the stateless revision add them to what they have; older ones ask for
+    /// exactly what they are told, and would lose the rest.
+    pub fn insufficient(&self, missing: ScopeSet, revision: Revision) -> Refusal {
+        let scopes = if revision.has_handshake() {
+            ScopeSet::new(missing.iter().chain(self.credential.scopes().iter()).cloned())
+        } else {
+            missing
+        };
+        Refusal::InsufficientScope { scopes }
+    }
+
+    /// The same for prompts and resources.
+    pub fn missing_for_items(&self, scope: &Scope) -> Option<ScopeSet> {
+        let may_ask = matches!(self.credential, Credential::Token(_)) && self.agent.scopes.iter().any(|have| have == scope);
+        (may_ask && !self.has(scope)).then(|| ScopeSet::new([scope.clone()]))
     }
 
     /// A set of scopes opens a tool by its effect, by its name, or by a toolset that it is in.

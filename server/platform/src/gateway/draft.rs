@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
-use super::{CallRequest, Caller, Credential, Measure, Refusal, admit::without_redis, call::Ready, list, measure};
+use super::{CallRequest, Caller, Measure, Refusal, admit::without_redis, call::Ready, list, measure};
 use crate::{
     Platform,
     call::{Entry, Outcome},
@@ -35,13 +35,13 @@ impl Draft {
         place: Reservation,
     ) -> Self {
         let at = platform.clock.now();
-        let Credential::Key(key) = &caller.credential;
         let entry = Entry {
             id: EntryId::new(at),
             tenant: caller.snapshot.tenant,
             at,
             agent: caller.agent.id,
-            key: Some(key.id),
+            key: caller.credential.key(),
+            grant: caller.credential.grant(),
             tool: None,
             tool_name: clip(request.name),
             outcome: Outcome::Unknown,
@@ -125,6 +125,7 @@ impl Draft {
             }
             Refusal::Suspended => self.refuse(Outcome::Denied, "suspended", refusal),
             Refusal::Revoked => self.refuse(Outcome::Denied, "revoked", refusal),
+            Refusal::InsufficientScope { .. } => self.refuse(Outcome::Denied, "insufficient_scope", refusal),
             Refusal::UnknownTool => self.refuse(Outcome::Denied, "unknown_tool", refusal),
             Refusal::HeaderMismatch { .. } => self.refuse(Outcome::Denied, "header_mismatch", refusal),
             Refusal::InvalidState => self.refuse(Outcome::Denied, "invalid_state", refusal),

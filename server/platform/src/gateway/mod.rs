@@ -25,7 +25,7 @@ mod uri_template;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use trunkline_protocol::{jsonrpc::ErrorObject, mcp::Revision};
+use trunkline_protocol::{jsonrpc::ErrorObject, mcp::Revision, oauth::scope::ScopeSet};
 
 pub use admit::admit_call;
 pub use call::AdmittedCall;
@@ -80,6 +80,11 @@ pub struct Input<'a> {
 pub enum Refusal {
     /// There is no such tool for this caller. Missing and forbidden look alike.
     UnknownTool,
+    /// The token does not reach, and its agent's ceiling does: the person can be asked for more.
+    InsufficientScope {
+        /// Everything that the next token should have.
+        scopes: ScopeSet,
+    },
     /// A header says something else than the arguments, or is missing.
     HeaderMismatch {
         /// Which header.

@@ -26,6 +26,10 @@ pub struct Settings {
     pub mail_per_account: Rate,
     /// Runs of tools by hand, of one member.
     pub trials_per_member: Rate,
+    /// Clients that register themselves, from one address, per hour.
+    pub registrations_per_ip_hour: u32,
+    /// Requests to the token endpoint that fail, from one address.
+    pub token_failures_per_ip: Rate,
 }
 
 impl Default for Settings {
@@ -36,6 +40,8 @@ impl Default for Settings {
             signup_per_ip: Rate { per_minute: 2, burst: 10 },
             mail_per_account: Rate { per_minute: 1, burst: 5 },
             trials_per_member: Rate::per_minute(20),
+            registrations_per_ip_hour: 10,
+            token_failures_per_ip: Rate::per_minute(60),
         }
     }
 }
@@ -53,6 +59,10 @@ pub enum Attempt {
     MailToAccount,
     /// A tool run by hand, by member.
     TrialByMember,
+    /// A client that registers itself, by its address.
+    RegistrationFromIp,
+    /// A failed request to the token endpoint, by its address.
+    TokenFailureFromIp,
 }
 
 /// Counts one attempt of `who`. Fails with `Exhausted` when there were too many.
@@ -64,14 +74,21 @@ pub async fn check(platform: &Platform, attempt: Attempt, who: &str) -> Result<(
         Attempt::SignupFromIp => ("signup:ip", settings.signup_per_ip),
         Attempt::MailToAccount => ("mail:account", settings.mail_per_account),
         Attempt::TrialByMember => ("trial:member", settings.trials_per_member),
+        // While Redis is away, an hour's worth at once and one a minute.
+        Attempt::RegistrationFromIp => ("register:ip", Rate { per_minute: 1, burst: settings.registrations_per_ip_hour }),
+        Attempt::TokenFailureFromIp => ("token:ip", settings.token_failures_per_ip),
     };
     // Keyed, so that Redis holds no addresses.
     let who = platform.master_key.mac("attempts", who.as_bytes());
     let who = BASE64_URL_SAFE_NO_PAD.encode(&who[..12]);
     let bucket = Bucket { scope: Scope::Agent, key: format!("attempts:{word}:{who}"), rate };
+    let interval_us = match attempt {
+        Attempt::RegistrationFromIp => 3_600_000_000.0 / f64::from(settings.registrations_per_ip_hour.max(1)),
+        _ => rate.interval_us(),
+    };
     let key = platform.redis.global_key(&bucket.key);
     let mut script = ADMIT.prepare_invoke();
-    script.key(&key).arg("").arg("").arg(0).key(&key).arg(rate.interval_us()).arg(rate.burst);
+    script.key(&key).arg("").arg("").arg(0).key(&key).arg(interval_us).arg(rate.burst);
     let retry_after_ms = match platform.redis.run::<Vec<i64>>(&script).await.as_deref() {
         Ok([2, _, wait_us, ..]) => Some(u64::try_from(*wait_us).unwrap_or(0).div_ceil(1000)),
         Ok(_) => None,

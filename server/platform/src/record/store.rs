@@ -5,7 +5,7 @@ use crate::{
     call::Entry,
     db::{RecordTx, SystemTx},
     error::Result,
-    ids::{EntryId, KeyId},
+    ids::{EntryId, GrantId, KeyId},
     usage,
 };
 
@@ -31,10 +31,10 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[Entry]) -> Result<Vec<EntryI
     Ok(sqlx::query_scalar(
         "INSERT INTO app.calls
            (id, tenant_id, at, agent_id, key_id, tool_id, tool_version_id, tool_name, outcome, error, latency_us, auth_us, admission_us,
-            upstream_us, bytes_in, bytes_out, cost_micro, revision, client_name, request_id, degraded)
+            upstream_us, bytes_in, bytes_out, cost_micro, revision, client_name, request_id, degraded, grant_id)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[],
             $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
-            $17::bigint[], $18::text[], $19::text[], $20::text[], $21::boolean[])
+            $17::bigint[], $18::text[], $19::text[], $20::text[], $21::boolean[], $22::uuid[])
          ON CONFLICT DO NOTHING
          RETURNING id",
     )
@@ -59,6 +59,7 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[Entry]) -> Result<Vec<EntryI
     .bind(column!(entries, e => e.client_name.as_str()))
     .bind(column!(entries, e => e.request_id.as_str()))
     .bind(column!(entries, e => e.degraded))
+    .bind(column!(entries, e => e.grant.map(GrantId::uuid)))
     .fetch_all(tx.connection())
     .await?)
 }

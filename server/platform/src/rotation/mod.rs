@@ -12,7 +12,7 @@ use crate::{
     catalog, epoch,
     error::{Error, Result},
     ids::{TenantId, uuid_v7},
-    jobs, vault,
+    jobs, oauth, vault,
 };
 
 /// Tenants that are listed, and jobs that are changed, in one transaction.
@@ -25,7 +25,7 @@ const VALUES: i64 = 100;
 pub struct Usage {
     /// The id of the current one.
     pub current: String,
-    /// How many data keys each has wrapped, by its id. One that is not here is needed no more.
+    /// How many data keys and signing keys each has wrapped, by its id. One that is not here is needed no more.
     pub wrapped: BTreeMap<String, u64>,
     /// Jobs whose keys another one than the current has wrapped.
     pub jobs: u64,
@@ -45,6 +45,9 @@ pub async fn usage(platform: &Platform) -> Result<Usage> {
         }
         after = tenants.last().copied();
     }
+    for key in oauth::signing_keys_sealed_by(platform).await? {
+        *usage.wrapped.entry(key).or_default() += 1;
+    }
     usage.jobs = jobs::count_under_others(platform).await?;
     Ok(usage)
 }
@@ -60,6 +63,7 @@ pub async fn rewrap(platform: &Platform) -> Result<u64> {
         }
         after = tenants.last().copied();
     }
+    rewrapped += oauth::reseal_signing_keys(platform).await?;
     Ok(rewrapped + jobs::rewrap(platform, PAGE).await?)
 }
 

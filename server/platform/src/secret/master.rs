@@ -93,6 +93,14 @@ impl DerivedKeys {
         self.current.seal(place, plaintext)
     }
 
+    /// The value sealed anew under the current key; `None` if it is already.
+    pub fn reseal(&self, place: &str, sealed: &[u8]) -> Result<Option<Vec<u8>>, SealError> {
+        if self.current.sealed(sealed) {
+            return Ok(None);
+        }
+        Ok(Some(self.seal(place, &self.open(place, sealed)?)))
+    }
+
     /// As [`DataKey::open`], under whichever of them sealed it.
     pub fn open(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         open_with(std::iter::once(&self.current).chain(&self.others), place, sealed)

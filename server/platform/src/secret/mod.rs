@@ -64,6 +64,11 @@ impl Digest {
         &self.0
     }
 
+    /// The same, as a key of a map: what it is the digest of cannot be had from it.
+    pub(crate) fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// Equal? In constant time.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -74,4 +79,19 @@ impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[DIGEST]")
     }
+}
+
+/// Length of a checksum.
+pub(crate) const CHECKSUM: usize = 6;
+
+/// CRC-32 in base 62, six characters: with it, typing errors in a secret cost no look-up.
+pub(crate) fn checksum(body: &str) -> String {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut sum = crc32fast::hash(body.as_bytes());
+    let mut text = [b'0'; CHECKSUM];
+    for slot in text.iter_mut().rev() {
+        *slot = ALPHABET[(sum % 62) as usize];
+        sum /= 62;
+    }
+    text.iter().map(|&b| char::from(b)).collect()
 }

@@ -8,6 +8,7 @@ use trunkline_platform::{
     agents::{self, Agent, AgentState, KeyFilter, ListedAgent, MAX_KEY_DAYS, NewKey},
     db::page::Search,
     ids::AgentId,
+    oauth,
     quota::{AgentLimits, Rate},
     usage::{self, CallFilter, Range, Totals},
 };
@@ -15,6 +16,7 @@ use trunkline_protocol::oauth::scope::{Effect, Scope, ScopeSet};
 
 use super::{
     Page,
+    clients::{self, GrantRow},
     components::{CallRow, Choice, Listing, Moment, Stat},
     format,
     keys::{self, KeyRow},
@@ -77,6 +79,7 @@ struct AgentPage {
     stats: Vec<Stat>,
     agent_keys: Vec<KeyRow>,
     more_keys: String,
+    grants: Vec<GrantRow>,
     overlaps: Vec<Choice>,
     key_form: KeyForm,
     limits: Vec<LimitRow>,
@@ -204,6 +207,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, id: AgentId, status: S
         stats: day(&totals, currency, &logs_url),
         agent_keys: found.items.into_iter().map(|key| keys::key_row(slug, platform.clock.now(), key)).collect(),
         more_keys,
+        grants: clients::grant_rows(slug, actor, oauth::list_grants(platform, actor, id).await?),
         overlaps: keys::overlaps(),
         key_form: key_form(&agent, said.form.as_ref(), said.errors),
         limits: limit_rows(state, limits),

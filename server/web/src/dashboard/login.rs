@@ -8,7 +8,7 @@ use trunkline_platform::{
     secret::Plaintext,
 };
 
-use super::{Page, layout::Layout, page, see_other, unfit};
+use super::{Page, go_on, layout::Layout, page, see_other, unfit};
 use crate::{
     Access, Route, WebState,
     extract::{ClientIp, FieldErrors, Form, Visitor},
@@ -57,7 +57,7 @@ fn form_page(visitor: &Visitor, errors: FieldErrors, email: String, next: &str) 
 
 async fn show(visitor: Visitor, query: web::Query<Query>) -> Page {
     if visitor.session().is_some() {
-        return Ok(see_other(urls::parse_next(&query.next).unwrap_or(urls::start())));
+        return go_on(&visitor, &query.next);
     }
     page(&form_page(&visitor, FieldErrors::default(), String::new(), &query.next))
 }
@@ -73,7 +73,7 @@ async fn log_in(state: web::Data<WebState>, visitor: Visitor, ip: ClientIp, form
                 accounts::log_out(&state.platform, &old).await?;
             }
             visitor.sign_in(&secret);
-            return Ok(see_other(urls::parse_next(&next).unwrap_or(urls::start())));
+            return go_on(&visitor, &next);
         }
         Ok(None) => FieldErrors::one("password", "The address or the password is wrong."),
         Err(error) => FieldErrors::from_failure(error)?,

@@ -3,6 +3,7 @@
 mod agent_edit;
 mod agents;
 mod attempts;
+mod clients;
 pub mod components;
 mod connect;
 pub mod format;
@@ -30,7 +31,7 @@ use actix_web::{
 };
 use askama::Template;
 
-use crate::{Route, error::HtmlError};
+use crate::{Route, error::HtmlError, extract::Visitor, urls};
 
 /// What a page's handler answers.
 pub type Page = Result<HttpResponse, HtmlError>;
@@ -49,6 +50,7 @@ pub fn routes() -> Vec<Route> {
         agent_edit::routes(),
         agents::routes(),
         keys::routes(),
+        clients::routes(),
         tools::routes(),
         sources::routes(),
         toolsets::routes(),
@@ -87,4 +89,21 @@ fn secret_page(status: StatusCode, template: &impl Template) -> Page {
 /// Leads on after a form was taken.
 pub fn see_other(url: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, url)).finish()
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/go_on.html")]
+struct GoOnPage {
+    layout: layout::Layout,
+    url: String,
+}
+
+/// Leads on after somebody has signed in, to where they wanted to go. What an application asks for may lead back to the application at once,
+/// and browsers would hold that against the policy of the form that was sent; so the chain is cut by a page.
+pub(crate) fn go_on(visitor: &Visitor, next: &str) -> Page {
+    let url = urls::parse_next(next).unwrap_or(urls::start());
+    if !url.starts_with(urls::authorize()) {
+        return Ok(see_other(url));
+    }
+    page(&GoOnPage { layout: visitor.layout("Signed in"), url: url.to_owned() })
 }

@@ -4,7 +4,7 @@ use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{LOCATION, RETRY_AFTER},
+        header::{LOCATION, REFERRER_POLICY, RETRY_AFTER},
     },
 };
 use askama::Template;
@@ -30,6 +30,9 @@ pub enum HtmlError {
     /// The path exists, not with this method; the text lists those it has.
     #[error("wrong method")]
     WrongMethod(String),
+    /// A client's request that cannot be answered to the client; the text says why.
+    #[error("{0}")]
+    Client(String),
     /// A template failed.
     #[error("a template failed")]
     Template(#[from] askama::Error),
@@ -67,6 +70,12 @@ impl HtmlError {
                 "Not this way",
                 "This address exists, but it cannot be used like this.".to_owned(),
             ),
+            Self::Client(why) => {
+                let text = format!(
+                    "What the application sent here cannot be used: {why}. Nothing was allowed and nothing was sent back."
+                );
+                (StatusCode::BAD_REQUEST, "This application cannot be connected", text)
+            }
             Self::Template(_) => return of_platform(&Error::new(ErrorKind::Internal)),
         };
         Failure { status, title, text }
@@ -111,6 +120,10 @@ impl ResponseError for HtmlError {
             Self::SignIn(next) => {
                 let url = next.as_deref().map_or_else(|| urls::login().to_owned(), urls::login_then);
                 return response.insert_header((LOCATION, url)).finish();
+            }
+            // The address of this page is the application's.
+            Self::Client(_) => {
+                response.insert_header((REFERRER_POLICY, "no-referrer"));
             }
             Self::WrongMethod(allowed) => {
                 response.insert_header(("allow", allowed.as_str()));

@@ -5,8 +5,8 @@ use std::future::{Ready, ready};
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use trunkline_platform::{
     ids::{
-        AgentId, ChangeId, CredentialId, DefinitionId, EntryId, InvitationId, KeyId, LimitId, SessionId, SourceId, ToolId,
-        ToolVersionId, ToolsetId, UserId,
+        AgentId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, SessionId,
+        SourceId, ToolId, ToolVersionId, ToolsetId, UserId,
     },
     secret::Plaintext,
 };
@@ -46,6 +46,8 @@ path_parts! {
     CredentialId "credential"
     LimitId "limit"
     EntryId "call"
+    ClientId "client"
+    GrantId "grant"
     UserId "member"
     InvitationId "invitation"
     SessionId "session"

@@ -31,6 +31,11 @@ impl Visitor {
         self.session.as_deref().map(|(_, session)| session)
     }
 
+    /// Lets forms of this page lead to that place outside.
+    pub(crate) fn let_forms_lead_to(&self, source: String) {
+        with_rendering(&self.request, |rendering| rendering.let_forms_lead_to(source));
+    }
+
     /// The frame of a page for this visitor. The message for the next page is used up by it.
     pub fn layout(&self, title: impl Into<String>) -> Layout {
         let flash = cookies::read_flash(&self.state.platform, &self.request);

@@ -77,13 +77,11 @@ async fn take(exchange: &Exchange<'_>, caller: Caller, incoming: Incoming<'_>, h
         },
     };
     let caller = match &incoming {
-        // What does something is charged, and admission says whether its session is still there. A request is admitted by its method.
-        Incoming::Notification(_) | Incoming::Response(_) if caller.session.is_some() => {
-            match gateway::admit_list(&exchange.state.platform, caller).await {
-                Ok(caller) => caller,
-                Err(refusal) => return respond::refused_without_id(exchange.state, exchange.place, &refusal),
-            }
-        }
+        // Admission says whether credential and session are still there, of everything. A request is admitted by its method.
+        Incoming::Notification(_) | Incoming::Response(_) => match gateway::admit_list(&exchange.state.platform, caller).await {
+            Ok(caller) => caller,
+            Err(refusal) => return respond::refused_without_id(exchange.state, exchange.place, &refusal),
+        },
         _ => caller,
     };
     match incoming {

@@ -17,6 +17,7 @@ use trunkline_protocol::{
         capabilities::{ClientCapabilities, TASKS},
         lifecycle, results,
     },
+    oauth::scope::{Scope, ScopeSet},
 };
 
 use super::{
@@ -47,6 +48,15 @@ pub(super) struct Exchange<'a> {
     pub(super) mirrored: &'a [(String, String)],
 }
 
+/// What a token lacks to read something that its agent may read. Lists are not asked for where their capability is not told.
+fn missing_scope(caller: &Caller, method: &str) -> Option<ScopeSet> {
+    match method {
+        "prompts/get" => caller.missing_for_items(&Scope::PromptsRead),
+        "resources/read" => caller.missing_for_items(&Scope::ResourcesRead),
+        _ => None,
+    }
+}
+
 /// Answers one request.
 pub(super) async fn dispatch(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
     let handshake = request.revision.has_handshake();
@@ -64,6 +74,10 @@ pub(super) async fn dispatch(exchange: &Exchange<'_>, caller: Caller, request: &
         Err(refusal) => return respond::refusal(exchange.state, exchange.place, request.id, &refusal),
     };
     let platform = &exchange.state.platform;
+    if let Some(missing) = missing_scope(&caller, &request.method) {
+        let refusal = caller.insufficient(missing, request.revision);
+        return respond::refusal(exchange.state, exchange.place, request.id, &refusal);
+    }
     let served = gateway::served(&caller);
     match &*request.method {
         "initialize" if handshake => return initialize(exchange, &caller, request).await,

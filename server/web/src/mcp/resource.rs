@@ -1,14 +1,15 @@
-//! RFC 9728: metadata of the endpoint as a protected resource. Names no authorization server while keys are the only credential.
+//! RFC 9728: metadata of the endpoint as a protected resource. Names the authorization server of this installation.
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
-use serde_json::json;
 use trunkline_platform::{
     catalog::toolset::ToolsetName,
     handshake::{Hop, Told},
+    oauth,
 };
+use trunkline_protocol::oauth::metadata;
 
 use super::place::Place;
-use crate::{WebState, doctor};
+use crate::{WebState, doctor, oauth::open_to_browsers};
 
 /// The metadata; 404 if there is no such tenant, or that is no name of a toolset. Which toolsets there are is nobody's business: whoever has
 /// no bearer for one learns from its endpoint as much as from one that is not there.
@@ -16,12 +17,8 @@ pub(super) async fn metadata(state: Data<WebState>, place: Place, request: HttpR
     match state.platform.snapshots.get(&state.platform, &place.tenant).await {
         Ok(Some(tenant)) if place.toolset.as_ref().is_none_or(|name| is_name(name)) => {
             doctor::tell(&state, &request, Some(tenant.tenant), Told::well(Hop::ResourceMetadata));
-            HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=300")).json(json!({
-                "resource": place.identifier(&state),
-                "bearer_methods_supported": ["header"],
-                "scopes_supported": ["tools:read"],
-                "resource_name": "Trunkline",
-            }))
+            let document = metadata::protected_resource(&place.identifier(&state), &oauth::issuer(&state.platform));
+            open_to_browsers(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "max-age=300")).json(document))
         }
         Ok(_) => HttpResponse::NotFound().finish(),
         Err(error) => {

@@ -15,6 +15,7 @@ use trunkline_platform::{
 use trunkline_protocol::{
     jsonrpc::{self, ErrorObject, INVALID_PARAMS},
     mcp::{HEADER_MISMATCH, Rejection},
+    oauth::{challenge::Challenge, metadata::FIRST_SCOPE},
 };
 
 use super::place::Place;
@@ -60,12 +61,8 @@ pub(super) fn transport(status: u16, message: &'static str) -> HttpResponse {
 
 /// No bearer, or one that does not work here. Which check failed is not told.
 pub(super) fn unauthorized(state: &WebState, place: &Place, presented: bool) -> HttpResponse {
-    let metadata = place.metadata_url(state);
-    let challenge = if presented {
-        format!(r#"Bearer error="invalid_token", resource_metadata="{metadata}", scope="tools:read""#)
-    } else {
-        format!(r#"Bearer resource_metadata="{metadata}", scope="tools:read""#)
-    };
+    let challenge = if presented { Challenge::Invalid } else { Challenge::Missing };
+    let challenge = challenge.header(&place.metadata_url(state), FIRST_SCOPE);
     let body = ErrorObject::new(jsonrpc::INVALID_REQUEST, "send a bearer that works at this endpoint").to_body(None);
     builder(401).insert_header((header::WWW_AUTHENTICATE, challenge)).insert_header(ContentType::json()).body(body)
 }
@@ -99,6 +96,11 @@ fn refused(state: &WebState, place: &Place, id: Option<&RawValue>, refusal: &Ref
         Refusal::Limited { by, retry_after_ms } => limited(id, *by, *retry_after_ms),
         Refusal::Unavailable { retry_after_ms } => unavailable(id, *retry_after_ms),
         Refusal::Revoked => unauthorized(state, place, true),
+        Refusal::InsufficientScope { scopes } => {
+            let challenge = Challenge::Insufficient(scopes).header(&place.metadata_url(state), FIRST_SCOPE);
+            let body = refusal_error(refusal).to_body(id);
+            builder(403).insert_header((header::WWW_AUTHENTICATE, challenge)).insert_header(ContentType::json()).body(body)
+        }
         Refusal::NoSession => super::session::no_session(),
         Refusal::UnknownTool | Refusal::InvalidState => error(200, id, &refusal_error(refusal)),
         Refusal::HeaderMismatch { .. } => error(400, id, &refusal_error(refusal)),
@@ -125,6 +127,9 @@ pub(super) fn refusal_error(refusal: &Refusal) -> ErrorObject {
         }
         Refusal::Limited { by, retry_after_ms } => limited_error(*by, *retry_after_ms),
         Refusal::Unavailable { retry_after_ms } => unavailable_error(*retry_after_ms),
+        Refusal::InsufficientScope { scopes } => {
+            ErrorObject::new(jsonrpc::INVALID_REQUEST, format!("the token does not allow this; it needs: {scopes}"))
+        }
         Refusal::Revoked => ErrorObject::new(jsonrpc::INVALID_REQUEST, "send a bearer that works at this endpoint"),
         Refusal::NoSession => ErrorObject::new(jsonrpc::INVALID_REQUEST, "the session has ended: begin again with initialize"),
         Refusal::Suspended => ErrorObject::new(SUSPENDED, "this agent is suspended until a member of its tenant resumes it")

@@ -48,8 +48,9 @@ pub(super) async fn end(state: Data<WebState>, place: Place, request: HttpReques
         Ok(found) => found,
         Err(refused) => return refused,
     };
-    if let Err(refused) = alive(&state, &caller).await {
-        return refused;
+    // Says whether credential and session are still there.
+    if let Err(refusal) = gateway::admit_list(&state.platform, caller).await {
+        return respond::refused_without_id(&state, &place, &refusal);
     }
     match sessions::end(&state.platform, &session).await {
         Ok(()) => HttpResponse::NoContent().finish(),
@@ -84,15 +85,6 @@ pub(super) async fn in_session(state: &WebState, caller: Caller, headers: &Heade
         SessionRefused::NotFound => no_session(),
         SessionRefused::Unavailable => respond::unavailable(None, 1_000),
     })
-}
-
-/// Is the caller's session, if it has one, still there? It may have ended on another replica. While that cannot be found out, it is believed.
-pub(super) async fn alive(state: &WebState, caller: &Caller) -> Result<(), HttpResponse> {
-    let Some(session) = &caller.session else { return Ok(()) };
-    match sessions::is_alive(&state.platform, session).await {
-        Ok(false) => Err(no_session()),
-        Ok(true) | Err(_) => Ok(()),
-    }
 }
 
 pub(super) fn no_session() -> HttpResponse {

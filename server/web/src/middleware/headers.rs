@@ -17,6 +17,7 @@ use crate::WebState;
 #[derive(Default)]
 pub(crate) struct Rendering {
     nonce: Option<String>,
+    form_target: Option<String>,
     cookies: Vec<Cookie<'static>>,
 }
 
@@ -24,6 +25,11 @@ impl Rendering {
     /// The nonce that scripts and styles of this page carry.
     pub(crate) fn nonce(&mut self) -> &str {
         self.nonce.get_or_insert_with(|| trunkline_platform::random::base62(22))
+    }
+
+    /// Lets forms of this page end at that place too: browsers hold the whole chain of redirects that a form leads to against the policy.
+    pub(crate) fn let_forms_lead_to(&mut self, source: String) {
+        self.form_target = Some(source);
     }
 
     /// Sets a cookie with the answer; of two with one name the later counts.
@@ -55,6 +61,11 @@ pub(super) async fn add(
     let id = HeaderValue::try_from(request_id(response.request())).ok();
     let headers = response.headers_mut();
     add_security(headers, rendering.nonce.as_deref(), https);
+    if let (Some(nonce), Some(target)) = (&rendering.nonce, &rendering.form_target)
+        && let Ok(policy) = HeaderValue::try_from(page_policy(nonce, target))
+    {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     if let Some(id) = id {
         headers.insert(HeaderName::from_static("x-request-id"), id);
     }
@@ -93,9 +104,14 @@ fn content_policy(nonce: Option<&str>) -> String {
     let Some(nonce) = nonce else {
         return "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'".to_owned();
     };
+    page_policy(nonce, "")
+}
+
+fn page_policy(nonce: &str, form_target: &str) -> String {
+    let form_target = if form_target.is_empty() { String::new() } else { format!(" {form_target}") };
     format!(
         "default-src 'none'; script-src 'nonce-{nonce}' 'self'; style-src 'nonce-{nonce}' 'self'; img-src 'self' data:; \
-         font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+         font-src 'self'; connect-src 'self'; form-action 'self'{form_target}; frame-ancestors 'none'; base-uri 'none'"
     )
 }
 

@@ -1,6 +1,7 @@
 //! What the hot path needs of a tenant, in memory: its agents, keys, tools, prompts, resources, sources and limits. Loaded when first needed, replaced when the tenant's
 //! epoch changes, dropped when idle. A call never asks Postgres.
 
+mod denied;
 mod loaded;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
+pub use denied::Denied;
 pub use loaded::{LoadedItem, LoadedSource, LoadedTool};
 
 use super::{
@@ -64,6 +66,8 @@ pub struct Snapshot {
     toolset_sources: HashMap<ToolsetId, HashSet<SourceId>>,
     /// Limits that depart from the defaults.
     pub limits: LimitTable,
+    /// Grants and tokens that were revoked while a token of theirs may still be good by itself.
+    pub denied: Denied,
     /// Sealed secrets, each with the place it opens at. Read anew with the keys: both may have changed.
     credentials: HashMap<CredentialId, (String, Vec<u8>)>,
     data_key: Option<DataKeys>,
@@ -346,6 +350,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         .map(|credential| (credential.id, (credential_place(tenant, credential.id, &credential.origin), credential.sealed)))
         .collect();
     let limits = LimitTable::load(&mut tx).await?;
+    let denied = Denied::load(&mut tx, platform.clock.now()).await?;
     let data_key = vault::find(&mut tx, &platform.master_key).await?;
     tx.commit().await?;
 
@@ -374,6 +379,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
         credentials,
+        denied,
         data_key,
     };
     Ok(Some((generation, snapshot)))

@@ -1,0 +1,51 @@
+//! The authorization server: clients ask, people consent, grants give tokens, and what is revoked is refused from the next request on.
+//!
+//! A person lets a client act as an agent at one endpoint: that is a grant. A code and refresh tokens lead to it; access tokens are JWTs that
+//! every replica verifies in memory. What a token cannot say itself, that it was revoked, stands in the tenant's snapshot
+//! (`catalog::snapshot::Denied`), whose epoch every request compares anyway. What a caller may do with a token is decided in `gateway`.
+
+mod client;
+mod consent;
+mod failure;
+mod grant;
+mod introspection;
+mod place;
+mod revocation;
+mod signing;
+mod ticket;
+mod token;
+
+pub use client::{
+    Admission, Client, ClientKind, ClientPolicy, ClientState, CreatedClient, CreatedSecret, DocumentFetches, ListedClient,
+    NewClient, Presented, Registered, add as add_client, approve as approve_client, authenticate, block as block_client,
+    find as find_client, list as list_clients, policy as client_policy, register, replace_secret as replace_client_secret,
+    set_policy as set_client_policy,
+};
+pub use consent::{AgentChoice, Answer, Asked, Decision, HOURS, OpenedScope, Question, Trusted, ask, decide, trust};
+pub use failure::Failure;
+pub use grant::{Grant, ListedGrant, Redemption, Tokens, list as list_grants, redeem, refresh};
+pub use introspection::{Introspection, introspect};
+pub use place::{Endpoint, issuer};
+pub use revocation::{Revoked, revoke_grant, revoke_token};
+pub use signing::{Rotation, SigningKeys, jwks, refresh as refresh_signing_keys, rotate as rotate_signing_keys};
+pub(crate) use signing::{reseal as reseal_signing_keys, sealed_by as signing_keys_sealed_by};
+pub use token::{AccessToken, Unverified, VerifiedTokens, verify};
+
+use chrono::TimeDelta;
+
+use crate::{Platform, error::Result};
+
+/// Deletes codes, tokens, registrations and documents that mean nothing any more; tells how many. They are refused without it.
+pub async fn forget_expired(platform: &Platform) -> Result<u64> {
+    let now = platform.clock.now();
+    let mut tx = platform.db.system().await?;
+    let mut forgotten = client::store::delete_unused(&mut tx, now).await?;
+    let tenants = client::store::tenants(&mut tx).await?;
+    tx.commit().await?;
+    for tenant in tenants {
+        let mut tx = platform.db.tenant(tenant).await?;
+        forgotten += grant::store::delete_expired(&mut tx, now - TimeDelta::days(1)).await?;
+        tx.commit().await?;
+    }
+    Ok(forgotten)
+}

@@ -1,0 +1,167 @@
+//! Access tokens: made, verified, and remembered by their digest, so that the next request with the same token costs a hash.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use trunkline_protocol::oauth::{
+    access_token::{Claims, LEEWAY_S, MAX_LIFE_S},
+    scope::ScopeSet,
+};
+
+use super::{Grant, issuer, signing};
+use crate::{
+    Platform,
+    error::Result,
+    ids::{AgentId, GrantId, TenantId, TokenId, UserId},
+    secret::{Digest, Plaintext},
+};
+
+/// Parts of the memory: requests on different cores seldom wait for each other.
+const SHARDS: usize = 16;
+/// Tokens that one part remembers; beyond, those that expired are forgotten, then all.
+const MOST: usize = 4_096;
+/// Longer texts are no tokens of ours.
+const MAX_LENGTH: usize = 4 * 1024;
+
+/// A token that one of our keys has signed and whose claims held when it was verified. Whether it was revoked, stands elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// Tells it from all others.
+    pub id: TokenId,
+    /// Where it comes from.
+    pub grant: GrantId,
+    /// Who calls with it.
+    pub agent: AgentId,
+    /// Whose agent that is.
+    pub tenant: TenantId,
+    /// Who let it.
+    pub user: Option<UserId>,
+    /// The client, as it shows itself.
+    pub client: String,
+    /// The endpoint it is for.
+    pub audience: String,
+    /// What it may use, within its agent's ceiling.
+    pub scopes: ScopeSet,
+    /// Until when, in seconds since 1970.
+    pub expires_at: i64,
+    /// Since when.
+    pub issued_at: i64,
+}
+
+/// Why a token is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unverified {
+    /// It is none of ours, or not any more.
+    Invalid,
+    /// It cannot be found out now.
+    Unavailable,
+}
+
+/// Tokens that were verified lately.
+#[derive(Debug, Default)]
+pub struct VerifiedTokens {
+    shards: [RwLock<HashMap<[u8; 32], (Arc<AccessToken>, u64)>>; SHARDS],
+}
+
+impl VerifiedTokens {
+    fn shard(&self, digest: &[u8; 32]) -> &RwLock<HashMap<[u8; 32], (Arc<AccessToken>, u64)>> {
+        &self.shards[usize::from(digest[0]) % SHARDS]
+    }
+
+    /// What is remembered of it, if it was verified with the keys of that ring.
+    fn get(&self, digest: &[u8; 32], serial: u64) -> Option<Arc<AccessToken>> {
+        let shard = self.shard(digest).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(digest).filter(|(_, of)| *of == serial).map(|(token, _)| Arc::clone(token))
+    }
+
+    fn put(&self, digest: [u8; 32], token: Arc<AccessToken>, serial: u64, now: i64) {
+        let mut shard = self.shard(&digest).write().unwrap_or_else(PoisonError::into_inner);
+        if shard.len() >= MOST {
+            shard.retain(|_, (token, of)| *of == serial && token.is_current(now));
+        }
+        if shard.len() >= MOST {
+            shard.clear();
+        }
+        shard.insert(digest, (token, serial));
+    }
+}
+
+impl AccessToken {
+    /// Has it not expired?
+    pub fn is_current(&self, now: i64) -> bool {
+        now < self.expires_at + LEEWAY_S
+    }
+
+    fn of_claims(claims: Claims, scopes: ScopeSet) -> Option<Self> {
+        let user = match &claims.user {
+            Some(user) => Some(user.parse().ok()?),
+            None => None,
+        };
+        Some(Self {
+            id: claims.jti.parse().ok()?,
+            grant: claims.grant.parse().ok()?,
+            agent: claims.sub.parse().ok()?,
+            tenant: claims.tenant.parse().ok()?,
+            user,
+            client: claims.client_id,
+            audience: claims.aud,
+            scopes,
+            expires_at: claims.exp,
+            issued_at: claims.iat,
+        })
+    }
+}
+
+/// Does it look like a token, whoever made it?
+pub(crate) fn looks_like_one(text: &str) -> bool {
+    text.len() <= MAX_LENGTH && text.starts_with("ey") && text.bytes().filter(|b| *b == b'.').count() == 2
+}
+
+/// Verifies a token: signature, issuer, times, form. For whom it is, and whether it was revoked, is the caller's question.
+pub async fn verify(platform: &Platform, text: &str) -> Result<Arc<AccessToken>, Unverified> {
+    if !looks_like_one(text) {
+        return Err(Unverified::Invalid);
+    }
+    let now = platform.clock.now().timestamp();
+    let unavailable = |error: crate::Error| {
+        tracing::warn!(error = %error, source = ?error, "the signing keys cannot be loaded");
+        Unverified::Unavailable
+    };
+    let digest = Digest::of(text).to_bytes();
+    let ring = signing::ring(platform).await.map_err(unavailable)?;
+    if let Some(token) = platform.verified_tokens.get(&digest, ring.serial) {
+        return if token.is_current(now) { Ok(token) } else { Err(Unverified::Invalid) };
+    }
+    let verified = signing::verify(platform, text).await.map_err(unavailable)?;
+    let (claims, ring) = verified.ok_or(Unverified::Invalid)?;
+    let scopes = claims.check(&issuer(platform), now).ok_or(Unverified::Invalid)?;
+    let token = Arc::new(AccessToken::of_claims(claims, scopes).ok_or(Unverified::Invalid)?);
+    platform.verified_tokens.put(digest, Arc::clone(&token), ring.serial, now);
+    Ok(token)
+}
+
+/// A fresh token of that grant.
+pub(super) fn issue(platform: &Platform, ring: &signing::Ring, grant: &Grant, scopes: &ScopeSet) -> Result<(Plaintext, i64)> {
+    let at = platform.clock.now();
+    let now = at.timestamp();
+    let life = MAX_LIFE_S.min(grant.expires_at.timestamp() - now).max(1);
+    let claims = Claims {
+        iss: issuer(platform),
+        sub: grant.agent.to_string(),
+        aud: grant.resource.clone(),
+        exp: now + life,
+        iat: now,
+        nbf: None,
+        jti: TokenId::new(at).to_string(),
+        client_id: grant.client_id.clone(),
+        scope: scopes.to_string(),
+        tenant: grant.tenant.to_string(),
+        grant: grant.id.to_string(),
+        user: grant.user.map(|user| user.to_string()),
+        cnf: None,
+        act: None,
+    };
+    Ok((Plaintext::new(signing::sign(platform, ring, &claims)?), life))
+}

@@ -1,0 +1,135 @@
+//! The token endpoint, and what is said of tokens afterwards: revocation (RFC 7009) and introspection (RFC 7662).
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{AUTHORIZATION, CONTENT_TYPE},
+    web::{Data, Payload},
+};
+use serde_json::json as body;
+use trunkline_platform::{
+    oauth::{self, Client, Failure, Presented, Redemption},
+    quota::attempts::{self, Attempt},
+};
+use trunkline_protocol::oauth::{
+    client_metadata::Authentication,
+    error::{ErrorCode, OAuthError, invalid_request},
+    parameters::{MAX_LENGTH, Parameters},
+    token::{Exchange, TokenRequest, answer},
+};
+
+use super::answer::{failed, json};
+use crate::{WebState, extract::ClientIp};
+
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// Exchanges a code or a refresh token.
+pub(super) async fn token(state: Data<WebState>, ip: ClientIp, request: HttpRequest, payload: Payload) -> HttpResponse {
+    match exchange(&state, &request, payload).await {
+        Ok(response) => response,
+        Err(failure) => slowed(&state, ip, failure).await,
+    }
+}
+
+async fn exchange(state: &WebState, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Failure> {
+    let form = read(request, payload).await?;
+    let client = client(state, request, &form).await?;
+    let TokenRequest { exchange, resource } = TokenRequest::parse(&form)?;
+    let platform = &state.platform;
+    let tokens = match exchange {
+        Exchange::AuthorizationCode { code, redirect_uri, verifier } => {
+            let shown = Redemption {
+                code: &code,
+                redirect_uri: redirect_uri.as_deref(),
+                verifier: &verifier,
+                resource: resource.as_deref(),
+            };
+            oauth::redeem(platform, &client, shown).await?
+        }
+        Exchange::RefreshToken { token, scopes } => {
+            oauth::refresh(platform, &client, &token, scopes, resource.as_deref()).await?
+        }
+    };
+    let refresh_token = tokens.refresh_token.as_ref().map(|token| token.reveal());
+    Ok(json(200, &answer(tokens.access_token.reveal(), tokens.expires_in, &tokens.scopes, refresh_token)))
+}
+
+/// Whoever only fails is slowed down.
+async fn slowed(state: &WebState, ip: ClientIp, failure: Failure) -> HttpResponse {
+    if let Failure::Refused(_) = &failure
+        && let Err(exhausted) = attempts::check(&state.platform, Attempt::TokenFailureFromIp, &ip.0.to_string()).await
+    {
+        return failed(&exhausted.into());
+    }
+    failed(&failure)
+}
+
+/// Gives a token back.
+pub(super) async fn revoke(state: Data<WebState>, ip: ClientIp, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let revoked = async {
+        let form = read(&request, payload).await?;
+        let client = client(&state, &request, &form).await?;
+        Ok::<_, Failure>(oauth::revoke_token(&state.platform, &client, form.require("token")?).await?)
+    };
+    match revoked.await {
+        // Also for a token that is not known: there is nothing the client could do about it.
+        Ok(()) => json(200, &body!({})),
+        Err(failure) => slowed(&state, ip, failure).await,
+    }
+}
+
+/// Says what a token is worth.
+pub(super) async fn introspect(state: Data<WebState>, ip: ClientIp, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let introspected = async {
+        let form = read(&request, payload).await?;
+        let client = client(&state, &request, &form).await?;
+        if client.authentication == Authentication::None {
+            return Err(Failure::refuse(ErrorCode::InvalidClient, "only clients that prove who they are may ask"));
+        }
+        let found = oauth::introspect(&state.platform, &client, form.require("token")?).await?;
+        let Some(found) = found else { return Ok(body!({ "active": false })) };
+        let mut answer = body!({
+            "active": true,
+            "scope": found.scopes.to_string(),
+            "client_id": client.client_id,
+            "sub": found.agent,
+            "aud": found.audience,
+            "iss": found.issuer,
+            "exp": found.expires_at,
+        });
+        if let Some(issued_at) = found.issued_at {
+            answer["iat"] = body!(issued_at);
+        }
+        if found.is_access {
+            answer["token_type"] = body!("Bearer");
+        }
+        Ok(answer)
+    };
+    match introspected.await {
+        Ok(answer) => json(200, &answer),
+        Err(failure) => slowed(&state, ip, failure).await,
+    }
+}
+
+async fn client(state: &WebState, request: &HttpRequest, form: &Parameters) -> Result<Client, Failure> {
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let header = headers.next().map(|value| value.to_str().unwrap_or_default());
+    if headers.next().is_some() {
+        return Err(OAuthError::new(ErrorCode::InvalidClient, "there are several Authorization headers").into());
+    }
+    oauth::authenticate(&state.platform, &Presented::read(header, form)?).await
+}
+
+/// The form. The query is no part of it: what stands in an address is kept by servers on the way.
+async fn read(request: &HttpRequest, payload: Payload) -> Result<Parameters, OAuthError> {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(invalid_request("the request is sent as application/x-www-form-urlencoded"));
+    }
+    let form = tokio::time::timeout(WITHIN, payload.to_bytes_limited(MAX_LENGTH)).await;
+    let form = form.map_err(|_| invalid_request("the form took too long to arrive"))?;
+    let form = form.map_err(|_| invalid_request("the form is too long"))?.map_err(|_| invalid_request("the form ended early"))?;
+    let form = std::str::from_utf8(&form).map_err(|_| invalid_request("the form is not UTF-8"))?;
+    Parameters::parse(form)
+}

@@ -1,0 +1,10 @@
+//! The authorization server, through its front door; tests are named after the requirements.
+
+mod clients;
+mod codes;
+mod flow;
+mod redirects;
+mod refreshing;
+mod revoking;
+mod steps;
+mod tokens;
