@@ -40,5 +40,5 @@ pub mod upstream;
 pub mod usage;
 mod vault;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Result, Step};
 pub use platform::{Inner, Parts, Platform, Settings};

@@ -210,12 +210,15 @@ fn quota(reader: &mut Reader) -> Option<quota::Settings> {
 fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
     let login_per_ip = rate(reader, "quota.attempts.login_per_ip.per_minute", "quota.attempts.login_per_ip.burst");
     let login_per_account = rate(reader, "quota.attempts.login_per_account.per_minute", "quota.attempts.login_per_account.burst");
+    let second_per_account =
+        rate(reader, "quota.attempts.second_per_account.per_minute", "quota.attempts.second_per_account.burst");
     let signup_per_ip = rate(reader, "quota.attempts.signup_per_ip.per_minute", "quota.attempts.signup_per_ip.burst");
     let mail_per_account = rate(reader, "quota.attempts.mail_per_account.per_minute", "quota.attempts.mail_per_account.burst");
     let trials_per_member = rate(reader, "quota.attempts.trials_per_member.per_minute", "quota.attempts.trials_per_member.burst");
     Some(attempts::Settings {
         login_per_ip: login_per_ip?,
         login_per_account: login_per_account?,
+        second_per_account: second_per_account?,
         signup_per_ip: signup_per_ip?,
         mail_per_account: mail_per_account?,
         trials_per_member: trials_per_member?,

@@ -128,6 +128,8 @@ pub static KEYS: &[Key] = &[
     set("quota.attempts.login_per_ip.burst", Kind::Number, "20", "The same, at once."),
     set("quota.attempts.login_per_account.per_minute", Kind::Number, "30", "Log-ins to one account."),
     set("quota.attempts.login_per_account.burst", Kind::Number, "100", "The same, at once."),
+    set("quota.attempts.second_per_account.per_minute", Kind::Number, "1", "Second factors shown for one account."),
+    set("quota.attempts.second_per_account.burst", Kind::Number, "10", "The same, at once."),
     set("quota.attempts.signup_per_ip.per_minute", Kind::Number, "2", "Sign-ups from one address."),
     set("quota.attempts.signup_per_ip.burst", Kind::Number, "10", "The same, at once."),
     set(

@@ -11,8 +11,8 @@ use crate::{
 
 /// The user's own memberships, across tenants: the policy `own` of the table. The tenant of that slug is among them even if there are many.
 pub(in crate::accounts) async fn list_memberships(tx: &mut SystemTx, user: UserId, slug: &str) -> Result<Vec<Membership>> {
-    let rows: Vec<(TenantId, String, String, String, String)> = sqlx::query_as(
-        "SELECT m.tenant_id, t.slug, t.name, t.currency, m.role
+    let rows: Vec<(TenantId, String, String, String, String, bool, bool)> = sqlx::query_as(
+        "SELECT m.tenant_id, t.slug, t.name, t.currency, m.role, t.require_second_factor, t.require_sso
          FROM app.memberships m JOIN app.tenants t ON t.id = m.tenant_id
          WHERE m.user_id = $1
          ORDER BY t.slug = $2 DESC, lower(t.name), t.slug
@@ -23,9 +23,10 @@ pub(in crate::accounts) async fn list_memberships(tx: &mut SystemTx, user: UserI
     .fetch_all(tx.connection())
     .await?;
     rows.into_iter()
-        .map(|(tenant, slug, name, currency, text)| {
+        .map(|(tenant, slug, name, currency, text, requires_second_factor, requires_sso)| {
             let slug = slug.parse().map_err(Error::internal)?;
-            Ok(Membership { tenant, slug, name, currency, role: role(&text)? })
+            let role = role(&text)?;
+            Ok(Membership { tenant, slug, name, currency, role, requires_second_factor, requires_sso })
         })
         .collect()
 }
@@ -105,4 +106,15 @@ pub(in crate::accounts) async fn delete_membership(tx: &mut TenantTx, user: User
         .execute(tx.connection())
         .await?;
     Ok(())
+}
+
+/// What the user is in the tenant, if anything. Locked until the transaction ends.
+pub(in crate::accounts) async fn lock_role(tx: &mut TenantTx, user: UserId) -> Result<Option<Role>> {
+    let text: Option<String> =
+        sqlx::query_scalar("SELECT role FROM app.memberships WHERE tenant_id = $1 AND user_id = $2 FOR UPDATE")
+            .bind(tx.tenant())
+            .bind(user)
+            .fetch_optional(tx.connection())
+            .await?;
+    text.map(|text| role(&text)).transpose()
 }

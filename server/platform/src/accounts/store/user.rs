@@ -37,3 +37,23 @@ pub(in crate::accounts) async fn update_password(tx: &mut SystemTx, user: UserId
     sqlx::query("UPDATE app.users SET password_hash = $2 WHERE id = $1").bind(user).bind(hash).execute(tx.connection()).await?;
     Ok(())
 }
+
+/// The address and the hash of an account that is not deleted.
+pub(in crate::accounts) async fn get_user(tx: &mut SystemTx, user: UserId) -> Result<(String, String)> {
+    let row =
+        sqlx::query_as("SELECT email, password_hash FROM app.users WHERE id = $1").bind(user).fetch_one(tx.connection()).await?;
+    Ok(row)
+}
+
+/// Takes away what says who it was; the row stays, because agents, tools and decisions refer to it.
+pub(in crate::accounts) async fn erase_user(tx: &mut SystemTx, user: UserId, no_password: &str, now: Time) -> Result<()> {
+    sqlx::query(
+        "UPDATE app.users SET email = 'deleted+' || id || '@deleted.invalid', name = '', password_hash = $2, deleted_at = $3 WHERE id = $1",
+    )
+    .bind(user)
+    .bind(no_password)
+    .bind(now)
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
