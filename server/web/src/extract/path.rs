@@ -5,8 +5,8 @@ use std::future::{Ready, ready};
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use trunkline_platform::{
     ids::{
-        AgentId, ChangeId, CredentialId, DefinitionId, EntryId, InvitationId, KeyId, LimitId, SessionId, SourceId, ToolId,
-        ToolVersionId, ToolsetId, UserId,
+        AgentId, ChangeId, CredentialId, DefinitionId, EntryId, InvitationId, KeyId, LimitId, PasskeyId, SessionId, SourceId,
+        ToolId, ToolVersionId, ToolsetId, UserId,
     },
     secret::Plaintext,
 };
@@ -49,6 +49,7 @@ path_parts! {
     UserId "member"
     InvitationId "invitation"
     SessionId "session"
+    PasskeyId "passkey"
 }
 
 /// The secret of a mailed link.

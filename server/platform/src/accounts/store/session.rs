@@ -38,8 +38,6 @@ pub(in crate::accounts) struct SessionRow {
 pub(in crate::accounts) struct PendingRow {
     pub(in crate::accounts) user_id: UserId,
     pub(in crate::accounts) email: String,
-    pub(in crate::accounts) user_agent: String,
-    pub(in crate::accounts) address: String,
     pub(in crate::accounts) has_totp: bool,
     pub(in crate::accounts) has_passkeys: bool,
 }
@@ -136,7 +134,7 @@ pub(in crate::accounts) async fn find_session(
 /// A session that waits for the second factor. Locked: two answers at once are one after the other.
 pub(in crate::accounts) async fn find_pending(tx: &mut SystemTx, digest: Digest, now: Time) -> Result<Option<PendingRow>> {
     let session = sqlx::query_as(
-        "SELECT s.user_id, u.email, s.user_agent, s.address,
+        "SELECT s.user_id, u.email,
                 EXISTS (SELECT FROM app.totp_secrets t WHERE t.user_id = u.id AND t.confirmed_at IS NOT NULL) AS has_totp,
                 EXISTS (SELECT FROM app.passkeys p WHERE p.user_id = u.id) AS has_passkeys
          FROM app.user_sessions s JOIN app.users u ON u.id = s.user_id
