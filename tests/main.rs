@@ -24,6 +24,8 @@ mod limits;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]
+mod people;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod sessions;

@@ -170,7 +170,7 @@ async fn erase(tx: &mut SystemTx, user: UserId) -> Result<()> {
     store::delete_sessions(tx, user).await?;
     store::delete_resets(tx, user).await?;
     store::delete_email_changes(tx, user).await?;
-    store::delete_totp(tx, user).await?;
+    store::erase_totp(tx, user).await?;
     store::delete_recovery_codes(tx, user).await?;
     store::delete_passkeys(tx, user).await?;
     store::delete_identities(tx, user).await

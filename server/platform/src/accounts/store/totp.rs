@@ -62,8 +62,17 @@ pub(in crate::accounts) async fn update_totp_step(tx: &mut SystemTx, user: UserI
 
 /// False if there was none that counted.
 pub(in crate::accounts) async fn delete_totp(tx: &mut SystemTx, user: UserId) -> Result<bool> {
-    let done = sqlx::query("DELETE FROM app.totp_secrets WHERE user_id = $1").bind(user).execute(tx.connection()).await?;
+    let done = sqlx::query("DELETE FROM app.totp_secrets WHERE user_id = $1 AND confirmed_at IS NOT NULL")
+        .bind(user)
+        .execute(tx.connection())
+        .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Confirmed or not.
+pub(in crate::accounts) async fn erase_totp(tx: &mut SystemTx, user: UserId) -> Result<()> {
+    sqlx::query("DELETE FROM app.totp_secrets WHERE user_id = $1").bind(user).execute(tx.connection()).await?;
+    Ok(())
 }
 
 pub(in crate::accounts) async fn replace_recovery_codes(
