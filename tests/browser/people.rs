@@ -100,7 +100,7 @@ async fn a_passkey_is_added_logs_in_and_is_a_second_factor() {
     browser.open("/account/security/passkeys/new").await;
     browser.press("Add passkey").await;
     eventually("the device refuses", SOON, async || {
-        browser.text("[data-passkey-problem]").await.contains("already").then_some(())
+        browser.source().await.contains("has a passkey for your account already").then_some(())
     })
     .await;
 
@@ -129,10 +129,7 @@ async fn a_passkey_is_added_logs_in_and_is_a_second_factor() {
     browser.arrives("logged out", |path| path == "/login").await;
     browser.open("/login/passkey").await;
     browser.press("Use your passkey").await;
-    eventually("it is refused", SOON, async || {
-        browser.text("[data-passkey-problem]").await.contains("belongs to no account").then_some(())
-    })
-    .await;
+    eventually("it is refused", SOON, async || browser.source().await.contains("belongs to no account").then_some(())).await;
     let expected = |line: &String| line.contains("422");
     assert!(browser.complaints().await.iter().all(expected), "nothing but the refusal is complained about");
     browser.close().await;

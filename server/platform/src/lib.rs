@@ -1,7 +1,7 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
 //! `random ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
-//! `call metrics audit usage quota health bus upstream` → `accounts vault` → `agents` → `catalog session` → `record execution` →
+//! `call metrics audit usage quota health bus upstream` → `vault` → `accounts` → `agents` → `catalog session` → `record execution` →
 //! `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.

@@ -64,7 +64,7 @@ pub(in crate::accounts) async fn insert_session_by_password(
 ) -> Result<Option<String>> {
     let state = sqlx::query_scalar(
         "INSERT INTO app.user_sessions (digest, id, user_id, user_agent, address, created_at, last_seen_at, state, expires_at)
-         SELECT $1, $2, u.id, $4, $5, $7, $7, f.state, CASE f.state WHEN 'second' THEN $9 ELSE $8 END
+         SELECT $1, $2, u.id, $4, $5, $7, $7, f.state, CASE f.state WHEN 'second' THEN $9::timestamptz ELSE $8::timestamptz END
          FROM app.users u, LATERAL (SELECT CASE
              WHEN EXISTS (SELECT FROM app.totp_secrets t WHERE t.user_id = u.id AND t.confirmed_at IS NOT NULL)
                OR EXISTS (SELECT FROM app.passkeys p WHERE p.user_id = u.id) THEN 'second' ELSE 'full' END) f (state)
