@@ -1,6 +1,6 @@
 //! Signing in as people do it: codes, passkeys of a virtual authenticator, a provider's own page.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde_json::json;
 use trunkline_platform::clock::Clock as _;
@@ -32,6 +32,8 @@ async fn look(browser: &Browser, name: &str) {
         browser.resize(width).await;
         for theme in ["light", "dark"] {
             browser.run(&format!("document.documentElement.dataset.theme = '{theme}'")).await;
+            // Colours change over a moment.
+            tokio::time::sleep(Duration::from_millis(400)).await;
             let picture = browser.picture().await;
             std::fs::write(Path::new(&folder).join(format!("{name}-{width}-{theme}.png")), picture).expect("a file");
         }
