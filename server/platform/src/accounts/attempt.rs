@@ -1,5 +1,6 @@
 //! Challenges that wait for their answer: kept on our side, sealed, for minutes, each good once and in the browser that began it.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use chrono::TimeDelta;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -45,5 +46,5 @@ pub(super) async fn take<T: DeserializeOwned>(
 }
 
 fn place(kind: &str, digest: Digest) -> String {
-    format!("{kind}|{}", digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!("{kind}|{}", BASE64.encode(digest.as_bytes()))
 }
