@@ -25,6 +25,7 @@ mod limits;
 mod mcp;
 #[cfg(test)]
 mod oauth;
+mod people;
 #[cfg(test)]
 mod record;
 #[cfg(test)]

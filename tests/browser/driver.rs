@@ -134,6 +134,23 @@ impl Browser {
         self.client.execute(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
+    /// The page as a picture, all of it.
+    pub(super) async fn picture(&self) -> Vec<u8> {
+        self.client.screenshot().await.expect("a picture")
+    }
+
+    /// A device that keeps passkeys and always finds its user there.
+    pub(super) async fn add_authenticator(&self) {
+        let session = self.client.session_id().await.expect("a session").expect("an id");
+        let url = format!("{}/session/{session}/webauthn/authenticator", self.address);
+        let device = json!({
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true, "hasUserVerification": true,
+            "isUserVerified": true, "isUserConsenting": true,
+        });
+        let answer = http().post(url).json(&device).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{:?}", answer.text().await);
+    }
+
     async fn find(&self, css: &str) -> Element {
         self.client.find(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}"))
     }

@@ -3,3 +3,4 @@
 mod driver;
 mod first_call;
 mod pages;
+mod people;

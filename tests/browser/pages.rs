@@ -14,8 +14,16 @@ use crate::support::{
 };
 
 /// What is served for programs.
-const NOT_PAGES: &[&str] =
-    &["/healthz", "/readyz", "/health", "/static/", "/.well-known/", "/oauth/", "/t/{tenant}/connect/status"];
+const NOT_PAGES: &[&str] = &[
+    "/healthz",
+    "/readyz",
+    "/health",
+    "/static/",
+    "/.well-known/",
+    "/oauth/",
+    "/t/{tenant}/connect/status",
+    "/login/sso/callback",
+];
 
 #[tokio::test]
 async fn the_console_is_heard() {
@@ -86,9 +94,16 @@ async fn links(app: &TestApp, acme: &Seeded<'_>) -> BTreeMap<&'static str, Strin
     let newcomer = [("email", "new@example.com"), ("password", PASSWORD), ("organisation", "New")];
     visitor.post("/signup", &newcomer).await.leads_to("/signup/sent");
     visitor.post("/reset", &[("email", &acme.viewer.1)]).await.leads_to("/reset/sent");
+    let viewer = Visitor::signed_in(&app.url, &acme.viewer.1).await;
+    viewer.post("/account/email", &[("email", "moved@example.com")]).await.leads_to("/account");
     let mut links = BTreeMap::new();
     let invited = format!("invited@{}.example", acme.canary);
-    for (begin, email) in [("/confirm/", "new@example.com"), ("/reset/", &acme.viewer.1), ("/invitations/", &invited)] {
+    for (begin, email) in [
+        ("/confirm/", "new@example.com"),
+        ("/reset/", &acme.viewer.1),
+        ("/invitations/", &invited),
+        ("/email/", "moved@example.com"),
+    ] {
         let path = link(&app.letters(email).await[0], &app.url);
         assert!(path.starts_with(begin), "{begin}: {path}");
         links.insert(begin, path);

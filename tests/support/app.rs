@@ -91,7 +91,7 @@ impl Builder {
             settings.insert(format!("TRUNKLINE_{name}"), value.to_owned());
         }
         if !self.defaults {
-            for attempt in ["LOGIN_PER_IP", "LOGIN_PER_ACCOUNT", "SIGNUP_PER_IP", "MAIL_PER_ACCOUNT"] {
+            for attempt in ["LOGIN_PER_IP", "LOGIN_PER_ACCOUNT", "SECOND_PER_ACCOUNT", "SIGNUP_PER_IP", "MAIL_PER_ACCOUNT"] {
                 for part in ["PER_MINUTE", "BURST"] {
                     settings.insert(format!("TRUNKLINE_QUOTA_ATTEMPTS_{attempt}_{part}"), "100000".to_owned());
                 }

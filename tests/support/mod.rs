@@ -2,11 +2,13 @@
 
 mod agent;
 mod app;
+mod authenticator;
 mod catalog;
 mod logs;
 pub(crate) mod mcp_client;
 pub(crate) mod mcp_upstream;
 pub(crate) mod oauth;
+pub(crate) mod openid;
 pub(crate) mod private;
 pub(crate) mod process;
 mod proxy;
@@ -30,6 +32,7 @@ use tokio::runtime::Runtime;
 
 pub(crate) use agent::{Agent, Answer, Era, http, message};
 pub(crate) use app::{PASSWORD, Tenant, TestApp};
+pub(crate) use authenticator::Authenticator;
 pub(crate) use private::{Gate, OwnRedis};
 pub(crate) use proxy::SlowProxy;
 pub(crate) use replica::Replica;

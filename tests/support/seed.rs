@@ -6,8 +6,8 @@ use trunkline_platform::{
     actor::{Member, Role},
     clock::Clock as _,
     ids::{
-        AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, SourceId, ToolId, ToolsetId,
-        UserId,
+        AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, PasskeyId, SessionId,
+        SourceId, ToolId, ToolsetId, UserId,
     },
     random,
 };
@@ -49,6 +49,10 @@ pub(crate) struct Seeded<'a> {
     pub(crate) client: ClientId,
     /// What the developer let it do.
     pub(crate) grant: GrantId,
+    /// A session of the developer.
+    pub(crate) session: SessionId,
+    /// A passkey of the developer.
+    pub(crate) passkey: PasskeyId,
 }
 
 impl Seeded<'_> {
@@ -108,6 +112,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     let (source, definition, change) = insert_source(&mut sql, app, &tenant, &canary, upstream).await;
     let toolset = insert_toolset(&mut sql, app, &tenant, &canary, tool).await;
     let (client, grant) = insert_grant(&mut sql, app, &tenant, &canary, agent.id, developer.user).await;
+    let (session, passkey) = insert_sign_in(&mut sql, app, &tenant, &canary, &developer).await;
     Seeded {
         tenant,
         canary,
@@ -124,6 +129,8 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
         toolset,
         client,
         grant,
+        session,
+        passkey,
     }
 }
 
@@ -240,6 +247,52 @@ async fn insert_toolset(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'
         .await
         .expect("its tool");
     toolset
+}
+
+/// An identity provider of the tenant, and ways in of its developer, beside the verbs.
+async fn insert_sign_in(
+    sql: &mut PgConnection,
+    app: &TestApp,
+    tenant: &Tenant<'_>,
+    canary: &str,
+    developer: &Member,
+) -> (SessionId, PasskeyId) {
+    let now = app.clock.now();
+    let (session, passkey) = (SessionId::new(now), PasskeyId::new(now));
+    sqlx::query(
+        "INSERT INTO app.sso_connections (tenant_id, issuer, client_id, sealed, domains, groups_claim, group_roles, updated_at)
+         VALUES ($1, 'https://login.invalid/', $2, 'sealed', ARRAY['example.com'], 'groups', '[]', $3)",
+    )
+    .bind(tenant.id)
+    .bind(format!("{canary}-client"))
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("a connection");
+    sqlx::query(
+        "INSERT INTO app.user_sessions (digest, id, user_id, created_at, last_seen_at, expires_at)
+         VALUES (sha256($1::text::bytea), $2, $3, $4, $4, $4 + interval '1 day')",
+    )
+    .bind(canary)
+    .bind(session)
+    .bind(developer.user)
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("a session");
+    sqlx::query(
+        "INSERT INTO app.passkeys (id, user_id, credential_id, name, credential, created_at)
+         VALUES ($1, $2, $3::text::bytea, $4, '{}', $5)",
+    )
+    .bind(passkey)
+    .bind(developer.user)
+    .bind(canary)
+    .bind(format!("{canary} passkey"))
+    .bind(now)
+    .execute(sql)
+    .await
+    .expect("a passkey");
+    (session, passkey)
 }
 
 /// A limit, beside the verbs.

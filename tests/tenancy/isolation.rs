@@ -19,6 +19,21 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         "/signup" => vec![("email", "new@example.com"), ("password", PASSWORD), ("organisation", "New")],
         "/reset" => vec![("email", "nobody@example.com")],
         "/reset/{token}" => vec![("password", PASSWORD)],
+        "/login/second" => vec![("code", "000000")],
+        "/login/passkey" | "/login/second/passkey" => vec![("attempt", "x"), ("answer", "{}")],
+        "/login/sso" => vec![("organisation", "nobody-at-all")],
+        "/account/prove" | "/account/password" => vec![("password", PASSWORD)],
+        "/account/email" => vec![("email", "other@example.com")],
+        "/account/delete" => vec![("confirm", "delete")],
+        "/account/security/authenticator/confirm" => vec![("code", "000000")],
+        "/account/security/passkeys" => vec![("name", "Laptop"), ("attempt", "x"), ("answer", "{}")],
+        "/t/{tenant}/settings/sso" => vec![
+            ("issuer", "http://127.0.0.1:9"),
+            ("client_id", "other"),
+            ("client_secret", "other"),
+            ("domains", "example.com"),
+            ("default_role", "viewer"),
+        ],
         "/welcome" => vec![("organisation", "Another")],
         "/t/{tenant}/settings" => vec![("name", "Renamed"), ("currency", "EUR")],
         "/t/{tenant}/invitations" => vec![("email", "guest@example.com"), ("role", "viewer")],
@@ -81,6 +96,15 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         | "/t/{tenant}/sources/{source}/remove"
         | "/t/{tenant}/toolsets/{toolset}/delete"
         | "/logout"
+        | "/account/sessions/end-others"
+        | "/account/sessions/{session}/end"
+        | "/account/security/authenticator"
+        | "/account/security/authenticator/remove"
+        | "/account/security/recovery"
+        | "/account/security/passkeys/{passkey}/remove"
+        | "/email/{token}"
+        | "/t/{tenant}/settings/sign-in"
+        | "/t/{tenant}/settings/sso/remove"
         | "/confirm/{token}"
         | "/invitations/{token}"
         | "/t/{tenant}/leave"
@@ -106,6 +130,8 @@ fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
         ("toolset", vec![of.toolset.to_string()]),
         ("client", vec![of.client.to_string()]),
         ("grant", vec![of.grant.to_string()]),
+        ("session", vec![of.session.to_string()]),
+        ("passkey", vec![of.passkey.to_string()]),
         ("toolset_name", vec![seed::TOOLSET.to_owned()]),
     ]);
     // Where a secret is expected, every id of the tenant is as good as any.
@@ -167,10 +193,11 @@ impl Intruder<'_> {
             Access::Agent => &[401],
             Access::Client => &[303, 400, 401, 403],
             Access::Public if has_id(route) && route.path.contains("{token}") => &[404],
-            Access::Public => &[200, 204, 303, 304, 404, 422],
+            Access::Public => &[200, 204, 303, 304, 400, 404, 422],
             Access::Session | Access::Member(_) if !self.signed_in => &[303],
             Access::Session if has_id(route) => &[404],
-            Access::Session => &[200, 303],
+            // What is typed may not fit, or there may be nothing to remove.
+            Access::Session => &[200, 303, 404, 409, 422],
             Access::Member(permission) => match self.home.filter(|_| at_home).map(|(_, role)| role).or(self.role_in_a) {
                 None => &[404],
                 Some(role) if !role.may(permission) => &[403],
@@ -232,10 +259,10 @@ async fn no_route_gives_away_or_changes_anything_of_another_tenant() {
             assert!(fields(route.path).is_some(), "POST {} is not covered: put its fields into the table", route.path);
         }
         // Leaving is what every member may do with their own membership.
-        let leaves = route.path == "/t/{tenant}/leave" || route.path == "/logout";
-        for intruder in intruders
-            .iter()
-            .filter(|intruder| !(leaves && intruder.signed_in && (intruder.role_in_a.is_some() || route.path == "/logout")))
+        let ends = matches!(route.path, "/logout" | "/account/delete");
+        let leaves = route.path == "/t/{tenant}/leave" || ends;
+        for intruder in
+            intruders.iter().filter(|intruder| !(leaves && intruder.signed_in && (intruder.role_in_a.is_some() || ends)))
         {
             let mut tries: Vec<_> = paths(route.path, &a.tenant.slug, &ids).into_iter().map(|path| (path, false)).collect();
             if let Some((slug, _)) = intruder.home.filter(|_| route.path.contains("{tenant}") && has_id(route)) {
@@ -292,6 +319,7 @@ async fn state_of(app: &TestApp, of: &Seeded<'_>) -> Vec<String> {
         "consents",
         "toolsets",
         "toolset_tools",
+        "sso_connections",
     ] {
         let rows = format!("SELECT (to_jsonb(t) - 'last_used_on')::text FROM app.{table} t WHERE tenant_id = $1 ORDER BY 1");
         let rows: Vec<String> =
@@ -324,8 +352,9 @@ async fn the_same_requests_reach_their_goal_for_the_owner() {
     for route in routes().iter().filter(|route| matches!(route.access, Access::Member(_))) {
         for path in paths(route.path, &a.tenant.slug, &ids) {
             let page = owner.try_route(route, &path).await;
-            // 409: the last owner cannot leave.
-            assert!(matches!(page.status, 200 | 303 | 409), "{} {path}: {} {}", route.method, page.status, page.body);
+            // 409: the last owner cannot leave. 422: a provider is asked who it is first, and there is none at that address.
+            let fits = matches!(page.status, 200 | 303 | 409) || (route.path.ends_with("/settings/sso") && page.status == 422);
+            assert!(fits, "{} {path}: {} {}", route.method, page.status, page.body);
             let is_page = route.method == Method::GET && page.header("content-type").starts_with("text/html");
             assert!(!is_page || page.body.contains(&a.canary), "GET {path} shows nothing of A");
         }

@@ -84,7 +84,7 @@ pub fn product(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) ->
         redis: Redis::new(config.redis.clone()).context("redis.url cannot be used")?,
         clock,
         master_key: config.master_key.clone(),
-        settings: Settings { public_url, accounts: config.accounts, mail, quota: config.quota },
+        settings: Settings { public_url, accounts: config.accounts, sso: config.sso.clone(), mail, quota: config.quota },
         mailer,
         egress: Egress::new(&config.egress).context("the outbound client cannot be made")?,
         spool,

@@ -40,7 +40,26 @@ pub enum Permission {
     ManageOwners,
     /// Change the tenant itself.
     ManageTenant,
+    /// Say how members sign in. An owner's: whoever chooses the identity provider chooses who is let in as whom.
+    ManageSignIn,
 }
+
+/// Who may do what. Every check asks it, and the members page shows it.
+const TABLE: [(Permission, &[Role]); 9] = {
+    use Permission as P;
+    use Role::{Admin, Auditor, Developer, Owner, Viewer};
+    [
+        (P::View, &[Owner, Admin, Developer, Viewer, Auditor]),
+        (P::ViewAudit, &[Owner, Admin, Auditor]),
+        (P::ManageAgents, &[Owner, Admin, Developer]),
+        (P::ManageKeys, &[Owner, Admin, Developer]),
+        (P::ManageTools, &[Owner, Admin, Developer]),
+        (P::ManageMembers, &[Owner, Admin]),
+        (P::ManageTenant, &[Owner, Admin]),
+        (P::ManageSignIn, &[Owner]),
+        (P::ManageOwners, &[Owner]),
+    ]
+};
 
 impl Role {
     /// All roles, most powerful first.
@@ -48,14 +67,7 @@ impl Role {
 
     /// May this role do that?
     pub fn may(self, permission: Permission) -> bool {
-        use Permission as P;
-        match self {
-            Self::Owner => true,
-            Self::Admin => permission != P::ManageOwners,
-            Self::Developer => matches!(permission, P::View | P::ManageAgents | P::ManageKeys | P::ManageTools),
-            Self::Viewer => permission == P::View,
-            Self::Auditor => matches!(permission, P::View | P::ViewAudit),
-        }
+        TABLE.iter().any(|(row, roles)| *row == permission && roles.contains(&self))
     }
 
     /// As stored and shown.
@@ -89,16 +101,9 @@ impl std::str::FromStr for Role {
 
 impl Permission {
     /// All permissions, in the order they are shown.
-    pub const ALL: [Self; 8] = [
-        Self::View,
-        Self::ViewAudit,
-        Self::ManageAgents,
-        Self::ManageKeys,
-        Self::ManageTools,
-        Self::ManageMembers,
-        Self::ManageTenant,
-        Self::ManageOwners,
-    ];
+    pub fn all() -> impl ExactSizeIterator<Item = Self> {
+        TABLE.iter().map(|(permission, _)| *permission)
+    }
 
     /// In words, for a person who was refused.
     pub fn as_str(self) -> &'static str {
@@ -111,6 +116,7 @@ impl Permission {
             Self::ManageMembers => "manage members",
             Self::ManageOwners => "manage owners",
             Self::ManageTenant => "manage the tenant",
+            Self::ManageSignIn => "manage sign-in",
         }
     }
 }
@@ -130,5 +136,27 @@ impl Member {
     /// Ok if the role allows it, else `Denied`.
     pub fn require(&self, permission: Permission) -> Result<()> {
         if self.role.may(permission) { Ok(()) } else { Err(Error::new(ErrorKind::Denied(permission.as_str()))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_permission_has_one_row_and_an_owner_has_all() {
+        let all: Vec<_> = Permission::all().collect();
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        assert!(all.iter().all(|permission| Role::Owner.may(*permission)));
+        assert!(Role::ALL.iter().all(|role| role.may(Permission::View)));
+    }
+
+    #[test]
+    fn who_only_looks_changes_nothing() {
+        let changing = |permission: &Permission| !matches!(permission, Permission::View | Permission::ViewAudit);
+        for permission in Permission::all().filter(changing) {
+            assert!(!Role::Viewer.may(permission) && !Role::Auditor.may(permission), "{permission:?}");
+        }
     }
 }

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Invalid(Vec<FieldError>),
     /// The actor's role does not allow it. The word names the permission.
     Denied(&'static str),
+    /// The person has to do something first.
+    First(Step),
     /// Too many attempts.
     Exhausted {
         /// How long to wait, in milliseconds.
@@ -25,6 +27,19 @@ pub enum ErrorKind {
     Unavailable(&'static str),
     /// Our fault.
     Internal,
+}
+
+/// What a person has to do before something can go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Prove again that they are there: what follows is about the account itself.
+    Prove,
+    /// Sign in as themselves: an organisation's identity provider speaks for that organisation only.
+    SignIn,
+    /// Sign on through the identity provider of the tenant with that slug.
+    SignOn(String),
+    /// Set up a second factor, because the tenant with that slug asks for one.
+    SecondFactor(String),
 }
 
 /// One field of some input that does not fit.
@@ -92,6 +107,10 @@ impl fmt::Display for Error {
                 Ok(())
             }
             ErrorKind::Denied(permission) => write!(f, "Your role does not allow this ({permission})."),
+            ErrorKind::First(Step::Prove) => f.write_str("Confirm first that it is you."),
+            ErrorKind::First(Step::SignIn) => f.write_str("Log in to your own account first."),
+            ErrorKind::First(Step::SignOn(_)) => f.write_str("This organisation asks for its single sign-on."),
+            ErrorKind::First(Step::SecondFactor(_)) => f.write_str("This organisation asks its members for a second factor."),
             ErrorKind::Exhausted { retry_after_ms } => {
                 write!(f, "Too many attempts. Try again in {} s.", retry_after_ms.div_ceil(1000))
             }

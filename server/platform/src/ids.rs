@@ -59,6 +59,11 @@ macro_rules! define_ids {
             /// The nil id, which names nothing.
             pub const NIL: Self = Self(Uuid::nil());
 
+            /// The id that the database stored so.
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
             /// The id as the database stores it.
             pub fn uuid(self) -> Uuid {
                 self.0
@@ -123,6 +128,8 @@ define_ids! {
     ToolId "tool"
     /// One published definition of a tool.
     ToolVersionId "ver"
+    /// A public key by which a person signs in.
+    PasskeyId "psk"
     /// A sealed upstream secret.
     CredentialId "crd"
     /// Where imported definitions come from.

@@ -42,6 +42,8 @@ pub struct Settings {
     pub public_url: Url,
     /// People.
     pub accounts: accounts::Settings,
+    /// The identity provider of the whole installation, if it has one.
+    pub sso: Option<accounts::SsoSettings>,
     /// Mail.
     pub mail: mail::Settings,
     /// Limits.

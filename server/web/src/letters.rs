@@ -3,7 +3,7 @@
 use askama::Template;
 use trunkline_platform::{
     Error, Result,
-    mail::{Content, Letter},
+    mail::{AccountChange, Content, Letter},
 };
 use url::Url;
 
@@ -44,6 +44,22 @@ pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
                 "The link works once, for {minutes} minutes. If you have not asked for it, do nothing: your password stays as it is."
             ),
         },
+        Letter::ConfirmNewEmail { token, minutes } => Words {
+            subject: "Confirm your new address".to_owned(),
+            text: "Somebody, probably you, wants to use this address for their account from now on.".to_owned(),
+            action: "Confirm address",
+            url: link(&urls::email_change_link(token)),
+            note: format!(
+                "The link works once, for {minutes} minutes. If you have not asked for it, do nothing: nothing changes."
+            ),
+        },
+        Letter::AccountChanged { change } => Words {
+            subject: account_change(*change).0.to_owned(),
+            text: account_change(*change).1.to_owned(),
+            action: "See your account",
+            url: link(urls::account_security()),
+            note: format!("If this was not you, choose a new password at once: {}", link(urls::reset())),
+        },
         Letter::Invitation { token, organisation, invited_by, role, days } => Words {
             subject: format!("Join {organisation} on Trunkline"),
             text: format!("{invited_by} invites you to {organisation} as {role}."),
@@ -56,6 +72,42 @@ pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
     let text = LetterText { words: &words, origin: &origin }.render().map_err(Error::internal)?;
     let html = LetterHtml { words: &words, origin: &origin }.render().map_err(Error::internal)?;
     Ok(Content { subject: words.subject, text, html })
+}
+
+/// What a letter about a change of an account is called, and what it says.
+fn account_change(change: AccountChange) -> (&'static str, &'static str) {
+    match change {
+        AccountChange::TotpAdded => (
+            "Your authenticator app is set up",
+            "From now on, logging in with your password asks for a code of your authenticator app.",
+        ),
+        AccountChange::TotpRemoved => {
+            ("Your authenticator app is switched off", "Logging in does not ask for codes of your authenticator app any more.")
+        }
+        AccountChange::PasskeyAdded => {
+            ("A passkey was added to your account", "You can log in with it from now on, and it counts as your second factor.")
+        }
+        AccountChange::PasskeyRemoved => ("A passkey was removed from your account", "Nobody can log in with it any more."),
+        AccountChange::RecoveryCodesMade => ("New recovery codes were made for your account", "The old codes work no more."),
+        AccountChange::RecoveryCodeUsed => {
+            ("A recovery code was used to log in", "The code works no more. Make new ones before you run out of them.")
+        }
+        AccountChange::PasswordChanged => ("Your password was changed", "Every other browser was logged out."),
+        AccountChange::EmailChangeAsked => (
+            "Somebody wants to change the address of your account",
+            "The address of your account changes as soon as the new one is confirmed. Until then, this one counts.",
+        ),
+        AccountChange::EmailChanged => {
+            ("The address of your account was changed", "This address does not belong to the account any more.")
+        }
+        AccountChange::IdentityLinked => (
+            "Your account was linked to single sign-on",
+            "An identity provider can sign you in to your organisation from now on.",
+        ),
+        AccountChange::Deleted => {
+            ("Your account was deleted", "You have left all your organisations, and nothing here says any more who you were.")
+        }
+    }
 }
 
 struct Words {

@@ -1,7 +1,8 @@
 //! Every path we link to, as functions.
 
 use trunkline_platform::ids::{
-    AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, SourceId, ToolId, ToolsetId, UserId,
+    AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, PasskeyId, SessionId, SourceId, ToolId,
+    ToolsetId, UserId,
 };
 
 /// The front page.
@@ -37,6 +38,61 @@ pub fn login_then(next: &str) -> String {
 /// Where applications send people for consent.
 pub fn authorize() -> &'static str {
     "/oauth/authorize"
+}
+
+/// The second step of logging in.
+pub fn login_second(next: Option<&str>) -> String {
+    next.map_or_else(|| "/login/second".to_owned(), |next| format!("/login/second?next={}", encode(next)))
+}
+
+/// Logs in with a passkey, and leads to `next` afterwards.
+pub fn login_passkey(next: &str) -> String {
+    if next.is_empty() { "/login/passkey".to_owned() } else { format!("/login/passkey?next={}", encode(next)) }
+}
+
+/// Logs in through an organisation's identity provider, and leads to `next` afterwards.
+pub fn sso_then(slug: &str, next: &str) -> String {
+    format!("/login/sso?organisation={}&next={}", encode(slug), encode(next))
+}
+
+/// A person's own account.
+pub fn account() -> &'static str {
+    "/account"
+}
+
+/// How it is protected.
+pub fn account_security() -> &'static str {
+    "/account/security"
+}
+
+/// The same, for somebody whom that organisation asks for a second factor.
+pub fn second_factor_for(slug: &str) -> String {
+    format!("/account/security?for={}", encode(slug))
+}
+
+/// Proves to be there, and leads to `next` afterwards.
+pub fn prove_then(next: &str) -> String {
+    format!("/account/prove?next={}", encode(next))
+}
+
+/// Confirms the new address of an account.
+pub fn email_change_link(token: &str) -> String {
+    format!("/email/{token}")
+}
+
+/// Signs one browser out.
+pub fn session_end(session: SessionId) -> String {
+    format!("/account/sessions/{session}/end")
+}
+
+/// Forgets a passkey.
+pub fn passkey_remove(passkey: PasskeyId) -> String {
+    format!("/account/security/passkeys/{passkey}/remove")
+}
+
+/// How members of a tenant sign in.
+pub fn sign_in_settings(slug: &str) -> String {
+    format!("/t/{slug}/settings/sign-in")
 }
 
 /// The form for a mail with a reset link.

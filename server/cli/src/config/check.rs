@@ -19,6 +19,9 @@ use super::{
     source::{Source, Written},
 };
 
+/// What lists of addresses hold.
+const NETWORKS: &str = "networks such as 10.0.0.0/8";
+
 /// Gives the written values their meaning.
 pub(super) fn interpret(gathered: Gathered) -> Result<Config, Problems> {
     let shown = show::rows(&gathered.settings);
@@ -42,8 +45,9 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let other_keys = reader.optional("secrets.other_keys", master_keys);
     let mail = mail(reader);
     let accounts = accounts(reader);
+    let sso = sso(reader);
     let quota = quota(reader);
-    let egress_allow = reader.list::<Network>("egress.allow");
+    let egress_allow = reader.list::<Network>("egress.allow", NETWORKS);
     let egress_allow_http = reader.parsed("egress.allow_http", "true or false");
     let log = log(reader);
     let shutdown = shutdown(reader);
@@ -58,6 +62,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         master_key: other_keys?.value().into_iter().flatten().fold(master_key?, MasterKey::knowing),
         mail: mail?,
         accounts: accounts?,
+        sso: sso?,
         quota: quota?,
         egress: egress::Settings { allow: egress_allow?, allow_http: egress_allow_http? },
         log: log?,
@@ -69,7 +74,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
 fn http(reader: &mut Reader) -> Option<Http> {
     let listen = reader.parsed("http.listen", "an address and a port, such as 127.0.0.1:8080");
     let behind_proxy = reader.parsed("http.behind_proxy", "true or false");
-    let trusted_proxies = reader.list("http.trusted_proxies");
+    let trusted_proxies = reader.list("http.trusted_proxies", NETWORKS);
     let certificate = reader.optional("http.tls_cert", |path| Ok(PathBuf::from(path)));
     let key = reader.optional("http.tls_key", |path| Ok(PathBuf::from(path)));
     let workers = reader.number("http.workers", 0..=1024);
@@ -193,6 +198,46 @@ fn accounts(reader: &mut Reader) -> Option<accounts::Settings> {
     })
 }
 
+fn sso(reader: &mut Reader) -> Option<Option<accounts::SsoSettings>> {
+    let issuer = reader.optional("sso.issuer", |text| match text.parse::<Url>() {
+        Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => Ok(url),
+        _ => Err("expected an address such as https://login.example.com".to_owned()),
+    });
+    let client_id = reader.optional("sso.client_id", |text| Ok(text.to_owned()));
+    let client_secret = reader.optional("sso.client_secret", |text| Ok(Plaintext::new(text.to_owned())));
+    let name = reader.required("sso.name", |text| match text.chars().count() {
+        1..=40 => Ok(text.to_owned()),
+        _ => Err("expected 1 to 40 characters".to_owned()),
+    });
+    let domains = reader.list::<Domain>("sso.domains", "domains such as example.com");
+    let name = name?;
+    let domains = domains?.into_iter().map(|Domain(text)| text).collect();
+    match (issuer?.value(), client_id?.value(), client_secret?.value()) {
+        (Some(issuer), Some(client_id), Some(client_secret)) => {
+            Some(Some(accounts::SsoSettings { issuer, client_id, client_secret, name, domains }))
+        }
+        (None, None, None) => Some(None),
+        (None, ..) => reader.refuse("sso.issuer", "is missing, but other settings of single sign-on are set"),
+        (_, None, _) => reader.refuse("sso.client_id", "is missing, but sso.issuer is set"),
+        (.., None) => reader.refuse("sso.client_secret", "is missing, but sso.issuer is set"),
+    }
+}
+
+/// A domain of addresses.
+struct Domain(String);
+
+impl FromStr for Domain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.to_ascii_lowercase();
+        match Host::parse(&text) {
+            Ok(Host::Domain(parsed)) if parsed == text && text.contains('.') => Ok(Self(text)),
+            _ => Err(format!("{text} is not a domain such as example.com")),
+        }
+    }
+}
+
 fn quota(reader: &mut Reader) -> Option<quota::Settings> {
     let read = rate(reader, "quota.read.per_minute", "quota.read.burst");
     let write = rate(reader, "quota.write.per_minute", "quota.write.burst");
@@ -215,6 +260,8 @@ fn quota(reader: &mut Reader) -> Option<quota::Settings> {
 fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
     let login_per_ip = rate(reader, "quota.attempts.login_per_ip.per_minute", "quota.attempts.login_per_ip.burst");
     let login_per_account = rate(reader, "quota.attempts.login_per_account.per_minute", "quota.attempts.login_per_account.burst");
+    let second_per_account =
+        rate(reader, "quota.attempts.second_per_account.per_minute", "quota.attempts.second_per_account.burst");
     let signup_per_ip = rate(reader, "quota.attempts.signup_per_ip.per_minute", "quota.attempts.signup_per_ip.burst");
     let mail_per_account = rate(reader, "quota.attempts.mail_per_account.per_minute", "quota.attempts.mail_per_account.burst");
     let trials_per_member = rate(reader, "quota.attempts.trials_per_member.per_minute", "quota.attempts.trials_per_member.burst");
@@ -224,6 +271,7 @@ fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
     Some(attempts::Settings {
         login_per_ip: login_per_ip?,
         login_per_account: login_per_account?,
+        second_per_account: second_per_account?,
         signup_per_ip: signup_per_ip?,
         mail_per_account: mail_per_account?,
         trials_per_member: trials_per_member?,
@@ -362,11 +410,11 @@ impl Reader {
         u32::try_from(number).ok()
     }
 
-    fn list<T: FromStr<Err = String>>(&mut self, key: &'static str) -> Option<Vec<T>> {
+    fn list<T: FromStr<Err = String>>(&mut self, key: &'static str, what: &str) -> Option<Vec<T>> {
         let Some(setting) = self.settings.get(key).cloned() else { return Some(Vec::new()) };
         match setting.written.items().iter().map(|item| item.parse()).collect() {
             Ok(items) => Some(items),
-            Err(message) => self.refuse_value(key, &setting, format!("expected networks such as 10.0.0.0/8; {message}")),
+            Err(message) => self.refuse_value(key, &setting, format!("expected {what}; {message}")),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Config {
     pub mail: Mail,
     /// People.
     pub accounts: accounts::Settings,
+    /// The identity provider of the whole installation.
+    pub sso: Option<accounts::SsoSettings>,
     /// Limits.
     pub quota: quota::Settings,
     /// Private networks that tools may call.

@@ -115,6 +115,7 @@ pub async fn find_invitation(platform: &Platform, token: &Plaintext) -> Result<O
 
 /// Makes the signed-in user a member, if the invitation is for their address.
 pub async fn accept(platform: &Platform, session: &Session, token: &Plaintext) -> Result<TenantSlug> {
+    session.require_own()?;
     let is_gone = || Error::not_found("invitation");
     let tenant = tenant_of(token).ok_or_else(is_gone)?;
     let now = platform.clock.now();

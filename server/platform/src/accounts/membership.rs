@@ -3,14 +3,14 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{EmailAddress, TenantSlug, store};
+use super::{EmailAddress, Session, TenantSlug, store};
 use crate::{
     Platform,
     actor::{Member, Permission, Role},
     audit::{self, Event},
     db::TenantTx,
     epoch,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result, Step},
     ids::{TenantId, UserId},
 };
 
@@ -27,6 +27,26 @@ pub struct Membership {
     pub currency: String,
     /// As what.
     pub role: Role,
+    /// Must its members have a second factor?
+    pub requires_second_factor: bool,
+    /// Must they come through its identity provider?
+    pub requires_sso: bool,
+}
+
+impl Membership {
+    /// Ok if a session is proven as the tenant asks for. Its identity provider's word stands for a second factor too: how that one asks is
+    /// its owners' own choice.
+    fn require_proof(&self, session: &Session) -> Result<()> {
+        let is_signed_on = session.signed_on.contains(&self.tenant);
+        let first = |step| Err(Error::new(ErrorKind::First(step)));
+        if self.requires_sso && !is_signed_on {
+            return first(Step::SignOn(self.slug.to_string()));
+        }
+        if self.requires_second_factor && !session.has_second_factor && !is_signed_on {
+            return first(Step::SecondFactor(self.slug.to_string()));
+        }
+        Ok(())
+    }
 }
 
 /// Somebody who belongs to a tenant.
@@ -42,21 +62,26 @@ pub struct MemberRow {
     pub since: DateTime<Utc>,
 }
 
-/// The tenants a user belongs to, by name; at most 200.
-pub async fn memberships(platform: &Platform, user: UserId) -> Result<Vec<Membership>> {
-    let mut tx = platform.db.user(user).await?;
-    let memberships = store::list_memberships(&mut tx, user, "").await?;
+/// The tenants that a session may be good for, by name; at most 200. What each of them asks for, `member` checks.
+pub async fn memberships(platform: &Platform, session: &Session) -> Result<Vec<Membership>> {
+    list(platform, session, "").await
+}
+
+async fn list(platform: &Platform, session: &Session, first: &str) -> Result<Vec<Membership>> {
+    let mut tx = platform.db.user(session.user).await?;
+    let mut memberships = store::list_memberships(&mut tx, session.user, first).await?;
     tx.commit().await?;
+    memberships.retain(|membership| session.limited_to.is_none_or(|tenant| tenant == membership.tenant));
     Ok(memberships)
 }
 
-/// The user's membership of that tenant, and the other tenants they belong to. A tenant they do not belong to does not exist.
-pub async fn member(platform: &Platform, user: UserId, slug: &TenantSlug) -> Result<(Membership, Vec<Membership>)> {
-    let mut tx = platform.db.user(user).await?;
-    let mut memberships = store::list_memberships(&mut tx, user, slug.as_str()).await?;
-    tx.commit().await?;
+/// The membership of that tenant, and the other tenants the session may be good for. A tenant its user does not belong to does not exist.
+/// Fails with `First` if the tenant asks for more than the session has proven.
+pub async fn member(platform: &Platform, session: &Session, slug: &TenantSlug) -> Result<(Membership, Vec<Membership>)> {
+    let mut memberships = list(platform, session, slug.as_str()).await?;
     let position = memberships.iter().position(|m| m.slug == *slug).ok_or_else(|| Error::not_found("page"))?;
     let membership = memberships.remove(position);
+    membership.require_proof(session)?;
     Ok((membership, memberships))
 }
 

@@ -1,28 +1,52 @@
-//! People: sign-up, browser sessions, password reset, tenants, who belongs to them as what.
+//! People: sign-up, browser sessions, second factors, single sign-on, tenants, who belongs to them as what.
 //!
 //! Nobody is a user before they opened a link mailed to their address, and a password counts only from then on: whoever signs up with
 //! another's address gains nothing. No verb here tells a stranger whether an address has an account, neither by words nor by time.
 //! Mailed links work once, for an hour (invitations a week), and sign nobody in.
 
+mod account;
+mod attempt;
 mod invitation;
 mod membership;
+mod passkey;
 mod password;
+mod recovery;
 mod reset;
+mod second;
 mod seed;
 mod session;
 mod signup;
+mod sso;
 mod store;
 mod tenant;
+mod totp;
 
 pub use crate::mail::EmailAddress;
+pub use account::{
+    Protection, change_password, confirm_email_change, delete_account, find_email_change, protection, request_email_change,
+};
 pub use invitation::{Invitation, OpenInvitation, accept, find_invitation, invite, list_invitations, withdraw};
 pub use membership::{MemberRow, Membership, change_role, leave, list_members, member, memberships, remove};
+pub use passkey::{
+    Challenge, Passkey, begin_passkey_second, begin_passkey_sign_in, begin_registration, finish_passkey_second,
+    finish_passkey_sign_in, finish_registration, passkey_origin, remove_passkey,
+};
 pub(crate) use password::Passwords;
+pub use recovery::make_recovery_codes;
 pub use reset::{find_reset, request_reset, reset};
+pub use second::{Pending, find_pending, finish_with_code};
 pub use seed::create_verified_user;
-pub use session::{LogIn, Session, find_session, log_in, log_out};
+pub use session::{
+    Begun, Browser, LogIn, OwnSession, Session, end_other_sessions, end_session, find_session, list_sessions, log_in, log_out,
+    prove,
+};
 pub use signup::{Intent, PendingSignup, confirm, find_signup, sign_up};
+pub use sso::{
+    Answer, CALLBACK, Connection, GroupRole, NewConnection, Refusal, Settings as SsoSettings, SignInRules, SignOn, Through,
+    begin_sign_on, change_rules, find_connection, finish_sign_on, remove_connection, set_connection, sign_in_rules,
+};
 pub use tenant::{TenantSlug, change_tenant, create_tenant};
+pub use totp::{TotpSetup, begin_totp, confirm_totp, remove_totp, totp_setup};
 
 use crate::{Platform, error::Result};
 

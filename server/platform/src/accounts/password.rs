@@ -19,6 +19,8 @@ use crate::{
 /// Length bounds, in characters.
 const SHORTEST: usize = 12;
 const LONGEST: usize = 256;
+/// What stands in place of a hash where there is no password.
+pub(super) const NO_PASSWORD: &str = "!";
 /// argon2id with the parameters that OWASP names for 19 MiB: KiB, passes, lanes.
 const COST: (u32, u32, u32) = (19_456, 2, 1);
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Membership, store};
+use super::{Membership, Session, store};
 use crate::{
     Platform,
     actor::{Member, Permission, Role},
@@ -116,7 +116,9 @@ async fn insert_under_free_slug(
 }
 
 /// A further tenant of a signed-in user, who owns it.
-pub async fn create_tenant(platform: &Platform, user: UserId, name: &str) -> Result<TenantSlug> {
+pub async fn create_tenant(platform: &Platform, session: &Session, name: &str) -> Result<TenantSlug> {
+    session.require_own()?;
+    let user = session.user;
     let name = parse_name("organisation", name)?;
     attempts::check(platform, Attempt::SignupFromIp, &user.to_string()).await?;
     let tx = platform.db.user(user).await?;

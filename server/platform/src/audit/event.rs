@@ -8,6 +8,7 @@ use crate::{
     ids::{
         AgentId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId, TenantId, ToolId, ToolsetId, UserId,
     },
+    mail::AccountChange,
 };
 
 /// A change.
@@ -29,6 +30,14 @@ pub enum Event {
     MemberRoleChanged(UserId, Role),
     /// A member was removed or left.
     MemberRemoved(UserId),
+    /// A member changed how they sign in.
+    AccountChanged(UserId, AccountChange),
+    /// What members must have to sign in changed.
+    SignInChanged(TenantId),
+    /// The identity provider was set or changed.
+    SsoChanged(TenantId),
+    /// Single sign-on was switched off.
+    SsoRemoved(TenantId),
     /// An agent came into being.
     AgentCreated(AgentId),
     /// Its name, description, scopes or limits changed.
@@ -126,6 +135,10 @@ impl Event {
             Self::MemberJoined(..) => "member.joined",
             Self::MemberRoleChanged(..) => "member.role_changed",
             Self::MemberRemoved(_) => "member.removed",
+            Self::AccountChanged(_, change) => change.as_str(),
+            Self::SignInChanged(_) => "tenant.sign_in_changed",
+            Self::SsoChanged(_) => "sso.changed",
+            Self::SsoRemoved(_) => "sso.removed",
             Self::AgentCreated(_) => "agent.created",
             Self::AgentChanged(_) => "agent.changed",
             Self::AgentSuspended(_) => "agent.suspended",
@@ -170,9 +183,17 @@ impl Event {
     /// Id of what it happened to.
     pub fn subject(&self) -> String {
         match self {
-            Self::TenantCreated(id) | Self::TenantChanged(id) | Self::DataKeyRenewed(id) => id.to_string(),
+            Self::TenantCreated(id)
+            | Self::TenantChanged(id)
+            | Self::SignInChanged(id)
+            | Self::SsoChanged(id)
+            | Self::SsoRemoved(id)
+            | Self::DataKeyRenewed(id) => id.to_string(),
             Self::MemberInvited(id, _) | Self::InvitationWithdrawn(id) => id.to_string(),
-            Self::MemberJoined(id, _) | Self::MemberRoleChanged(id, _) | Self::MemberRemoved(id) => id.to_string(),
+            Self::MemberJoined(id, _)
+            | Self::MemberRoleChanged(id, _)
+            | Self::MemberRemoved(id)
+            | Self::AccountChanged(id, _) => id.to_string(),
             Self::AgentCreated(id) | Self::AgentChanged(id) | Self::AgentSuspended(id) | Self::AgentResumed(id) => id.to_string(),
             Self::KeyCreated(id, _) | Self::KeyRevoked(id, _) | Self::KeyRolled { old: id, .. } => id.to_string(),
             Self::ToolPublished(id, _)

@@ -76,10 +76,24 @@ impl TenantTx {
     }
 }
 
+impl TenantTx {
+    /// Goes on without a tenant: for changes of a person, which every tenant they belong to is told of.
+    pub async fn leave(mut self) -> Result<SystemTx> {
+        sqlx::query("SELECT set_config('app.tenant', '', true)").execute(&mut *self.inner).await?;
+        Ok(SystemTx { inner: self.inner })
+    }
+}
+
 impl SystemTx {
     /// Where statements run.
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         &mut self.inner
+    }
+
+    /// Goes on seeing this user's memberships.
+    pub async fn act_for(mut self, user: UserId) -> Result<Self> {
+        sqlx::query("SELECT set_config('app.user', $1, true)").bind(user.uuid().to_string()).execute(&mut *self.inner).await?;
+        Ok(self)
     }
 
     /// Goes on in a tenant that has been found or made in this transaction.

@@ -26,6 +26,18 @@ pub enum Letter {
         /// For how long it works.
         minutes: u32,
     },
+    /// Confirms the new address of an account.
+    ConfirmNewEmail {
+        /// Secret of the link.
+        token: String,
+        /// For how long it works.
+        minutes: u32,
+    },
+    /// Tells of a change of the account that its owner should know of, if it was not them.
+    AccountChanged {
+        /// What changed.
+        change: AccountChange,
+    },
     /// Asks somebody to join.
     Invitation {
         /// Secret of the link.
@@ -41,6 +53,53 @@ pub enum Letter {
     },
 }
 
+/// A change of somebody's account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountChange {
+    /// An authenticator app was set up.
+    TotpAdded,
+    /// It was switched off.
+    TotpRemoved,
+    /// A passkey was added.
+    PasskeyAdded,
+    /// A passkey was removed.
+    PasskeyRemoved,
+    /// New recovery codes were made; the old ones work no more.
+    RecoveryCodesMade,
+    /// A recovery code was used to sign in.
+    RecoveryCodeUsed,
+    /// The password was changed.
+    PasswordChanged,
+    /// Somebody asked for another address.
+    EmailChangeAsked,
+    /// The address was changed.
+    EmailChanged,
+    /// The account was linked to an identity provider.
+    IdentityLinked,
+    /// The account was deleted.
+    Deleted,
+}
+
+impl AccountChange {
+    /// As the audit log names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TotpAdded => "account.totp_added",
+            Self::TotpRemoved => "account.totp_removed",
+            Self::PasskeyAdded => "account.passkey_added",
+            Self::PasskeyRemoved => "account.passkey_removed",
+            Self::RecoveryCodesMade => "account.recovery_codes_made",
+            Self::RecoveryCodeUsed => "account.recovery_code_used",
+            Self::PasswordChanged => "account.password_changed",
+            Self::EmailChangeAsked => "account.email_change_asked",
+            Self::EmailChanged => "account.email_changed",
+            Self::IdentityLinked => "account.identity_linked",
+            Self::Deleted => "account.deleted",
+        }
+    }
+}
+
 impl Letter {
     /// Name of its kind, for logs.
     pub fn kind(&self) -> &'static str {
@@ -48,6 +107,8 @@ impl Letter {
             Self::ConfirmEmail { .. } => "confirm_email",
             Self::AlreadyRegistered => "already_registered",
             Self::ResetPassword { .. } => "reset_password",
+            Self::ConfirmNewEmail { .. } => "confirm_new_email",
+            Self::AccountChanged { .. } => "account_changed",
             Self::Invitation { .. } => "invitation",
         }
     }

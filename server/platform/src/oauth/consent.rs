@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Platform,
-    accounts::{self, Membership},
+    accounts::{self, Membership, Session},
     actor::{Member, Permission},
     agents::{self, Agent, AgentState, NewAgent},
     catalog::snapshot::{Current, LoadedTool},
@@ -215,8 +215,8 @@ fn denied(description: &str) -> Failure {
 }
 
 /// The person at the endpoint, if they may let clients act there.
-async fn enter(platform: &Platform, user: UserId, endpoint: &Endpoint) -> Result<(Membership, Member, Current), Failure> {
-    let membership = match accounts::member(platform, user, &endpoint.slug).await {
+async fn enter(platform: &Platform, person: &Session, endpoint: &Endpoint) -> Result<(Membership, Member, Current), Failure> {
+    let membership = match accounts::member(platform, person, &endpoint.slug).await {
         Ok((membership, _)) => membership,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound(_)) => {
             return Err(denied("the account that is signed in does not belong to this organisation"));
@@ -227,7 +227,7 @@ async fn enter(platform: &Platform, user: UserId, endpoint: &Endpoint) -> Result
     if !snapshot.active {
         return Err(denied("the organisation is suspended"));
     }
-    let actor = membership.actor(user);
+    let actor = membership.actor(person.user);
     if !actor.role.may(Permission::ManageKeys) {
         return Err(denied("the role of the account that is signed in does not allow letting clients act as agents"));
     }
@@ -245,15 +245,15 @@ async fn admit(platform: &Platform, tx: &mut TenantTx, actor: &Member, trusted: 
 }
 
 /// What comes of the request for this person.
-pub async fn ask(platform: &Platform, user: UserId, trusted: &Trusted, asked: &Asked) -> Result<Decision, Failure> {
+pub async fn ask(platform: &Platform, person: &Session, trusted: &Trusted, asked: &Asked) -> Result<Decision, Failure> {
     let endpoint = match &asked.endpoint {
         Some(endpoint) => endpoint.clone(),
-        None => match only_endpoint(platform, user).await? {
+        None => match only_endpoint(platform, person).await? {
             Ok(endpoint) => endpoint,
             Err(choices) => return Ok(Decision::Choose(choices)),
         },
     };
-    let (membership, actor, snapshot) = enter(platform, user, &endpoint).await?;
+    let (membership, actor, snapshot) = enter(platform, person, &endpoint).await?;
     let resource = endpoint.url(platform);
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let client = match admit(platform, &mut tx, &actor, trusted).await? {
@@ -264,7 +264,7 @@ pub async fn ask(platform: &Platform, user: UserId, trusted: &Trusted, asked: &A
             return Err(failure);
         }
     };
-    let about = Subject { user, client, redirect_uri: &trusted.redirect_uri, resource: &resource };
+    let about = Subject { user: person.user, client, redirect_uri: &trusted.redirect_uri, resource: &resource };
     let before = store::find_consent(&mut tx, &about).await?;
     let before_scopes = before.as_ref().map(|row| store::scopes(&row.scopes)).transpose()?.unwrap_or_default();
     let wanted = ScopeSet::new(asked.scopes());
@@ -274,7 +274,7 @@ pub async fn ask(platform: &Platform, user: UserId, trusted: &Trusted, asked: &A
         let agent = snapshot.agent(row.agent_id).filter(|agent| agent.state == AgentState::Active);
         let scopes = agent.map(|agent| before_scopes.within(&agent.scopes)).filter(|scopes| scopes.covers(&wanted));
         if let Some(scopes) = scopes {
-            let given = Given { user, client, agent: row.agent_id, scopes: &scopes, hours: row.hours };
+            let given = Given { user: person.user, client, agent: row.agent_id, scopes: &scopes, hours: row.hours };
             let code = give(platform, &mut tx, trusted, asked, &endpoint, &given).await?;
             tx.commit().await?;
             return Ok(Decision::Allowed(code));
@@ -306,8 +306,8 @@ pub async fn ask(platform: &Platform, user: UserId, trusted: &Trusted, asked: &A
 }
 
 /// The endpoint of the only tenant in which the person may let clients act; else all of them.
-async fn only_endpoint(platform: &Platform, user: UserId) -> Result<Result<Endpoint, Vec<(String, String)>>, Failure> {
-    let memberships = accounts::memberships(platform, user).await?;
+async fn only_endpoint(platform: &Platform, person: &Session) -> Result<Result<Endpoint, Vec<(String, String)>>, Failure> {
+    let memberships = accounts::memberships(platform, person).await?;
     let mut places: Vec<_> = memberships.into_iter().filter(|one| one.role.may(Permission::ManageKeys)).collect();
     if places.is_empty() {
         return Err(denied("the account that is signed in may not let clients act in any organisation"));
@@ -360,7 +360,7 @@ fn opened(snapshot: &Current, endpoint: &Endpoint, asked: &[Scope], before: &Sco
 /// The person allows it: the code.
 pub async fn decide(
     platform: &Platform,
-    user: UserId,
+    person: &Session,
     trusted: &Trusted,
     asked: &Asked,
     resource: &str,
@@ -370,7 +370,7 @@ pub async fn decide(
     if asked.endpoint.as_ref().is_some_and(|wanted| *wanted != endpoint) {
         return Err(Failure::refuse(ErrorCode::InvalidTarget, "resource is not that of the request"));
     }
-    let (_, actor, _) = enter(platform, user, &endpoint).await?;
+    let (_, actor, _) = enter(platform, person, &endpoint).await?;
     let chosen = ScopeSet::new(answer.scopes);
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let client = admit(platform, &mut tx, &actor, trusted).await??;
@@ -400,14 +400,14 @@ pub async fn decide(
     };
     let now = platform.clock.now();
     let resource = endpoint.url(platform);
-    let about = Subject { user, client, redirect_uri: &trusted.redirect_uri, resource: &resource };
+    let about = Subject { user: person.user, client, redirect_uri: &trusted.redirect_uri, resource: &resource };
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::keep_consent(&mut tx, &about, agent, &scopes, answer.hours, now).await?;
     client::store::touch(&mut tx, client, &trusted.client.name, now).await?;
     if trusted.client.kind == ClientKind::Dynamic {
         client::store::use_registration(&mut tx, &trusted.client.client_id, now).await?;
     }
-    let given = Given { user, client, agent, scopes: &scopes, hours: answer.hours };
+    let given = Given { user: person.user, client, agent, scopes: &scopes, hours: answer.hours };
     let code = give(platform, &mut tx, trusted, asked, &endpoint, &given).await?;
     tx.commit().await?;
     Ok(code)

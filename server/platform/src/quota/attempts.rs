@@ -20,6 +20,8 @@ pub struct Settings {
     pub login_per_ip: Rate,
     /// Log-ins to one account.
     pub login_per_account: Rate,
+    /// Second factors shown for one account.
+    pub second_per_account: Rate,
     /// Sign-ups from one address.
     pub signup_per_ip: Rate,
     /// Mails to one account: confirmations, resets, invitations.
@@ -37,6 +39,8 @@ impl Default for Settings {
         Self {
             login_per_ip: Rate { per_minute: 10, burst: 20 },
             login_per_account: Rate { per_minute: 30, burst: 100 },
+            // Six digits, three of which are right at any time: a day of guessing finds them once in three hundred days.
+            second_per_account: Rate { per_minute: 1, burst: 10 },
             signup_per_ip: Rate { per_minute: 2, burst: 10 },
             mail_per_account: Rate { per_minute: 1, burst: 5 },
             trials_per_member: Rate::per_minute(20),
@@ -53,6 +57,8 @@ pub enum Attempt {
     LoginFromIp,
     /// A log-in, by e-mail address.
     LoginToAccount,
+    /// A second factor, by account.
+    SecondToAccount,
     /// A sign-up, by client address.
     SignupFromIp,
     /// A mail, by e-mail address.
@@ -71,6 +77,7 @@ pub async fn check(platform: &Platform, attempt: Attempt, who: &str) -> Result<(
     let (word, rate) = match attempt {
         Attempt::LoginFromIp => ("login:ip", settings.login_per_ip),
         Attempt::LoginToAccount => ("login:account", settings.login_per_account),
+        Attempt::SecondToAccount => ("second:account", settings.second_per_account),
         Attempt::SignupFromIp => ("signup:ip", settings.signup_per_ip),
         Attempt::MailToAccount => ("mail:account", settings.mail_per_account),
         Attempt::TrialByMember => ("trial:member", settings.trials_per_member),

@@ -128,6 +128,32 @@ pub fn beginning(text: &str, longest: usize) -> (&str, bool) {
     (&text[..text.floor_char_boundary(longest)], true)
 }
 
+/// The device in what a browser says it is, such as "Mac".
+pub fn device(user_agent: &str) -> String {
+    // Phones say more than one.
+    let known = [
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("CrOS", "Chromebook"),
+        ("Macintosh", "Mac"),
+        ("Windows", "Windows"),
+        ("Linux", "Linux"),
+    ];
+    known.iter().find(|(word, _)| user_agent.contains(word)).map_or("This device", |(_, name)| name).to_owned()
+}
+
+/// Browser and device in what a browser says it is, such as "Firefox on Mac".
+pub fn browser(user_agent: &str) -> String {
+    // Each names those it wants to be taken for as well; the rarest word tells.
+    let known = [("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari")];
+    match known.iter().find(|(word, _)| user_agent.contains(word)) {
+        Some((_, name)) => format!("{name} on {}", device(user_agent)),
+        None if user_agent.is_empty() => "Unknown browser".to_owned(),
+        None => beginning(user_agent, 40).0.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +217,16 @@ mod tests {
         assert_eq!(size(1229), ("1.2".to_owned(), "KiB"));
         assert_eq!(rate(Rate::per_minute(1200)), "1,200 a minute");
         assert_eq!(rate(Rate { per_minute: 60, burst: 5 }), "60 a minute, 5 at once");
+    }
+
+    #[test]
+    fn browsers_are_told_by_their_rarest_word() {
+        let edge = "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0 Safari/537.36 Edg/141.0";
+        let safari = "Mozilla/5.0 (iPhone; CPU iPhone OS 26_0 like Mac OS X) AppleWebKit/605.1 Version/26.0 Mobile Safari/604.1";
+        assert_eq!(browser(edge), "Edge on Windows");
+        assert_eq!(browser(safari), "Safari on iPhone");
+        assert_eq!(browser("Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"), "Firefox on Linux");
+        assert_eq!((browser(""), browser("curl/8.9")), ("Unknown browser".to_owned(), "curl/8.9".to_owned()));
     }
 
     #[test]

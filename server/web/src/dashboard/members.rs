@@ -189,7 +189,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
             email: said.email,
             invite_roles: choices(actor.role, said.role.unwrap_or(Role::Developer)),
             roles: Role::ALL.map(|role| capitalised(role.as_str())),
-            permissions: Permission::ALL.map(permission_view).into(),
+            permissions: Permission::all().map(permission_view).collect(),
         },
     )
 }

@@ -1,5 +1,6 @@
 //! Pages for people. A page's struct, its template and its handlers stand together; the template has the same name.
 
+mod account;
 mod agent_edit;
 mod agents;
 mod attempts;
@@ -14,10 +15,14 @@ pub mod layout;
 mod login;
 mod logs;
 mod members;
+mod passkey;
 mod reset;
+mod second;
 mod settings;
+mod sign_in;
 mod signup;
 mod sources;
+mod sso;
 mod tools;
 mod toolsets;
 mod welcome;
@@ -42,6 +47,10 @@ pub fn routes() -> Vec<Route> {
         welcome::routes(),
         signup::routes(),
         login::routes(),
+        second::routes(),
+        passkey::routes(),
+        sso::routes(),
+        account::routes(),
         reset::routes(),
         invitation::routes(),
         home::routes(),
@@ -56,6 +65,7 @@ pub fn routes() -> Vec<Route> {
         toolsets::routes(),
         logs::routes(),
         members::routes(),
+        sign_in::routes(),
         settings::routes(),
     ]
     .into_iter()

@@ -48,6 +48,10 @@ struct SettingsPage {
     currencies: Vec<Choice>,
     url: String,
     leave_url: String,
+    can_manage_sign_in: bool,
+    sign_in_url: String,
+    requires_second_factor: bool,
+    requires_sso: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +77,10 @@ fn settings_page<P>(member: &Allowed<P>, problem: String, errors: FieldErrors, n
         currency,
         url: urls::settings(slug),
         leave_url: urls::leave(slug),
+        can_manage_sign_in: member.may(Permission::ManageSignIn),
+        sign_in_url: urls::sign_in_settings(slug),
+        requires_second_factor: member.tenant.requires_second_factor,
+        requires_sso: member.tenant.requires_sso,
     }
 }
 

@@ -50,7 +50,7 @@ async fn start(state: web::Data<WebState>, visitor: Visitor) -> Page {
         let layout = visitor.layout("One URL for every tool your agents use");
         return page(&LandingPage { layout, mcp_url: format!("{}/t/your-team/mcp", state.settings.origin()) });
     };
-    let memberships = accounts::memberships(&state.platform, session.user).await?;
+    let memberships = accounts::memberships(&state.platform, session).await?;
     match memberships.as_slice() {
         [only] => Ok(see_other(&urls::tenant(only.slug.as_str()))),
         _ => Ok(see_other(urls::welcome())),
@@ -63,7 +63,7 @@ async fn welcome_page(
     errors: FieldErrors,
     organisation: String,
 ) -> Result<WelcomePage, crate::error::HtmlError> {
-    let memberships = accounts::memberships(&state.platform, signed_in.session.user).await?;
+    let memberships = accounts::memberships(&state.platform, &signed_in.session).await?;
     let title = if memberships.is_empty() { "Welcome" } else { "Your organisations" };
     let tenants = memberships.into_iter().map(|m| TenantLink { slug: m.slug.to_string(), name: m.name }).collect();
     Ok(WelcomePage { layout: signed_in.visitor.layout(title), errors, organisation, tenants })
@@ -75,7 +75,7 @@ async fn show(state: web::Data<WebState>, signed_in: SignedIn) -> Page {
 
 async fn create(state: web::Data<WebState>, signed_in: SignedIn, form: Form<WelcomeForm>) -> Page {
     let organisation = form.0.organisation;
-    match accounts::create_tenant(&state.platform, signed_in.session.user, &organisation).await {
+    match accounts::create_tenant(&state.platform, &signed_in.session, &organisation).await {
         Ok(slug) => Ok(see_other(&urls::tenant(slug.as_str()))),
         Err(error) => {
             let errors = FieldErrors::from_failure(error)?;

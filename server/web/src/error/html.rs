@@ -8,7 +8,7 @@ use actix_web::{
     },
 };
 use askama::Template;
-use trunkline_platform::{Error, ErrorKind};
+use trunkline_platform::{Error, ErrorKind, Step};
 
 use crate::{dashboard::layout::Layout, middleware, urls};
 
@@ -21,6 +21,9 @@ pub enum HtmlError {
     /// Nobody is signed in; the text is the path to come back to.
     #[error("sign in first")]
     SignIn(Option<String>),
+    /// The person has to do something first, at that path.
+    #[error("something else comes first")]
+    First(String),
     /// The form does not come from a page of ours, or from one that has run out.
     #[error("the form does not come from here")]
     Forged,
@@ -55,9 +58,25 @@ impl HtmlError {
         Self::Platform(Error::not_found(what))
     }
 
+    /// A verb's failure on the way to that page; what has to be done first leads back to it.
+    pub fn first(error: Error, next: Option<String>) -> Self {
+        let ErrorKind::First(step) = error.kind() else { return error.into() };
+        let next = next.as_deref().unwrap_or(match step {
+            Step::Prove => urls::account_security(),
+            _ => urls::start(),
+        });
+        Self::First(match step {
+            Step::Prove => urls::prove_then(next),
+            Step::SignIn => urls::login_then(next),
+            Step::SignOn(slug) => urls::sso_then(slug, next),
+            Step::SecondFactor(slug) => urls::second_factor_for(slug),
+        })
+    }
+
     fn failure(&self) -> Failure {
         let (status, title, text) = match self {
             Self::Platform(error) => return of_platform(error),
+            Self::First(_) => (StatusCode::SEE_OTHER, "Something else comes first", String::new()),
             Self::SignIn(_) => (StatusCode::SEE_OTHER, "Log in first", String::new()),
             Self::Forged => (
                 StatusCode::FORBIDDEN,
@@ -84,7 +103,7 @@ impl HtmlError {
 
 fn of_platform(error: &Error) -> Failure {
     let (status, title) = match error.kind() {
-        ErrorKind::NotFound("link" | "invitation") => {
+        ErrorKind::NotFound("link" | "invitation" | "sign-in") => {
             let text = "It has expired, was used already, or was never sent. Ask for a new one.".to_owned();
             return Failure { status: StatusCode::NOT_FOUND, title: "This link does not work", text };
         }
@@ -96,6 +115,7 @@ fn of_platform(error: &Error) -> Failure {
         ErrorKind::Conflict(_) => (StatusCode::CONFLICT, "That does not work"),
         ErrorKind::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Something does not fit"),
         ErrorKind::Denied(_) => (StatusCode::FORBIDDEN, "Not with your role"),
+        ErrorKind::First(_) => (StatusCode::SEE_OTHER, "Something else comes first"),
         ErrorKind::Exhausted { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many attempts"),
         ErrorKind::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "Back in a moment"),
         ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong"),
@@ -114,6 +134,13 @@ impl ResponseError for HtmlError {
 
     fn error_response(&self) -> HttpResponse {
         log(self);
+        if let Self::Platform(error) = self
+            && let ErrorKind::First(_) = error.kind()
+        {
+            // A form: the page it stands on can be come back to, the form cannot.
+            let first = Self::first(Error::new(error.kind().clone()), None);
+            return first.error_response();
+        }
         let failure = self.failure();
         let mut response = HttpResponse::build(failure.status);
         match self {
@@ -125,6 +152,7 @@ impl ResponseError for HtmlError {
             Self::Client(_) => {
                 response.insert_header((REFERRER_POLICY, "no-referrer"));
             }
+            Self::First(url) => return response.insert_header((LOCATION, url.as_str())).finish(),
             Self::WrongMethod(allowed) => {
                 response.insert_header(("allow", allowed.as_str()));
             }

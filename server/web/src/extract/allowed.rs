@@ -2,10 +2,10 @@
 
 use std::{marker::PhantomData, pin::Pin};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::Method};
 use futures_util::FutureExt as _;
 use trunkline_platform::{
-    accounts::{self, Membership},
+    accounts::{self, Membership, Session},
     actor::{Member, Permission},
 };
 
@@ -33,7 +33,7 @@ macro_rules! needs {
     )*};
 }
 
-needs! { View ViewAudit ManageAgents ManageKeys ManageTools ManageMembers ManageOwners ManageTenant }
+needs! { View ViewAudit ManageAgents ManageKeys ManageTools ManageMembers ManageOwners ManageTenant ManageSignIn }
 
 /// Any member of the tenant in the path.
 pub type InTenant = Allowed<View>;
@@ -47,6 +47,8 @@ pub struct Allowed<P> {
     pub tenant: Membership,
     /// Who looks.
     pub visitor: Visitor,
+    /// Their session.
+    pub session: Session,
     others: Vec<Membership>,
     permission: PhantomData<P>,
 }
@@ -83,14 +85,16 @@ impl<P: Needs> FromRequest for Allowed<P> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let signed_in = SignedIn::from_request(request, payload);
         let request = request.clone();
+        let next = (request.method() == Method::GET).then(|| request.uri().to_string());
         async move {
             let SignedIn { visitor, session } = signed_in.await?;
             let slug = request.match_info().get("tenant").and_then(|text| text.parse().ok());
             let slug = slug.ok_or_else(|| HtmlError::not_found("page"))?;
-            let (tenant, others) = accounts::member(&state(&request)?.platform, session.user, &slug).await?;
+            let found = accounts::member(&state(&request)?.platform, &session, &slug).await;
+            let (tenant, others) = found.map_err(|error| HtmlError::first(error, next))?;
             let actor = tenant.actor(session.user);
             actor.require(P::PERMISSION)?;
-            Ok(Self { actor, tenant, visitor, others, permission: PhantomData })
+            Ok(Self { actor, tenant, session, visitor, others, permission: PhantomData })
         }
         .boxed_local()
     }

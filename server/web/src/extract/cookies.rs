@@ -14,6 +14,8 @@ use crate::dashboard::layout::Flash;
 pub(crate) const SESSION: &str = "__Host-trunkline";
 /// The secret that forms of a browser which is not signed in are bound to.
 pub(crate) const VISITOR: &str = "__Host-visitor";
+/// Ties a challenge to the browser that asked for it: a passkey's, an identity provider's.
+pub(crate) const ATTEMPT: &str = "__Host-attempt";
 /// One message for the next page.
 pub(crate) const FLASH: &str = "__Host-flash";
 
@@ -35,6 +37,10 @@ pub(crate) fn session(secret: &Plaintext, days: u32) -> Cookie<'static> {
 
 pub(crate) fn visitor(secret: &Plaintext) -> Cookie<'static> {
     build(VISITOR, secret.reveal().to_owned(), Duration::days(1))
+}
+
+pub(crate) fn attempt(secret: &Plaintext) -> Cookie<'static> {
+    build(ATTEMPT, secret.reveal().to_owned(), Duration::minutes(15))
 }
 
 /// Makes the browser forget a cookie.

@@ -10,7 +10,8 @@ mod path;
 mod visitor;
 
 pub use allowed::{
-    Allowed, InTenant, ManageAgents, ManageKeys, ManageMembers, ManageOwners, ManageTenant, ManageTools, Needs, View, ViewAudit,
+    Allowed, InTenant, ManageAgents, ManageKeys, ManageMembers, ManageOwners, ManageSignIn, ManageTenant, ManageTools, Needs,
+    View, ViewAudit,
 };
 pub use client_ip::ClientIp;
 pub use fields::{Fields, Query};

@@ -5,8 +5,8 @@ use std::future::{Ready, ready};
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use trunkline_platform::{
     ids::{
-        AgentId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, SessionId,
-        SourceId, ToolId, ToolVersionId, ToolsetId, UserId,
+        AgentId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, PasskeyId,
+        SessionId, SourceId, ToolId, ToolVersionId, ToolsetId, UserId,
     },
     secret::Plaintext,
 };
@@ -51,6 +51,7 @@ path_parts! {
     UserId "member"
     InvitationId "invitation"
     SessionId "session"
+    PasskeyId "passkey"
 }
 
 /// The secret of a mailed link.

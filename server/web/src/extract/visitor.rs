@@ -5,11 +5,11 @@ use std::{pin::Pin, rc::Rc};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, http::Method, web};
 use futures_util::FutureExt as _;
 use trunkline_platform::{
-    accounts::{self, Session},
+    accounts::{self, Browser, Session},
     secret::Plaintext,
 };
 
-use super::{cookies, csrf, state};
+use super::{ClientIp, cookies, csrf, state};
 use crate::{
     WebState,
     dashboard::layout::{Flash, Layout},
@@ -69,6 +69,29 @@ impl Visitor {
     /// The secret of the session's cookie, whether or not it is still good for anything.
     pub(crate) fn session_secret(&self) -> Option<Plaintext> {
         cookies::read(&self.request, cookies::SESSION)
+    }
+
+    /// The secret that ties challenges to this browser; a fresh one if it has none.
+    pub(crate) fn attempt_secret(&self) -> Plaintext {
+        cookies::read(&self.request, cookies::ATTEMPT).unwrap_or_else(|| {
+            let secret = Plaintext::generate("");
+            self.set_cookie(cookies::attempt(&secret));
+            secret
+        })
+    }
+
+    /// The browser, for the list of sessions.
+    pub(crate) fn browser(&self, ip: ClientIp) -> Browser {
+        Browser { user_agent: self.user_agent(), from: ip.0 }
+    }
+
+    /// Goes on with another secret, and so ends whatever had the old one.
+    pub(crate) async fn replace_session(&self, secret: &Plaintext) -> Result<(), HtmlError> {
+        if let Some(old) = self.session_secret() {
+            accounts::log_out(&self.state.platform, &old).await?;
+        }
+        self.sign_in(secret);
+        Ok(())
     }
 
     /// What the browser says it is.

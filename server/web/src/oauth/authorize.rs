@@ -79,7 +79,7 @@ pub(super) async fn show(state: Data<WebState>, visitor: Visitor, request: HttpR
         }
         return Err(HtmlError::SignIn(Some(request.uri().to_string())));
     };
-    match oauth::ask(&state.platform, person.user, &trusted, &asked).await {
+    match oauth::ask(&state.platform, person, &trusted, &asked).await {
         Ok(Decision::Allowed(code)) => Ok(lead_back(&trusted.location(&state.platform, Ok(code.reveal())))),
         Ok(Decision::Choose(places)) => {
             let link =
@@ -93,7 +93,7 @@ pub(super) async fn show(state: Data<WebState>, visitor: Visitor, request: HttpR
         Ok(Decision::Ask(question)) => {
             page(&consent_page(&state, &visitor, person, &trusted, query, *question, &Fields::default(), FieldErrors::default()))
         }
-        Err(failure) => refused(&state, &trusted, &failure),
+        Err(failure) => refused(&state, &trusted, query, failure),
     }
 }
 
@@ -117,22 +117,22 @@ pub(super) async fn decide(state: Data<WebState>, visitor: Visitor, form: Form<F
     let scopes: Vec<&str> = fields.all("scopes").collect();
     let answer = Answer::parse(fields.get("agent"), fields.get("new_agent"), &scopes, fields.get("hours"));
     let decided = match answer {
-        Ok(answer) => oauth::decide(&state.platform, person.user, &trusted, &asked, fields.get("resource"), answer).await,
+        Ok(answer) => oauth::decide(&state.platform, person, &trusted, &asked, fields.get("resource"), answer).await,
         Err(error) => Err(error.into()),
     };
     match decided {
         Ok(code) => Ok(lead_back(&trusted.location(&state.platform, Ok(code.reveal())))),
         Err(Failure::Failed(error)) if matches!(error.kind(), ErrorKind::Invalid(_)) => {
             let errors = FieldErrors::from_failure(error)?;
-            match oauth::ask(&state.platform, person.user, &trusted, &asked).await {
+            match oauth::ask(&state.platform, person, &trusted, &asked).await {
                 Ok(Decision::Ask(question)) => {
                     unfit(&consent_page(&state, &visitor, person, &trusted, &query, *question, &fields, errors))
                 }
                 Ok(_) => Err(HtmlError::Forged),
-                Err(failure) => refused(&state, &trusted, &failure),
+                Err(failure) => refused(&state, &trusted, &query, failure),
             }
         }
-        Err(failure) => refused(&state, &trusted, &failure),
+        Err(failure) => refused(&state, &trusted, &query, failure),
     }
 }
 
@@ -145,12 +145,19 @@ async fn open(state: &WebState, query: &str) -> Result<Result<(Trusted, Asked), 
     };
     match trusted.read(&state.platform).await {
         Ok(asked) => Ok(Ok((trusted, asked))),
-        Err(failure) => refused(state, &trusted, &failure).map(Err),
+        Err(failure) => refused(state, &trusted, query, failure).map(Err),
     }
 }
 
-fn refused(state: &WebState, trusted: &Trusted, failure: &Failure) -> Page {
-    if let Failure::Failed(error) = failure
+fn refused(state: &WebState, trusted: &Trusted, query: &str, failure: Failure) -> Page {
+    let failure = match failure {
+        // What the organisation asks of the person comes first, and leads back here.
+        Failure::Failed(error) if matches!(error.kind(), ErrorKind::First(_)) => {
+            return Err(HtmlError::first(error, Some(format!("{}?{query}", urls::authorize()))));
+        }
+        failure => failure,
+    };
+    if let Failure::Failed(error) = &failure
         && matches!(error.kind(), ErrorKind::Internal)
     {
         tracing::error!(error = error as &dyn std::error::Error, "an authorization failed");

@@ -1,0 +1,3 @@
+mod account;
+mod second_factor;
+mod sso;
