@@ -47,6 +47,8 @@ async fn every_route_answers_with_security_headers_to_everybody() {
             ("definition", "def"),
             ("change", "chg"),
             ("toolset", "set"),
+            ("session", "ses"),
+            ("passkey", "psk"),
             ("toolset_name", "set"),
         ] {
             path = path.replace(&format!("{{{name}}}"), &format!("{prefix}_{id}"));

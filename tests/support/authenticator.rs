@@ -8,11 +8,9 @@ pub(crate) struct Authenticator(Vec<u8>);
 impl Authenticator {
     /// With the secret as the page shows it.
     pub(crate) fn new(text: &str) -> Self {
-        let mut bits = String::new();
-        for character in text.chars().filter(|c| !c.is_whitespace()) {
-            let value = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(character).expect("base 32");
-            bits += &format!("{value:05b}");
-        }
+        let digit = |c: char| "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(c).expect("base 32");
+        let digits: Vec<String> = text.chars().filter(|c| !c.is_whitespace()).map(|c| format!("{:05b}", digit(c))).collect();
+        let bits = digits.concat();
         let bytes = bits.as_bytes().chunks_exact(8).map(|byte| std::str::from_utf8(byte).expect("bits"));
         Self(bytes.map(|byte| u8::from_str_radix(byte, 2).expect("a byte")).collect())
     }

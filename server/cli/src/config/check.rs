@@ -62,7 +62,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         master_key: other_keys?.value().into_iter().flatten().fold(master_key?, MasterKey::knowing),
         mail: mail?,
         accounts: accounts?,
-        sso: sso?,
+        sso: sso?.value(),
         quota: quota?,
         egress: egress::Settings { allow: egress_allow?, allow_http: egress_allow_http? },
         log: log?,
@@ -198,7 +198,7 @@ fn accounts(reader: &mut Reader) -> Option<accounts::Settings> {
     })
 }
 
-fn sso(reader: &mut Reader) -> Option<Option<accounts::SsoSettings>> {
+fn sso(reader: &mut Reader) -> Option<Given<accounts::SsoSettings>> {
     let issuer = reader.optional("sso.issuer", |text| match text.parse::<Url>() {
         Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => Ok(url),
         _ => Err("expected an address such as https://login.example.com".to_owned()),
@@ -214,9 +214,9 @@ fn sso(reader: &mut Reader) -> Option<Option<accounts::SsoSettings>> {
     let domains = domains?.into_iter().map(|Domain(text)| text).collect();
     match (issuer?.value(), client_id?.value(), client_secret?.value()) {
         (Some(issuer), Some(client_id), Some(client_secret)) => {
-            Some(Some(accounts::SsoSettings { issuer, client_id, client_secret, name, domains }))
+            Some(Given::Value(accounts::SsoSettings { issuer, client_id, client_secret, name, domains }))
         }
-        (None, None, None) => Some(None),
+        (None, None, None) => Some(Given::Nothing),
         (None, ..) => reader.refuse("sso.issuer", "is missing, but other settings of single sign-on are set"),
         (_, None, _) => reader.refuse("sso.client_id", "is missing, but sso.issuer is set"),
         (.., None) => reader.refuse("sso.client_secret", "is missing, but sso.issuer is set"),

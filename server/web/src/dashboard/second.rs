@@ -1,6 +1,6 @@
 //! The second step of logging in.
 
-use actix_web::{http::StatusCode, web};
+use actix_web::{HttpResponse, http::StatusCode, web};
 use askama::Template;
 use serde::Deserialize;
 use trunkline_platform::{
@@ -63,7 +63,7 @@ async fn finish(state: web::Data<WebState>, visitor: Visitor, ip: ClientIp, form
     let Some((secret, _)) = pending(&state, &visitor).await? else { return Ok(see_other(urls::login())) };
     let browser = visitor.browser(ip);
     let errors = match accounts::finish_with_code(&state.platform, &secret, &form.0.code, &browser).await {
-        Ok(Some(secret)) => return go_on(&visitor, &secret, &form.0.next),
+        Ok(Some(secret)) => return Ok(go_on(&visitor, &secret, &form.0.next)),
         Ok(None) => FieldErrors::one("code", "This code is not right, or was used already."),
         Err(error) => FieldErrors::from_failure(error)?,
     };
@@ -76,7 +76,7 @@ async fn finish_with_passkey(state: web::Data<WebState>, visitor: Visitor, ip: C
     let (from, browser) = (visitor.browser(ip), visitor.attempt_secret());
     let attempt = Plaintext::new(attempt);
     match accounts::finish_passkey_second(&state.platform, &pending, &from, &browser, &attempt, &answer).await {
-        Ok(secret) => go_on(&visitor, &secret, &next),
+        Ok(secret) => Ok(go_on(&visitor, &secret, &next)),
         Err(error) => {
             let errors = FieldErrors::from_failure(error)?;
             render(&state, &visitor, StatusCode::UNPROCESSABLE_ENTITY, errors, &next).await
@@ -85,9 +85,9 @@ async fn finish_with_passkey(state: web::Data<WebState>, visitor: Visitor, ip: C
 }
 
 /// The step before has ended with this one.
-fn go_on(visitor: &Visitor, secret: &Plaintext, next: &str) -> Page {
+fn go_on(visitor: &Visitor, secret: &Plaintext, next: &str) -> HttpResponse {
     visitor.sign_in(secret);
-    Ok(see_other(urls::parse_next(next).unwrap_or(urls::start())))
+    see_other(urls::parse_next(next).unwrap_or(urls::start()))
 }
 
 async fn pending(state: &WebState, visitor: &Visitor) -> Result<Option<(Plaintext, Pending)>, crate::error::HtmlError> {

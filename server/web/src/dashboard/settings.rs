@@ -50,8 +50,8 @@ struct SettingsPage {
     leave_url: String,
     can_manage_sign_in: bool,
     sign_in_url: String,
-    requires_second_factor: bool,
-    requires_sso: bool,
+    /// What members need, in a sentence.
+    sign_in: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -79,8 +79,11 @@ fn settings_page<P>(member: &Allowed<P>, problem: String, errors: FieldErrors, n
         leave_url: urls::leave(slug),
         can_manage_sign_in: member.may(Permission::ManageSignIn),
         sign_in_url: urls::sign_in_settings(slug),
-        requires_second_factor: member.tenant.requires_second_factor,
-        requires_sso: member.tenant.requires_sso,
+        sign_in: match (member.tenant.requires_sso, member.tenant.requires_second_factor) {
+            (true, _) => "Members come through the identity provider.",
+            (false, true) => "Members need a second factor.",
+            (false, false) => "Members log in with a password, a passkey, or whatever you set up here.",
+        },
     }
 }
 

@@ -1,11 +1,11 @@
 //! How members of a tenant sign in: its identity provider, and what it asks of them.
 
-use actix_web::{http::StatusCode, web};
+use actix_web::{HttpResponse, http::StatusCode, web};
 use askama::Template;
 use serde::Deserialize;
 use trunkline_platform::{
     Error, ErrorKind,
-    accounts::{self, CALLBACK, Connection, NewConnection},
+    accounts::{self, CALLBACK, Connection, NewConnection, SignInRules},
     actor::{Permission, Role},
 };
 
@@ -33,9 +33,7 @@ struct SignInPage {
     errors: FieldErrors,
     base: String,
     settings_url: String,
-    requires_second_factor: bool,
-    without_second_factor: i64,
-    requires_sso: bool,
+    rules: SignInRules,
     is_signed_on: bool,
     sign_on_url: String,
     has_connection: bool,
@@ -116,9 +114,7 @@ async fn render(
             errors,
             base: urls::tenant(slug),
             settings_url: urls::settings(slug),
-            requires_second_factor: rules.second_factor,
-            without_second_factor: rules.without_second_factor,
-            requires_sso: rules.sso,
+            rules,
             is_signed_on: member.session.signed_on.contains(&member.tenant.tenant),
             sign_on_url: urls::sso_then(slug, &here),
             has_connection: connection.is_some(),
@@ -145,7 +141,7 @@ async fn change_rules(state: web::Data<WebState>, member: Allowed<ManageSignIn>,
     let RulesForm { second_factor, sso } = form.0;
     let (second_factor, sso) = (second_factor == "yes", sso == "yes");
     match accounts::change_rules(&state.platform, &member.actor, &member.session, second_factor, sso).await {
-        Ok(()) => saved(&member, "What members need to sign in is saved."),
+        Ok(()) => Ok(saved(&member, "What members need to sign in is saved.")),
         Err(error) => {
             let errors = FieldErrors::from_failure(error)?;
             render(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, errors, None).await
@@ -159,7 +155,7 @@ async fn set(state: web::Data<WebState>, member: Allowed<ManageSignIn>, form: Fo
         Err(error) => Err(error),
     };
     match set {
-        Ok(()) => saved(&member, "The identity provider is saved. Sign on through it once to see that it works."),
+        Ok(()) => Ok(saved(&member, "The identity provider is saved. Sign on through it once to see that it works.")),
         Err(error) if matches!(error.kind(), ErrorKind::Invalid(_)) => {
             let errors = FieldErrors::from_failure(error)?;
             // A secret is never sent back.
@@ -172,10 +168,10 @@ async fn set(state: web::Data<WebState>, member: Allowed<ManageSignIn>, form: Fo
 
 async fn remove(state: web::Data<WebState>, member: Allowed<ManageSignIn>, _: Form<Nothing>) -> Page {
     accounts::remove_connection(&state.platform, &member.actor).await?;
-    saved(&member, "Single sign-on is switched off.")
+    Ok(saved(&member, "Single sign-on is switched off."))
 }
 
-fn saved(member: &Allowed<ManageSignIn>, text: &'static str) -> Page {
+fn saved(member: &Allowed<ManageSignIn>, text: &'static str) -> HttpResponse {
     member.visitor.leave_flash("success", text);
-    Ok(see_other(&urls::sign_in_settings(member.slug())))
+    see_other(&urls::sign_in_settings(member.slug()))
 }

@@ -59,9 +59,9 @@ impl HtmlError {
     }
 
     /// A verb's failure on the way to that page; what has to be done first leads back to it.
-    pub fn first(error: Error, next: Option<String>) -> Self {
+    pub fn first(error: Error, next: Option<&str>) -> Self {
         let ErrorKind::First(step) = error.kind() else { return error.into() };
-        let next = next.as_deref().unwrap_or(match step {
+        let next = next.unwrap_or(match step {
             Step::Prove => urls::account_security(),
             _ => urls::start(),
         });

@@ -91,7 +91,7 @@ impl<P: Needs> FromRequest for Allowed<P> {
             let slug = request.match_info().get("tenant").and_then(|text| text.parse().ok());
             let slug = slug.ok_or_else(|| HtmlError::not_found("page"))?;
             let found = accounts::member(&state(&request)?.platform, &session, &slug).await;
-            let (tenant, others) = found.map_err(|error| HtmlError::first(error, next))?;
+            let (tenant, others) = found.map_err(|error| HtmlError::first(error, next.as_deref()))?;
             let actor = tenant.actor(session.user);
             actor.require(P::PERMISSION)?;
             Ok(Self { actor, tenant, session, visitor, others, permission: PhantomData })

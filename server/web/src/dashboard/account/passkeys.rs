@@ -50,7 +50,7 @@ async fn show(state: web::Data<WebState>, signed_in: SignedIn) -> Page {
 async fn render(state: &WebState, signed_in: &SignedIn, status: StatusCode, errors: FieldErrors, name: String) -> Page {
     let browser = signed_in.visitor.attempt_secret();
     let challenge = accounts::begin_registration(&state.platform, &signed_in.session, &browser).await;
-    let here = "/account/security/passkeys/new".to_owned();
+    let here = "/account/security/passkeys/new";
     let challenge = challenge.map_err(|error| HtmlError::first(error, Some(here)))?;
     page_with(
         status,

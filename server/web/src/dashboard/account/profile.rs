@@ -96,7 +96,7 @@ async fn show(state: web::Data<WebState>, signed_in: SignedIn) -> Page {
 
 async fn render(state: &WebState, signed_in: &SignedIn, status: StatusCode, said: Said) -> Page {
     let sessions = accounts::list_sessions(&state.platform, &signed_in.session).await;
-    let sessions = sessions.map_err(|error| HtmlError::first(error, Some(urls::account().to_owned())))?;
+    let sessions = sessions.map_err(|error| HtmlError::first(error, Some(urls::account())))?;
     page_with(
         status,
         &AccountPage {
@@ -130,7 +130,7 @@ fn view(session: &OwnSession) -> SessionView {
 
 /// Back to this page after what has to be done first.
 fn here(error: Error) -> HtmlError {
-    HtmlError::first(error, Some(urls::account().to_owned()))
+    HtmlError::first(error, Some(urls::account()))
 }
 
 async fn change_email(state: web::Data<WebState>, signed_in: SignedIn, form: Form<EmailForm>) -> Page {

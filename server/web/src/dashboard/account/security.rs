@@ -41,7 +41,6 @@ struct SecurityPage {
     asked_by: String,
     has_password: bool,
     has_totp: bool,
-    has_second_factor: bool,
     recovery_codes: i64,
     can_have_passkeys: bool,
     passkeys: Vec<PasskeyView>,
@@ -84,7 +83,7 @@ async fn show(state: web::Data<WebState>, signed_in: SignedIn, query: web::Query
 async fn render(state: &WebState, signed_in: &SignedIn, status: StatusCode, errors: FieldErrors, asked_by: &str) -> Page {
     let session = &signed_in.session;
     let protection = accounts::protection(&state.platform, session).await;
-    let protection = protection.map_err(|error| HtmlError::first(error, Some(urls::account_security().to_owned())))?;
+    let protection = protection.map_err(|error| HtmlError::first(error, Some(urls::account_security())))?;
     // A name that the visitor belongs to, or none: the query is anybody's.
     let memberships = if asked_by.is_empty() { Vec::new() } else { accounts::memberships(&state.platform, session).await? };
     let asked_by =
@@ -98,7 +97,6 @@ async fn render(state: &WebState, signed_in: &SignedIn, status: StatusCode, erro
             asked_by: asked_by.map(|membership| membership.name).filter(|_| !session.has_second_factor).unwrap_or_default(),
             has_password: protection.has_password,
             has_totp: protection.has_totp,
-            has_second_factor: session.has_second_factor,
             recovery_codes: protection.recovery_codes,
             can_have_passkeys: accounts::passkey_origin(&state.settings.public_url).is_some(),
             passkeys: protection.passkeys.iter().map(view).collect(),
