@@ -8,12 +8,12 @@ use super::{platform_sources, read, without_comments, word};
 const ORDER: &[&[&str]] = &[
     &["random", "ids", "clock", "network", "error", "secret", "actor"],
     &["db", "redis", "epoch", "egress", "mail", "jobs", "dialogue", "conversations"],
-    &["call", "metrics", "audit", "usage", "quota", "health", "bus", "upstream"],
+    &["call", "metrics", "audit", "usage", "quota", "health", "handshake", "bus", "upstream"],
     &["accounts", "vault"],
     &["agents"],
     &["catalog", "session"],
     &["oauth"],
-    &["record", "execution"],
+    &["record", "execution", "rotation"],
     &["gateway"],
 ];
 /// The handles that every verb takes first know everything, and everything knows their type.

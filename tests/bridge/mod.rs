@@ -19,7 +19,7 @@ use trunkline_platform::{
     secret::Plaintext,
     upstream::{ItemKind, Reply, Retry, Server, Target, TraceContext, UpstreamError, UpstreamRequest},
 };
-use trunkline_protocol::mcp::{LogLevel, Revision, capabilities::ClientCapabilities, object::RawObject};
+use trunkline_protocol::mcp::{LogLevel, Revision, capabilities::ClientCapabilities, mirrored::Mirrored, object::RawObject};
 
 use crate::support::{
     TestApp,
@@ -75,7 +75,7 @@ struct Ask {
     method: &'static str,
     params: String,
     input: Option<Retry>,
-    schema: Option<Box<RawValue>>,
+    mirrored: Vec<Mirrored>,
     trace: Option<TraceContext>,
     cancelled: CancellationToken,
 }
@@ -95,7 +95,7 @@ impl Ask {
                 method: self.method,
                 params: &params,
                 input: self.input.as_ref(),
-                schema: self.schema.as_deref(),
+                mirrored: &self.mirrored,
                 trace: self.trace.as_ref(),
             };
             platform.upstreams.exchange(&platform.egress, &target, request, &dialogue, self.cancelled).await

@@ -7,7 +7,7 @@ use trunkline_platform::{
     dialogue::Dialogue,
     upstream::{Reply, TraceContext, UpstreamError},
 };
-use trunkline_protocol::mcp::Revision;
+use trunkline_protocol::mcp::{Revision, mirrored::mirrored};
 
 use super::{Ask, call, cells, exchange, revision_of, talkative, target, text, with_secret};
 use crate::support::{
@@ -74,7 +74,7 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn arguments_are_mirrored_as_the_schema_says() {
     let app = TestApp::start().await;
-    let schema = serde_json::value::to_raw_value(&region_schema()).expect("JSON");
+    let mirrored = mirrored(&region_schema()).expect("sound annotations");
     for way in [Way::Json, Way::Events] {
         let upstream = McpUpstream::start(Speaks::Only(Revision::V2026_07_28), way).await;
         let target = target(&upstream);
@@ -86,7 +86,7 @@ async fn arguments_are_mirrored_as_the_schema_says() {
             (json!({}), vec![]),
         ] {
             let params = json!({ "name": "region", "arguments": arguments });
-            let ask = Ask { schema: Some(schema.clone()), ..Ask::call(&params) };
+            let ask = Ask { mirrored: mirrored.clone(), ..Ask::call(&params) };
             let reply = ask.send(&app, &target, &Dialogue::silent()).await;
             assert_eq!(text(reply), "the headers fit", "{arguments}");
             let sent = upstream.seen_of("tools/call").pop().expect("a call");

@@ -22,6 +22,7 @@ async fn bridge(app: &TestApp) -> Bridge<'_> {
     for revision in Revision::ALL {
         for way in [Way::Json, Way::Events] {
             let upstream = McpUpstream::start(Speaks::Only(revision), way).await;
+            upstream.add_tool(json!({ "name": "refuse", "inputSchema": { "type": "object" } }));
             let name = format!("u{}{}", revision.as_str(), if way == Way::Json { "j" } else { "e" });
             add(app, &acme, &name, &upstream).await;
             sources.push((name, revision, way, upstream));
@@ -128,6 +129,46 @@ async fn every_client_sees_the_failures_of_every_upstream() {
             assert_eq!(talk.answer["error"]["data"]["why"], "because", "{cell}");
             let talk = client.call(&format!("{source}.tool_error"), json!({})).await;
             assert_eq!((&talk.answer["result"]["isError"], talk.text()), (&json!(true), "no luck"), "{cell}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_client_takes_what_went_wrong_between_us_and_an_upstream_for_its_own_fault() {
+    let app = TestApp::start().await;
+    let bridge = bridge(&app).await;
+    for (revision, client) in clients(&bridge.agent).await {
+        for (source, of, ..) in &bridge.sources {
+            let cell = cell(revision, source);
+            // A header, a revision, a method: of our request, not of the client's.
+            for (code, status) in [(-32020, 400), (-32022, 400), (-32601, 404)] {
+                let status = if of.has_handshake() { 200 } else { status };
+                let talk = client.call(&format!("{source}.refuse"), json!({ "code": code, "status": status })).await;
+                let result = &talk.answer["result"];
+                assert_eq!(result["isError"], true, "{cell} {code}: {talk:?}");
+                assert_eq!(result["_meta"]["trunkline/error"], "upstream_protocol", "{cell} {code}: {talk:?}");
+                let said = talk.answer.to_string();
+                assert!(!said.contains("2031") && !said.contains("canary"), "{cell} {code}: {said}");
+            }
+            let talk = client.call(&format!("{source}.echo"), json!({})).await;
+            assert_eq!(talk.text(), "{}", "{cell}: it is fine");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_resource_that_is_gone_upstream_is_said_in_the_clients_code() {
+    let app = TestApp::start().await;
+    for of in [Revision::V2025_11_25, Revision::V2026_07_28] {
+        let acme = app.tenant(if of.has_handshake() { "handshake" } else { "stateless" }).await;
+        let upstream = McpUpstream::start(Speaks::Only(of), Way::Json).await;
+        add(&app, &acme, "theirs", &upstream).await;
+        let agent = acme.agent("agent", "tools:read resources:read").await;
+        for (revision, client) in clients(&agent).await {
+            let talk = client.send("resources/read", json!({ "uri": "note://gone" })).await;
+            let error = &talk.answer["error"];
+            assert_eq!(error["code"], revision.resource_not_found_code(), "{revision:?} {of:?}: {talk:?}");
+            assert_eq!(error["data"]["uri"], "note://gone", "{revision:?} {of:?}: {talk:?}");
         }
     }
 }

@@ -2,5 +2,6 @@
 
 mod connect;
 mod dev;
+mod keys;
 mod memory;
 mod settings;

@@ -51,6 +51,25 @@ async fn without_a_bearer_the_answer_says_where_to_get_one() {
 }
 
 #[tokio::test]
+async fn strangers_do_not_learn_which_toolsets_there_are() {
+    let app = TestApp::start().await;
+    let (acme, _) = acme(&app).await;
+    acme.toolset("there", &[]).await;
+    let look = async |path: &str| {
+        let url = format!("{}/.well-known/oauth-protected-resource/t/{path}", app.url);
+        let metadata = Answer::read(http().get(url).send().await.expect("an answer")).await;
+        let endpoint = Answer::read(http().post(format!("{}/t/{path}", app.url)).send().await.expect("an answer")).await;
+        let same = |text: &str| text.replace("elsewhere", "there");
+        (metadata.status, same(&metadata.text), endpoint.status, same(endpoint.header("www-authenticate")), endpoint.text)
+    };
+    let there = look("acme/mcp/there").await;
+    assert_eq!((there.0, there.2), (200, 401));
+    assert_eq!(look("acme/mcp/elsewhere").await, there);
+    assert_eq!(look("acme/mcp/No.Name").await.0, 404, "what cannot be a name");
+    assert_eq!(look("nobody/mcp/there").await.0, 404);
+}
+
+#[tokio::test]
 async fn every_bad_key_gets_the_same_answer() {
     let app = TestApp::start().await;
     let (acme, agent) = acme(&app).await;

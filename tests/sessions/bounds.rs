@@ -5,9 +5,15 @@ use std::{collections::BTreeSet, time::Duration};
 use futures_util::{StreamExt as _, stream};
 use redis::cmd;
 use serde_json::json;
+use trunkline_protocol::mcp::Revision;
 
 use super::{acme, at, keys, redis};
-use crate::support::{Replica, SOON, TestApp, eventually, tools, wire::Wire};
+use crate::support::{
+    Agent, Replica, SOON, TestApp, eventually,
+    mcp_upstream::{McpUpstream, Speaks, Way},
+    tools,
+    wire::{Events, Wire},
+};
 
 #[tokio::test]
 async fn t_30_ids_of_sessions_are_unguessable_and_visible_ascii() {
@@ -88,6 +94,72 @@ async fn what_a_session_subscribes_to_is_bounded_in_number_and_length() {
     }
     assert!(subscribe("one more").await.text.contains("at most 100"));
     assert_eq!(subscribe("7").await.json["result"], json!({}), "one that is there is no more");
+}
+
+#[tokio::test]
+async fn streams_that_an_agent_goes_on_with_are_bounded() {
+    const MOST: usize = 64;
+    let app = TestApp::builder().unlimited().start().await;
+    let (acme, agent) = acme(&app).await;
+    let begin = async |agent: &Agent| {
+        let wire = Wire::begin(agent, "2025-11-25").await;
+        let mut cut = Events::open(wire.call("r", "slow_compute", json!({ "seconds": 100 }))).await;
+        cut.until("notifications/progress").await;
+        (wire, cut.last.clone().expect("an id"))
+    };
+    let (wire, last) = begin(&agent).await;
+    let mut open = Vec::new();
+    for n in 0..MOST {
+        let stream = wire.listen(Some(&last)).await;
+        assert_eq!(stream.status, 200, "{n}");
+        open.push(stream);
+    }
+    assert_eq!(wire.listen(Some(&last)).await.status, 429, "of whichever session");
+    let (other, its_last) = begin(&acme.agent("other", super::EVERYTHING).await).await;
+    assert_eq!(other.listen(Some(&its_last)).await.status, 200, "everybody has their own");
+    open.pop();
+    eventually("its place is free", SOON, async || (wire.listen(Some(&last)).await.status == 200).then_some(())).await;
+    for wire in [wire, other] {
+        wire.cancel("r").await;
+    }
+}
+
+#[tokio::test]
+async fn requests_to_a_source_that_hangs_are_bounded() {
+    const MOST: usize = 256;
+    let app = TestApp::builder().unlimited().start().await;
+    let acme = app.tenant("acme").await;
+    let (hangs, other) = (
+        McpUpstream::start(Speaks::Only(Revision::V2026_07_28), Way::Json).await,
+        McpUpstream::start(Speaks::Only(Revision::V2026_07_28), Way::Json).await,
+    );
+    acme.source("hangs", &hangs.url()).await;
+    let theirs = app.tenant("theirs").await;
+    theirs.source("other", &other.url()).await;
+    let wire = Wire::stateless(&acme.agent("agent", super::EVERYTHING).await);
+    let waiting: Vec<_> = (0..MOST)
+        .map(|n| {
+            let wire = wire.clone();
+            tokio::spawn(async move { wire.send(n, "resources/read", json!({ "uri": "note://hang" })).await.status })
+        })
+        .collect();
+    eventually("all of them wait", SOON, async || (hangs.seen_of("resources/read").len() == MOST).then_some(())).await;
+    for (method, params) in [("resources/read", json!({ "uri": "note://1" })), ("prompts/get", json!({ "name": "greet" }))] {
+        let refused = wire.send("more", method, params).await;
+        assert_eq!((refused.status, &refused.json["error"]["data"]["scope"]), (429, &json!("concurrency")), "{}", refused.text);
+    }
+    assert!(wire.send("call", "tools/call", super::call("echo", json!({}))).await.is_ok(), "its tools have places of their own");
+    let theirs = Wire::stateless(&theirs.agent("agent", super::EVERYTHING).await);
+    let read = theirs.send(1, "resources/read", json!({ "uri": "note://1" })).await;
+    assert!(read.json["result"].is_object(), "so have other sources: {}", read.text);
+    for one in waiting {
+        one.abort();
+    }
+    eventually("their places are free", SOON, async || {
+        let read = wire.send("again", "resources/read", json!({ "uri": "note://1" })).await;
+        read.json["result"].is_object().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

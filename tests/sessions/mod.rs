@@ -7,6 +7,7 @@ mod load;
 mod replicas;
 mod requests;
 mod state;
+mod stopping;
 mod tasks;
 
 use redis::{aio::MultiplexedConnection, cmd};

@@ -1,9 +1,15 @@
 //! What a request in a session must be, and what the URL gives to those without one.
 
 use serde_json::{Value, json};
+use trunkline_protocol::mcp::Revision;
 
-use super::{acme, call, keys};
-use crate::support::{Agent, Answer, TestApp, http, raw, tools, wire::Wire};
+use super::{EVERYTHING, acme, call, keys};
+use crate::support::{
+    Agent, Answer, TestApp, http,
+    mcp_upstream::{McpUpstream, Speaks, Way},
+    raw, tools,
+    wire::{Events, Wire},
+};
 
 async fn get(agent: &Agent, headers: &[(&str, &str)]) -> Answer {
     let request = http().get(&agent.url).bearer_auth(&agent.key);
@@ -164,4 +170,24 @@ async fn each_call_of_a_batch_is_admitted_and_recorded_by_itself() {
         (outcomes == ["denied", "limited", "ok", "ok", "ok"]).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn when_to_come_back_is_passed_on_from_an_upstream_that_closes_its_stream() {
+    let app = TestApp::start().await;
+    let upstream = McpUpstream::start(Speaks::Only(Revision::V2025_11_25), Way::Events).await;
+    let acme = app.tenant("acme").await;
+    acme.source("theirs", &upstream.url()).await;
+    let wire = Wire::begin(&acme.agent("agent", EVERYTHING).await, "2025-11-25").await;
+    let mut events = Events::open(wire.call(1, "cut", json!({}))).await;
+    let (mut retry, mut answer) = (None, None);
+    while let Some(event) = events.event().await {
+        if event.retry_ms.is_some() {
+            assert!(event.data.is_empty() && event.id.is_some(), "it is no message, and one can go on from it: {event:?}");
+            retry = event.retry_ms;
+        }
+        answer = Some(event.data);
+    }
+    assert_eq!(retry, Some(20));
+    assert!(answer.is_some_and(|answer| answer.contains("resumed")), "the stream was not closed for it");
 }

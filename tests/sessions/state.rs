@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 /// Calls up to the question; its state.
-async fn question(wire: &Wire, params: &Value) -> (String, Value) {
+pub(super) async fn question(wire: &Wire, params: &Value) -> (String, Value) {
     let answer = wire.send(1, "tools/call", params.clone()).await;
     assert_eq!(answer.json["result"]["resultType"], "input_required", "{}", answer.text);
     let requests = answer.json["result"]["inputRequests"].as_object().cloned().unwrap_or_default();
@@ -22,7 +22,7 @@ async fn question(wire: &Wire, params: &Value) -> (String, Value) {
 }
 
 /// The same call with answers and that state.
-async fn back(wire: &Wire, mut params: Value, state: &str, responses: &Value) -> Answer {
+pub(super) async fn back(wire: &Wire, mut params: Value, state: &str, responses: &Value) -> Answer {
     params["requestState"] = json!(state);
     params["inputResponses"] = responses.clone();
     wire.send(2, "tools/call", params).await
@@ -171,4 +171,23 @@ async fn t_17_state_of_a_call_that_waits_is_bound_to_its_request() {
     others.push(("another agent", wire.of(&acme.agent("colleague", EVERYTHING).await)));
     let calls = || upstream.seen_of("tools/call").len();
     tampering(&app, &wire, &others, &call("ask", json!({})), calls).await;
+}
+
+#[tokio::test]
+async fn a_state_that_could_not_be_brought_back_is_refused_before_anybody_answers() {
+    let app = TestApp::start().await;
+    let upstream = McpUpstream::start(Speaks::Only(Revision::V2026_07_28), Way::Json).await;
+    upstream.add_tool(json!({ "name": "big_state", "inputSchema": { "type": "object" } }));
+    let acme = app.tenant("acme").await;
+    acme.source("theirs", &upstream.url()).await;
+    let wire = Wire::stateless(&acme.agent("agent", EVERYTHING).await);
+    let params = call("big_state", json!({ "bytes": 60_000 }));
+    let (state, responses) = question(&wire, &params).await;
+    let answer = back(&wire, params, &state, &responses).await;
+    assert!(answer.text.contains("60000 came back"), "{:.400}", answer.text);
+    for bytes in [66_000, 500_000] {
+        let answer = wire.send(1, "tools/call", call("big_state", json!({ "bytes": bytes }))).await;
+        assert_eq!((answer.status, answer.error_class()), (200, "upstream_too_large"), "{bytes}: {:.400}", answer.text);
+        assert_eq!(answer.json["result"]["isError"], true, "{bytes}");
+    }
 }

@@ -7,13 +7,13 @@ use super::{EVERYTHING, acme, ada, at, call};
 use crate::support::{Answer, Replica, SOON, TestApp, eventually, wire::Wire};
 
 /// Begins a task and gives its id.
-async fn begin(wire: &Wire, tool: &str, arguments: Value) -> String {
+pub(super) async fn begin(wire: &Wire, tool: &str, arguments: Value) -> String {
     let answer = wire.send(1, "tools/call", call(tool, arguments)).await;
     assert_eq!(answer.json["result"]["resultType"], "task", "{}", answer.text);
     answer.json["result"]["taskId"].as_str().expect("an id").to_owned()
 }
 
-async fn get(wire: &Wire, id: &str) -> Answer {
+pub(super) async fn get(wire: &Wire, id: &str) -> Answer {
     wire.send(2, "tasks/get", json!({ "taskId": id })).await
 }
 
@@ -64,7 +64,7 @@ async fn a_task_of_one_replica_is_had_answered_and_cancelled_on_another() {
 }
 
 #[tokio::test]
-async fn a_task_exists_for_its_agent_only() {
+async fn a_task_exists_for_its_agent_key_and_endpoint_only() {
     let app = TestApp::start().await;
     let (acme, agent) = acme(&app).await;
     let other = app.tenant("other").await;
@@ -75,7 +75,9 @@ async fn a_task_exists_for_its_agent_only() {
     let id = begin(&wire, "slow_compute", json!({ "seconds": 20 })).await;
     let unknown = get(&wire, &"a".repeat(32)).await;
     assert_eq!(unknown.code(), -32602);
-    for intruder in [wire.of(&colleague), wire.of(&other)] {
+    let another_key = acme.key(&agent, EVERYTHING).await;
+    let toolset = agent.at(&acme.toolset("some", &["slow_compute"]).await);
+    for intruder in [wire.of(&colleague), wire.of(&other), wire.of(&another_key), wire.of(&toolset)] {
         for (method, params) in [
             ("tasks/get", json!({ "taskId": id })),
             ("tasks/update", json!({ "taskId": id, "inputResponses": { "question-1": ada() } })),
@@ -131,4 +133,26 @@ async fn a_task_that_runs_is_not_taken_for_lost() {
     app.clock.advance(TimeDelta::seconds(35));
     assert_eq!(get(&wire, &id).await.json["result"]["status"], "working");
     assert!(until(&wire, &id, "completed").await["result"].to_string().contains("Computed"));
+}
+
+#[tokio::test]
+async fn a_task_is_nobodys_while_its_tool_may_not_be_used() {
+    let app = TestApp::start().await;
+    let (acme, agent) = acme(&app).await;
+    let wire = Wire::stateless(&agent);
+    let id = begin(&wire, "slow_compute", json!({ "seconds": 60 })).await;
+    let switch = async |on: bool| {
+        let owner = acme.owner.clone();
+        let switched = app.act(move |platform| async move {
+            let tools = trunkline_platform::catalog::list(&platform, &owner).await.expect("tools");
+            let tool = tools.into_iter().find(|tool| tool.name.as_str() == "slow_compute").expect("the tool");
+            trunkline_platform::catalog::set_enabled(&platform, &owner, tool.id, on).await.expect("done");
+        });
+        switched.await;
+    };
+    switch(false).await;
+    assert_eq!(get(&wire, &id).await.code(), -32602);
+    switch(true).await;
+    assert_eq!(get(&wire, &id).await.json["result"]["status"], "working");
+    wire.send(3, "tasks/cancel", json!({ "taskId": id })).await;
 }

@@ -43,6 +43,11 @@ impl Replica {
         self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
     }
 
+    /// From now on it does nothing, as one that hangs.
+    pub(crate) fn freeze(&self) {
+        self.process.signal(Signal::SIGSTOP);
+    }
+
     /// Ends it without a word.
     pub(crate) fn kill(mut self) {
         self.process.signal(Signal::SIGKILL);

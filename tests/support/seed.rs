@@ -6,8 +6,8 @@ use trunkline_platform::{
     actor::{Member, Role},
     clock::Clock as _,
     ids::{
-        AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, SourceId, ToolId, ToolsetId,
-        UserId,
+        AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, SourceId, TicketId, ToolId,
+        ToolsetId, UserId,
     },
     random,
 };

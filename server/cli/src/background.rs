@@ -28,92 +28,84 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 /// Starts all of it.
 pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     let of = || platform.clone();
-    let (to_write, to_hear, to_work, to_share) = (of(), of(), of(), of());
-    tasks.spawn("record writer", |stop| async move {
-        record::run(to_write, writer, stop).await;
-        Ok(())
-    });
-    tasks.spawn("catalogue listener", |stop| async move {
-        catalog::listen::run(to_hear, stop).await;
-        Ok(())
-    });
-    let (to_bus, to_sessions) = (of(), of());
-    tasks.spawn("bus", |stop| async move {
-        bus::run(to_bus, stop).await;
-        Ok(())
-    });
-    tasks.spawn("sessions", |stop| async move {
-        session::run(to_sessions, stop).await;
-        Ok(())
-    });
-    tasks.spawn("jobs", |stop| async move {
-        jobs::run(to_work, stop).await;
-        Ok(())
-    });
-    tasks.spawn("replica heartbeat", |stop| async move {
-        let beat = |platform: Platform| async move { quota::replicas::beat(&platform).await };
-        every(&to_share, BEAT_EVERY, stop, "the other replicas are not counted", beat).await;
-        // The others find out by themselves if this fails.
-        let _ = quota::replicas::leave(&to_share).await;
-        Ok(())
-    });
-    let to_sweep = of();
-    tasks.spawn("idle upstreams", |stop| async move {
-        let sweep = |platform: Platform| async move {
-            platform.upstreams.sweep(upstream::IDLE).await;
-            Ok(())
-        };
-        every(&to_sweep, DROP_IDLE_EVERY, stop, "idle upstreams stay", sweep).await;
-        // Whoever we have sessions with should not have to wait for them to run out.
-        let goodbye = to_sweep.upstreams.sweep(Duration::ZERO);
-        let _ = tokio::time::timeout(GOODBYE_WITHIN, goodbye).await;
-        Ok(())
-    });
-    let (to_forget, to_partition, to_drop, to_note, to_refresh) = (of(), of(), of(), of(), of());
-    tasks.spawn("sources", |stop| async move {
-        // Cut when told to stop: what was begun is rolled back, and another replica goes on when its lease has ended.
-        let until = stop.clone();
-        let refresh = |platform: Platform| {
-            let until = until.clone();
-            async move { until.run_until_cancelled(catalog::source::refresh_due(&platform)).await.unwrap_or(Ok(())) }
-        };
-        every(&to_refresh, SOURCES_EVERY, stop, "sources are not refreshed", refresh).await;
-        Ok(())
-    });
-    tasks.spawn("use of keys", |stop| async move {
+    let (to_write, to_hear, to_bus, to_sessions, to_work, to_share, to_greet) = (of(), of(), of(), of(), of(), of(), of());
+    tasks.spawn("record writer", |stop| done(async move { record::run(to_write, writer, stop).await }));
+    tasks.spawn("catalogue listener", |stop| done(async move { catalog::listen::run(to_hear, stop).await }));
+    tasks.spawn("bus", |stop| done(async move { bus::run(to_bus, stop).await }));
+    tasks.spawn("sessions", |stop| done(async move { session::run(to_sessions, stop).await }));
+    tasks.spawn("jobs", |stop| done(async move { jobs::run(to_work, stop).await }));
+    tasks.spawn("replica heartbeat", |stop| done(be_counted(to_share, stop)));
+    tasks.spawn("idle upstreams", |stop| done(sweep_upstreams(to_greet, stop)));
+    start_rounds(tasks, platform);
+}
+
+/// What is looked at now and again.
+fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
+    let of = || platform.clone();
+    let (to_refresh, to_note, to_drop, to_forget, to_partition) = (of(), of(), of(), of(), of());
+    tasks.spawn("sources", |stop| done(refresh_sources(to_refresh, stop)));
+    tasks.spawn("use of keys", |stop| {
         let note = |platform: Platform| async move { record::note_key_use(&platform).await };
-        every(&to_note, NOTE_KEYS_EVERY, stop, "the last use of keys is not noted", note).await;
-        Ok(())
+        done(async move { every(&to_note, NOTE_KEYS_EVERY, stop, "the last use of keys is not noted", note).await })
     });
-    tasks.spawn("idle tenants", |stop| async move {
+    tasks.spawn("idle tenants", |stop| {
         let drop_idle = |platform: Platform| async move {
             platform.snapshots.drop_idle(platform.clock.now().timestamp());
             Ok(())
         };
-        every(&to_drop, DROP_IDLE_EVERY, stop, "idle tenants stay in memory", drop_idle).await;
-        Ok(())
+        done(async move { every(&to_drop, DROP_IDLE_EVERY, stop, "idle tenants stay in memory", drop_idle).await })
     });
-    tasks.spawn("expired sessions", |stop| async move {
+    tasks.spawn("expired sessions", |stop| {
         let forget = |platform: Platform| async move { accounts::forget_expired(&platform).await.map(drop) };
-        every(&to_forget, FORGET_EVERY, stop, "expired sessions stay until the next round", forget).await;
-        Ok(())
+        done(async move { every(&to_forget, FORGET_EVERY, stop, "expired sessions stay until the next round", forget).await })
     });
     let (to_sign, to_sweep_oauth) = (of(), of());
-    tasks.spawn("signing keys", |stop| async move {
+    tasks.spawn("signing keys", |stop| {
         let refresh = |platform: Platform| async move { oauth::refresh_signing_keys(&platform).await };
-        every(&to_sign, SIGNING_KEYS_EVERY, stop, "the signing keys are not looked after", refresh).await;
-        Ok(())
+        done(async move { every(&to_sign, SIGNING_KEYS_EVERY, stop, "the signing keys are not looked after", refresh).await })
     });
-    tasks.spawn("expired grants", |stop| async move {
+    tasks.spawn("expired grants", |stop| {
         let forget = |platform: Platform| async move { oauth::forget_expired(&platform).await.map(drop) };
-        every(&to_sweep_oauth, FORGET_EVERY, stop, "expired codes and registrations stay until the next round", forget).await;
-        Ok(())
+        done(async move { every(&to_sweep_oauth, FORGET_EVERY, stop, "expired codes and registrations stay", forget).await })
     });
-    tasks.spawn("partitions", |stop| async move {
+    tasks.spawn("partitions", |stop| {
         let ensure = |platform: Platform| async move { record::ensure_partitions(&platform).await };
-        every(&to_partition, PARTITIONS_EVERY, stop, "partitions are not made", ensure).await;
-        Ok(())
+        done(async move { every(&to_partition, PARTITIONS_EVERY, stop, "partitions are not made", ensure).await })
     });
+}
+
+/// What ends only when it is told to has not failed then.
+async fn done<E>(work: impl Future<Output = ()>) -> std::result::Result<(), E> {
+    work.await;
+    Ok(())
+}
+
+async fn be_counted(platform: Platform, stop: CancellationToken) {
+    let beat = |platform: Platform| async move { quota::replicas::beat(&platform).await };
+    every(&platform, BEAT_EVERY, stop, "the other replicas are not counted", beat).await;
+    // The others find out by themselves if this fails.
+    let _ = quota::replicas::leave(&platform).await;
+}
+
+async fn sweep_upstreams(platform: Platform, stop: CancellationToken) {
+    let sweep = |platform: Platform| async move {
+        platform.upstreams.sweep(upstream::IDLE).await;
+        Ok(())
+    };
+    every(&platform, DROP_IDLE_EVERY, stop, "idle upstreams stay", sweep).await;
+    // Whoever we have sessions with should not have to wait for them to run out.
+    let goodbye = platform.upstreams.sweep(Duration::ZERO);
+    let _ = tokio::time::timeout(GOODBYE_WITHIN, goodbye).await;
+}
+
+async fn refresh_sources(platform: Platform, stop: CancellationToken) {
+    // Cut when told to stop: what was begun is rolled back, and another replica goes on when its lease has ended.
+    let until = stop.clone();
+    let refresh = |platform: Platform| {
+        let until = until.clone();
+        async move { until.run_until_cancelled(catalog::source::refresh_due(&platform)).await.unwrap_or(Ok(())) }
+    };
+    every(&platform, SOURCES_EVERY, stop, "sources are not refreshed", refresh).await;
 }
 
 /// Does it now and again after each pause, until told to stop. A failure is told once, until it works again.

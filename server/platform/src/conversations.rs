@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{context::TokioContext, sync::CancellationToken, task::TaskTracker};
 
 /// Longest wait for what was cut to be gone.
 const CUT_WITHIN: Duration = Duration::from_secs(2);
@@ -34,6 +34,11 @@ impl Conversations {
             cut.run_until_cancelled_owned(conversation).await;
         };
         self.running.spawn_on(whole, &self.runtime);
+    }
+
+    /// Work that may become one: its timers belong to the runtime that stays, whoever drives it at first.
+    pub(crate) fn may_outlive<F: Future>(&self, work: F) -> TokioContext<F> {
+        TokioContext::new(work, self.runtime.clone())
     }
 
     /// How many go on.

@@ -95,6 +95,8 @@ pub enum Said {
     Question(Question),
     /// Nothing more will come for a while: a stream that can be resumed may be closed, and opened again after so many milliseconds.
     Pause(u64),
+    /// A stream that is cut should be gone on with after so many milliseconds.
+    Retry(u64),
 }
 
 /// A question to the caller's client.
@@ -223,6 +225,13 @@ impl Dialogue {
     pub async fn pause(&self, retry_ms: u64) {
         if let Some(outlet) = &self.outlet {
             let _ = outlet.sender.send(Said::Pause(retry_ms)).await;
+        }
+    }
+
+    /// Says that a stream which is cut should be gone on with after so many milliseconds.
+    pub async fn retry(&self, retry_ms: u64) {
+        if let Some(outlet) = &self.outlet {
+            let _ = outlet.sender.send(Said::Retry(retry_ms)).await;
         }
     }
 

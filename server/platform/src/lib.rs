@@ -1,8 +1,8 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
 //! `random ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
-//! `call metrics audit usage quota health bus upstream` → `accounts vault` → `agents` → `catalog session` → `oauth` →
-//! `record execution` → `gateway`; `platform` holds the handles that every verb takes first.
+//! `call metrics audit usage quota health handshake bus upstream` → `accounts vault` → `agents` → `catalog session` → `oauth` →
+//! `record execution rotation` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
 //! `tests/architecture.rs` checks the order and that SQL stays in `store.rs`.
@@ -23,6 +23,7 @@ pub mod epoch;
 pub mod error;
 pub mod execution;
 pub mod gateway;
+pub mod handshake;
 pub mod health;
 pub mod ids;
 pub mod jobs;
@@ -35,6 +36,7 @@ pub mod quota;
 pub mod random;
 pub mod record;
 pub mod redis;
+pub mod rotation;
 pub mod secret;
 pub mod session;
 pub mod upstream;

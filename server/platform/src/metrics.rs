@@ -43,6 +43,8 @@ pub struct Metrics {
     pub open_streams: Gauge,
     /// Streams that were closed because nobody read them.
     pub slow_readers: Counter,
+    /// Steps of handshakes that could not be kept.
+    pub untold_handshakes: Counter,
     /// Entries that wait to be written.
     pub record_queue: Gauge,
     /// Entries written.
@@ -65,6 +67,12 @@ impl Default for Metrics {
         let (open_streams, slow_readers) = (Gauge::default(), Counter::default());
         registry.register("mcp_open_streams", "Event streams that are open", open_streams.clone());
         registry.register("mcp_slow_readers", "Streams closed because nobody read them", Counter::clone(&slow_readers));
+        let untold_handshakes = Counter::default();
+        registry.register(
+            "trunkline_untold_handshakes",
+            "Steps of handshakes that could not be kept",
+            Counter::clone(&untold_handshakes),
+        );
         registry.register("mcp_tool_calls", "Tool calls by outcome", calls.clone());
         registry.register("mcp_tool_call_duration_seconds", "Time from request to result", call_seconds.clone());
         registry.register("trunkline_failed_authentications", "Refused credentials", Counter::clone(&failed_authentications));
@@ -85,6 +93,7 @@ impl Default for Metrics {
             degraded_decisions,
             open_streams,
             slow_readers,
+            untold_handshakes,
             record_queue,
             records_written,
             record_retries,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -21,6 +22,7 @@ use crate::{
     epoch::Generations,
     execution,
     gateway::{Hearing, Parked, Streams},
+    handshake,
     ids::ReplicaId,
     mail,
     metrics::Metrics,
@@ -105,6 +107,8 @@ pub struct Inner {
     pub(crate) verified_tokens: oauth::VerifiedTokens,
     /// Documents of clients that are being fetched here.
     pub(crate) document_fetches: oauth::DocumentFetches,
+    /// Steps of handshakes that may be kept at the same time.
+    pub(crate) handshakes: Arc<Semaphore>,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Servers that are called for tenants.
@@ -139,6 +143,7 @@ impl Platform {
             signing_keys: oauth::SigningKeys::default(),
             verified_tokens: oauth::VerifiedTokens::default(),
             document_fetches: oauth::DocumentFetches::default(),
+            handshakes: Arc::new(Semaphore::new(handshake::MOST_AT_ONCE)),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),
             metrics: Arc::default(),

@@ -2,6 +2,7 @@
 
 pub mod assets;
 pub mod dashboard;
+mod doctor;
 pub mod error;
 pub mod extract;
 mod fallback;

@@ -132,6 +132,10 @@ async fn respond(
 async fn call_tool(call: &mut Call<'_>, name: &str) -> End {
     match name {
         "ask" => answered(ask(call, "elicitation/create", question("What is your name?")).await),
+        "ask_then_slow" => match ask(call, "elicitation/create", question("Go on?")).await {
+            Some(_) => call.run("slow").await,
+            None => End::Written(None),
+        },
         "ask_twice" => {
             let first = ask(call, "elicitation/create", question("first?")).await;
             let second = ask(call, "elicitation/create", question("second?")).await;

@@ -109,6 +109,7 @@ async fn call_tool(call: &mut Call<'_>, name: &str) -> End {
     let message = json!({ "role": "user", "content": { "type": "text", "text": "What is the capital of France?" } });
     let sample = json!({ "messages": [message], "maxTokens": 10 });
     match name {
+        "big_state" => big_state(call),
         "ask" => rounds(call, &[("elicitation/create", "elicitation", question("What is your name?"))]),
         "ask_twice" => rounds(
             call,
@@ -144,6 +145,17 @@ fn rounds(call: &Call<'_>, questions: &[(&str, &str, Value)]) -> End {
     let state = json!(answers).to_string();
     let requests = json!({ "answer": { "method": method, "params": question } });
     End::Answer(Ok(json!({ "resultType": "input_required", "inputRequests": requests, "requestState": state }).to_string()))
+}
+
+/// Asks with a state of so many bytes; says how much of it came back.
+fn big_state(call: &Call<'_>) -> End {
+    if let Some(state) = call.request.json["params"]["requestState"].as_str() {
+        return End::answer(Call::text(&format!("{} came back", state.len())));
+    }
+    let bytes = call.arguments()["bytes"].as_u64().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(1);
+    let requests = json!({ "answer": { "method": "elicitation/create", "params": question("Go on?") } });
+    let result = json!({ "resultType": "input_required", "inputRequests": requests, "requestState": "s".repeat(bytes) });
+    End::Answer(Ok(result.to_string()))
 }
 
 /// A stream for the changes it asks for.

@@ -26,6 +26,8 @@ pub(super) async fn answer(state: &State, request: &Seen, not_found: i64) -> Opt
         "resources/list" => page(state, "resources", &resources(), params),
         "resources/templates/list" => page(state, "resourceTemplates", &templates(), params),
         "resources/read" => match params["uri"].as_str() {
+            Some("note://gone") => Err((not_found, "no such resource", json!({ "uri": "note://gone" }))),
+            Some("note://hang") => std::future::pending().await,
             Some(uri) if uri.starts_with("note://") => {
                 Ok(json!({ "contents": [{ "uri": uri, "mimeType": "text/plain", "text": format!("the text of {uri}"), "x-kept": [1.50, 1e2] }] })
                     .to_string())

@@ -64,6 +64,7 @@ impl Call<'_> {
             "raw" | "promised" => End::Answer(Ok(self.arguments()["result"].as_str().unwrap_or("{}").to_owned())),
             "slow" => self.slow().await,
             "fail" => End::Answer(Err((4_711, "it failed as wanted", json!({ "why": "because" })))),
+            "refuse" => End::Written(self.refuse().await),
             "tool_error" => End::Answer(Ok(r#"{"content":[{"type":"text","text":"no luck"}],"isError":true}"#.to_owned())),
             "region" => End::answer(Self::text("the headers fit")),
             "log" => self.log().await,
@@ -99,6 +100,15 @@ impl Call<'_> {
             }
             _ => End::Answer(Err((-32602, "no such tool", Value::Null))),
         }
+    }
+
+    /// An error with the code and status that are asked for, as servers refuse a request that they do not take.
+    async fn refuse(&mut self) -> Option<()> {
+        let (code, status) = (self.arguments()["code"].as_i64(), self.arguments()["status"].as_u64());
+        let status = status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
+        let data = json!({ "supported": ["2031-01-01"], "requested": "2026-07-28" });
+        let message = failure(self.id(), code.unwrap_or(-32600), "upstream-canary-9x7", &data);
+        self.connection.json(status, &message).await
     }
 
     /// Steps with progress, until it is done, cancelled or left alone.

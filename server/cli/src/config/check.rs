@@ -39,6 +39,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let database_admin_url = reader.optional("database.admin_url", database_url);
     let redis = redis(reader);
     let master_key = reader.required("secrets.key", master_key);
+    let other_keys = reader.optional("secrets.other_keys", master_keys);
     let mail = mail(reader);
     let accounts = accounts(reader);
     let quota = quota(reader);
@@ -54,7 +55,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         database: database?,
         database_admin_url: database_admin_url?.value(),
         redis: redis?,
-        master_key: master_key?,
+        master_key: other_keys?.value().into_iter().flatten().fold(master_key?, MasterKey::knowing),
         mail: mail?,
         accounts: accounts?,
         quota: quota?,
@@ -156,6 +157,10 @@ fn master_key(text: &str) -> Result<MasterKey, String> {
         return Err(format!("looks like a sample, not like random bytes; {RIGHT}"));
     }
     Ok(MasterKey::new(key))
+}
+
+fn master_keys(text: &str) -> Result<Vec<MasterKey>, String> {
+    text.split(',').map(|key| master_key(key.trim())).collect()
 }
 
 fn mail(reader: &mut Reader) -> Option<Mail> {

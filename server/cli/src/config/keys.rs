@@ -99,6 +99,12 @@ pub static KEYS: &[Key] = &[
         "",
         "The installation's key: 32 random bytes in base64 (openssl rand -base64 32). Keep a copy elsewhere.",
     ),
+    open(
+        "secrets.other_keys",
+        Kind::Secret,
+        "",
+        "Keys that open but do not seal, separated by commas: the next one while replicas are restarted, then the last one until `trunkline keys rewrap` is done.",
+    ),
     set("mail.from", Kind::Text, "Trunkline <trunkline@localhost>", "Sender of all letters."),
     open(
         "mail.smtp_url",

@@ -17,6 +17,8 @@ pub enum Event {
     TenantCreated(TenantId),
     /// Its name or currency changed.
     TenantChanged(TenantId),
+    /// Its secrets are about to be sealed under a new key.
+    DataKeyRenewed(TenantId),
     /// Somebody was invited.
     MemberInvited(InvitationId, Role),
     /// An invitation was withdrawn.
@@ -117,6 +119,7 @@ impl Event {
     pub fn action(&self) -> &'static str {
         match self {
             Self::TenantCreated(_) => "tenant.created",
+            Self::DataKeyRenewed(_) => "tenant.data_key_renewed",
             Self::TenantChanged(_) => "tenant.changed",
             Self::MemberInvited(..) => "member.invited",
             Self::InvitationWithdrawn(_) => "member.invitation_withdrawn",
@@ -167,7 +170,7 @@ impl Event {
     /// Id of what it happened to.
     pub fn subject(&self) -> String {
         match self {
-            Self::TenantCreated(id) | Self::TenantChanged(id) => id.to_string(),
+            Self::TenantCreated(id) | Self::TenantChanged(id) | Self::DataKeyRenewed(id) => id.to_string(),
             Self::MemberInvited(id, _) | Self::InvitationWithdrawn(id) => id.to_string(),
             Self::MemberJoined(id, _) | Self::MemberRoleChanged(id, _) | Self::MemberRemoved(id) => id.to_string(),
             Self::AgentCreated(id) | Self::AgentChanged(id) | Self::AgentSuspended(id) | Self::AgentResumed(id) => id.to_string(),

@@ -110,6 +110,22 @@ pub enum Word {
     },
 }
 
+impl Word {
+    /// Whose it is, where listeners ask for that.
+    pub fn tenant(&self) -> Option<uuid::Uuid> {
+        match self {
+            Self::Cancelled { .. } => None,
+            Self::LogLevel { tenant, .. }
+            | Self::SessionEnded { tenant, .. }
+            | Self::SubscriptionsChanged { tenant, .. }
+            | Self::StreamOpened { tenant, .. }
+            | Self::ResourceUpdated { tenant, .. }
+            | Self::ListChanged { tenant, .. }
+            | Self::TaskChanged { tenant, .. } => Some(*tenant),
+        }
+    }
+}
+
 /// What goes over the wire: a letter to a mailbox, or a `Word` to everybody.
 #[derive(Debug, Serialize, Deserialize)]
 struct Wire {

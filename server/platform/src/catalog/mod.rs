@@ -30,6 +30,7 @@ use crate::{
     error::{Error, Result},
     ids::{CredentialId, ToolId, ToolVersionId, uuid_v7},
     quota::ToolLimits,
+    secret::DataKeys,
     vault,
 };
 
@@ -270,4 +271,17 @@ async fn credential(
             Ok(Some(id))
         }
     }
+}
+
+/// Seals some of the tenant's credentials anew that are sealed under an older key; how many. 0: none is left.
+pub(crate) async fn reseal(tx: &mut TenantTx, keys: &DataKeys, most: i64) -> Result<u64> {
+    let mut resealed = 0;
+    for credential in store::credentials_under_others(tx, &keys.newest(), most).await? {
+        let place = tool::credential_place(tx.tenant(), credential.id, &credential.origin);
+        if let Some(sealed) = keys.reseal(&place, &credential.sealed).map_err(Error::internal)? {
+            store::reseal_credential(tx, credential.id, &sealed).await?;
+            resealed += 1;
+        }
+    }
+    Ok(resealed)
 }

@@ -541,3 +541,29 @@ pub(super) async fn revoked_tokens(tx: &mut TenantTx, since: DateTime<Utc>) -> R
         .fetch_all(tx.connection())
         .await?)
 }
+
+// Renewal of data keys
+
+/// Some credentials that are sealed under another key than that one, until the end of the transaction nobody else's.
+pub(super) async fn credentials_under_others(tx: &mut TenantTx, key: &[u8], most: i64) -> Result<Vec<SealedCredential>> {
+    // After the version comes the id of the key.
+    Ok(sqlx::query_as(
+        "SELECT id, origin, sealed FROM app.credentials
+         WHERE tenant_id = $1 AND substring(sealed FROM 2 FOR 8) <> $2 ORDER BY id LIMIT $3 FOR UPDATE",
+    )
+    .bind(tx.tenant())
+    .bind(key)
+    .bind(most)
+    .fetch_all(tx.connection())
+    .await?)
+}
+
+pub(super) async fn reseal_credential(tx: &mut TenantTx, id: CredentialId, sealed: &[u8]) -> Result<()> {
+    sqlx::query("UPDATE app.credentials SET sealed = $3 WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .bind(sealed)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}

@@ -16,6 +16,8 @@ use reqwest::{
 };
 use rustls::{ClientConfig, crypto::aws_lc_rs};
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::runtime::Handle;
+use tokio_util::context::TokioContext;
 use url::Url;
 
 pub use guard::is_public;
@@ -93,10 +95,16 @@ pub struct Egress {
     resolver: Arc<guard::Resolver>,
     tls: ClientConfig,
     allow_http: bool,
+    /// Where connections live. They are shared, and outlive the request that opened them: on the runtime of a worker of the listener they
+    /// would end with its last request, and with them what others wait for.
+    runtime: Handle,
 }
 
 impl Egress {
-    /// A client that reaches public addresses and `settings.allow`.
+    /// A client that reaches public addresses and `settings.allow`. Its connections live on this runtime.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     pub fn new(settings: &Settings) -> Result<Self> {
         let resolver = Arc::new(guard::Resolver::new(settings.allow.clone().into()));
         let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -105,7 +113,7 @@ impl Egress {
             .map_err(Error::internal)?
             .with_no_client_auth();
         let client = client(&resolver, &tls)?;
-        Ok(Self { client, resolver, tls, allow_http: settings.allow_http })
+        Ok(Self { client, resolver, tls, allow_http: settings.allow_http, runtime: Handle::current() })
     }
 
     /// The same way out with connections of its own: what one tenant opened with its credential is never reused for anybody else.
@@ -148,7 +156,7 @@ impl Egress {
         if let Some(body) = request.body {
             builder = builder.body(body);
         }
-        builder.send().await.map_err(|error| classify(&error))
+        TokioContext::new(builder.send(), self.runtime.clone()).await.map_err(|error| classify(&error))
     }
 }
 

@@ -9,6 +9,7 @@ use trunkline_protocol::{
     jsonrpc::{ErrorObject, INVALID_PARAMS, METHOD_NOT_FOUND},
     mcp::{
         HEADER_MISMATCH, RESOURCE_NOT_FOUND, UNSUPPORTED_VERSION,
+        mirrored::Mirrored,
         object::{RawObject, json_string},
     },
 };
@@ -84,7 +85,6 @@ pub async fn run_proxied(
     let Executor::Upstream { source, name } = &tool.tool.version.executor else { return unavailable() };
     let mut params = input.params.unwrap_or_default();
     params.set("name", json_string(name));
-    let schema = tool.tool.version.input_schema.clone();
     let params_meta = params.get("_meta").unwrap_or_default().to_owned();
     let request = Request {
         platform,
@@ -92,7 +92,7 @@ pub async fn run_proxied(
         source: *source,
         method: "tools/call",
         params,
-        schema: Some(schema),
+        mirrored: tool.mirrored(),
         trace: trace(&params_meta),
         stop,
     };
@@ -133,7 +133,8 @@ pub async fn run_item(
 ) -> Run {
     let params = input.params.unwrap_or_default();
     let params_meta = params.get("_meta").unwrap_or_default().to_owned();
-    let request = Request { platform, snapshot, source, method: &method, params, schema: None, trace: trace(&params_meta), stop };
+    let request =
+        Request { platform, snapshot, source, method: &method, params, mirrored: &[], trace: trace(&params_meta), stop };
     request.rounds(input.retry, &dialogue).await
 }
 
@@ -189,7 +190,7 @@ struct Request<'a> {
     source: SourceId,
     method: &'a str,
     params: RawObject<'static>,
-    schema: Option<Box<RawValue>>,
+    mirrored: &'a [Mirrored],
     trace: TraceContext,
     stop: CancellationToken,
 }
@@ -229,7 +230,7 @@ impl Request<'_> {
             method: self.method,
             params: &self.params,
             input: retry,
-            schema: self.schema.as_deref(),
+            mirrored: self.mirrored,
             trace: Some(&self.trace),
         };
         let exchanged =

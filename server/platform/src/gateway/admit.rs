@@ -8,7 +8,7 @@ use super::{
     admit_list,
     call::Ready,
     draft::Draft,
-    slot::{MOST_PER_TOOL, Slot},
+    slot::Slot,
     state::{Held, Opened, Place},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     catalog::snapshot::LoadedTool,
     dialogue::Retry,
     execution,
-    quota::{Decision, Remaining, WithoutRedis},
+    quota::{Decision, WithoutRedis},
 };
 
 /// Decides whether a call runs. What is refused here is in the record when this returns, unless the record itself is full.
@@ -33,46 +33,32 @@ pub async fn admit_call(
     let mut draft = Draft::new(platform, &caller, request, measure, place);
     for _ in 0..ATTEMPTS {
         let Some(tool) = caller.tool(request.name).filter(|_| !caller.is_suspended()).cloned() else {
-            // Charged like a list: asking for nothing is not free, and an agent or a tool that has just come back is noticed.
-            let before = caller.snapshot.epoch.clone();
-            match admit_list(platform, caller).await {
-                Ok(fresh) if fresh.snapshot.epoch != before => caller = fresh,
-                Ok(caller) => return Err(draft.refuse_with(not_there(&caller, request))),
+            match ask_for_nothing(platform, caller, request).await {
+                Ok(fresh) => caller = fresh,
                 Err(refusal) => return Err(draft.refuse_with(refusal)),
             }
             continue;
         };
         draft.about(&tool);
-        let (ready, state) = match prepare(platform, &caller, &tool, request) {
+        let prepared = prepare(platform, &caller, &tool, request)
+            .and_then(|(ready, state)| Ok((ready, slot(platform, &tool, state.as_ref())?, state)));
+        let (ready, slot, state) = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => return Err(draft.refuse_with(refusal)),
         };
-        // A call that waits somewhere keeps its slot: with a second one it could not be finished where all slots wait.
-        let waits = state.as_ref().is_some_and(|state| matches!(state.held, Held::Parked(_)));
-        let slot = if waits { None } else { Slot::take(platform, &tool) };
-        if !waits && slot.is_none() {
-            let by = Remaining::concurrency(MOST_PER_TOOL);
-            let refusal = Refusal::Limited { by, retry_after_ms: SOON_MS };
-            return Err(draft.refuse(Outcome::Limited, by.scope.as_str(), refusal));
-        }
-        match draft.admit(platform, &caller, &tool, &ready).await {
-            Decision::Admitted { left, degraded } => {
-                draft.entry.degraded = degraded;
-                if let Some(state) = &state
-                    && let Err(refusal) = use_up(platform, &caller, state).await
-                {
+        let decision = draft.admit(platform, &caller, &tool, &ready).await;
+        draft.entry.degraded = decision.is_degraded();
+        match decision {
+            Decision::Admitted { left, .. } => {
+                if let Err(refusal) = use_up(platform, &caller, state.as_ref()).await {
                     return Err(draft.refuse_with(refusal));
                 }
                 return Ok(AdmittedCall { tool, ready, state: state.map(|state| state.held), caller, left, draft, slot });
             }
-            Decision::Limited { by, retry_after_ms, degraded } => {
-                draft.entry.degraded = degraded;
-                return Err(draft.refuse(Outcome::Limited, by.scope.as_str(), Refusal::Limited { by, retry_after_ms }));
+            Decision::Limited { by, retry_after_ms, .. } => {
+                return Err(draft.refuse_with(Refusal::Limited { by, retry_after_ms }));
             }
-            Decision::Unavailable => {
-                draft.entry.degraded = true;
-                break;
-            }
+            Decision::Unavailable => break,
             Decision::NoSession => return Err(draft.refuse_with(caller.session_ended(platform))),
             Decision::Stale => match caller.reload(platform).await {
                 Ok(fresh) => caller = fresh,
@@ -82,6 +68,14 @@ pub async fn admit_call(
         }
     }
     Err(draft.refuse(Outcome::Denied, "limits_unavailable", Refusal::Unavailable { retry_after_ms: SOON_MS }))
+}
+
+/// A call of a tool that is not there is charged like a list: asking for nothing is not free, and an agent or a tool that has just come back is
+/// noticed. Gives the caller if its tenant has changed.
+async fn ask_for_nothing(platform: &Platform, caller: Caller, request: &CallRequest<'_>) -> Result<Caller, Refusal> {
+    let before = caller.snapshot.epoch.clone();
+    let fresh = admit_list(platform, caller).await?;
+    if fresh.snapshot.epoch == before { Err(not_there(&fresh, request)) } else { Ok(fresh) }
 }
 
 /// Why there is no such tool for this caller.
@@ -146,7 +140,16 @@ fn agree(tool: &LoadedTool, request: &CallRequest<'_>, arguments: &Map<String, V
     Ok(())
 }
 
-async fn use_up(platform: &Platform, caller: &Caller, state: &Opened) -> Result<(), Refusal> {
+/// A place among the calls that run. One that waits somewhere has its own: where all of them wait, it could not be finished with a second.
+fn slot(platform: &Platform, tool: &LoadedTool, state: Option<&Opened>) -> Result<Option<Slot>, Refusal> {
+    if state.is_some_and(|state| matches!(state.held, Held::Parked(_))) {
+        return Ok(None);
+    }
+    Slot::take(platform, &tool.running).map(Some).ok_or_else(Slot::refusal)
+}
+
+async fn use_up(platform: &Platform, caller: &Caller, state: Option<&Opened>) -> Result<(), Refusal> {
+    let Some(state) = state else { return Ok(()) };
     match state.use_up(platform, caller).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(Refusal::InvalidState),

@@ -20,7 +20,7 @@ use super::{
     draft::Draft,
     parked,
     slot::Slot,
-    state::{Held, Place},
+    state::{Held, Place, bounded},
     tasks::{self, Hosted},
 };
 use crate::{
@@ -62,11 +62,11 @@ impl AdmittedCall {
 
     /// Runs the tool under its deadline, records the call and gives its answer. `cancelled` ends it early.
     pub async fn run(self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
-        let Self { tool, ready, state, caller, left, mut draft, slot } = self;
-        // Only what may ask for input has a state that is bound to its arguments.
-        let arguments = match &ready {
-            Ready::Run(input) if tool.tool.version.executor.is_proxied() => serde_json::to_string(&input.arguments).ok(),
-            _ => None,
+        let Self { tool, mut ready, state, caller, left, mut draft, slot } = self;
+        // What is sent on are the parameters as they came. A state, if there will be one, is bound to the arguments.
+        let arguments = match &mut ready {
+            Ready::Run(input) if tool.tool.version.executor.is_proxied() => std::mem::take(&mut input.arguments),
+            _ => Map::new(),
         };
         draft.begin();
         let (run, held) = match (ready, state) {
@@ -91,7 +91,10 @@ impl AdmittedCall {
             }
         };
         draft.settle(&run);
-        let seal = |held| Place::new(&caller, "tools/call", tool.tool.name.as_str(), arguments.as_deref()).seal(platform, held);
+        let seal = |held| {
+            let arguments = Value::Object(arguments).to_string();
+            Place::new(&caller, "tools/call", tool.tool.name.as_str(), Some(&arguments)).seal(platform, held)
+        };
         let answer = render(voice.revision, &run, &[("trunkline/limits", &left.to_json())], Caching::NotTold, held, seal);
         let size = answer.as_ref().map_or(0, String::len);
         draft.finish(run.outcome, run.error, size);
@@ -118,8 +121,8 @@ async fn task(
         let limits = left.to_json();
         render(revision, run, &[("trunkline/limits", &limits)], Caching::NotTold, None, |_| String::new())
     };
-    let hosted = Hosted { tenant: caller.snapshot.tenant, agent: caller.agent.id, ongoing, draft, render: Box::new(render) };
-    Finished { answer: tasks::start(platform, hosted).await }
+    let name = tool.tool.name.as_str();
+    Finished { answer: tasks::start(platform, &caller, name, Hosted { ongoing, draft, render: Box::new(render) }).await }
 }
 
 /// A tool that says nothing while it runs.
@@ -181,13 +184,14 @@ fn ongoing(
         drop(slot);
         run
     };
+    let work = platform.conversations.may_outlive(work);
     Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline), agent: caller.agent.id }
 }
 
 /// How a leg ended, and what its state holds if it asks for input.
 pub(super) fn leg(leg: Leg) -> (Run, Option<Held>) {
     match leg {
-        Leg::Done(run) => (run, None),
+        Leg::Done(run) => (bounded(run), None),
         Leg::Parked { question, at } => {
             let needed = InputRequired { requests: Some(question.to_requests()), state: None };
             (Reply::InputRequired(needed).into(), Some(Held::parked(&at)))
@@ -218,7 +222,7 @@ pub(super) async fn resume(
                 while let Some(said) = heard.left() {
                     voice.pass(platform, said).await;
                 }
-                return (run, at.as_ref().map(Held::parked));
+                return (bounded(run), at.as_ref().map(Held::parked));
             }
             () = tokio::time::sleep_until(deadline) => return (converse::timed_out(), None),
         }

@@ -11,7 +11,6 @@ use crate::{
     Platform,
     agents::{Agent, AgentState, BearerKey, Key, KeyState},
     catalog::{
-        Executor,
         snapshot::{Current, LoadedItem, LoadedTool},
         toolset::Toolset,
     },
@@ -327,26 +326,30 @@ impl Caller {
     /// Tools are asked for by `tool`.
     pub fn items(&self, kind: ItemKind) -> impl Iterator<Item = &Arc<LoadedItem>> {
         let items: &[_] = match kind {
-            ItemKind::Prompts if self.may_read_prompts() => self.snapshot.prompts(),
-            ItemKind::Resources if self.may_read_resources() => self.snapshot.resources(),
-            ItemKind::ResourceTemplates if self.may_read_resources() => self.snapshot.templates(),
-            _ => &[],
+            _ if !self.may_read(kind) => &[],
+            ItemKind::Prompts => self.snapshot.prompts(),
+            ItemKind::Resources => self.snapshot.resources(),
+            ItemKind::ResourceTemplates => self.snapshot.templates(),
+            ItemKind::Tools => &[],
         };
         items.iter().filter(|item| self.has_source(item.source))
     }
 
-    /// The resource of that URI, if it is listed for this caller.
-    pub(super) fn resource(&self, uri: &str) -> Option<&Arc<LoadedItem>> {
-        let found = self.snapshot.resource(uri).filter(|_| self.may_read_resources());
-        found.filter(|item| self.has_source(item.source))
+    /// The one of that key, if it exists for this caller.
+    pub(super) fn item(&self, kind: ItemKind, key: &str) -> Option<&Arc<LoadedItem>> {
+        self.snapshot.item(kind, key).filter(|item| self.may_read(kind) && self.has_source(item.source))
+    }
+
+    fn may_read(&self, kind: ItemKind) -> bool {
+        match kind {
+            ItemKind::Prompts => self.may_read_prompts(),
+            ItemKind::Resources | ItemKind::ResourceTemplates => self.may_read_resources(),
+            ItemKind::Tools => false,
+        }
     }
 
     fn has_source(&self, source: SourceId) -> bool {
-        let Some(toolset) = &self.toolset else { return true };
-        self.snapshot.tools().iter().any(|tool| {
-            toolset.tools.contains(&tool.tool.id)
-                && matches!(tool.tool.version.executor, Executor::Upstream { source: of, .. } if of == source)
-        })
+        self.toolset.as_ref().is_none_or(|toolset| self.snapshot.toolset_has_source(toolset.id, source))
     }
 
     /// The tool of that name, if it exists for this caller.

@@ -3,13 +3,15 @@
 use std::{collections::HashSet, time::Duration};
 
 use tokio::{
-    sync::{broadcast::error::RecvError, mpsc},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
     time::{Instant, MissedTickBehavior},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{Caller, hearing::Hold};
-use crate::{Platform, bus::Word, dialogue::ItemKind, session};
+use crate::{Platform, bus::Word, dialogue::ItemKind, ids::TenantId, session};
 
 /// Changes come in groups: a list is looked at once for all of them.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -42,83 +44,127 @@ pub enum Change {
     Task(String),
 }
 
-/// Tells of changes until nobody listens, the caller is no caller any more, or the process stops.
-pub async fn watch(platform: Platform, mut caller: Caller, mut interest: Interest, changes: mpsc::Sender<Change>) {
-    let mut tenants = platform.generations.listen();
-    let mut words = platform.bus.listen();
-    let tenant = caller.snapshot.tenant;
-    let mut seen = Seen::of(&caller);
-    subscribed(&platform, &caller, &mut interest).await;
-    let mut hold = Hold::default();
-    hold.renew(&platform, &caller, interest.uris.iter());
-    let end: CancellationToken = platform.closing.clone();
-    let mut look_at = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
-    look_at.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let mut look = false;
-        tokio::select! {
-            () = changes.closed() => return,
-            () = end.cancelled() => return,
-            changed = tenants.recv() => match changed {
-                Ok(changed) => look = changed == tenant,
-                Err(RecvError::Lagged(_)) => look = true,
-                Err(RecvError::Closed) => return,
-            },
-            word = words.recv() => match word {
-                Ok(Word::SubscriptionsChanged { session, .. }) if caller.session.as_ref().is_some_and(|own| own.id == session) => {
-                    subscribed(&platform, &caller, &mut interest).await;
-                    hold.renew(&platform, &caller, interest.uris.iter());
-                }
-                Ok(Word::SessionEnded { session, .. }) if caller.session.as_ref().is_some_and(|own| own.id == session) => return,
-                Ok(word) => {
-                    let change = heard(&platform, &caller, &interest, word).await;
-                    if let Some(change) = change && changes.send(change).await.is_err() {
-                        return;
-                    }
-                }
-                Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "changes may have been missed; all of them are told");
-                    if !tell_all(&platform, &caller, &interest, &changes).await {
-                        return;
-                    }
-                }
-                Err(RecvError::Closed) => return,
-            },
-            _ = look_at.tick() => look = true,
-        }
-        if !look {
-            continue;
-        }
-        tokio::time::sleep(SETTLE).await;
-        let Some(fresh) = caller.again(&platform).await else { return };
-        let changed = fresh.snapshot.epoch != caller.snapshot.epoch;
-        caller = fresh;
-        if changed {
-            hold.renew(&platform, &caller, interest.uris.iter());
-        }
-        let now = Seen::of(&caller);
-        for list in seen.differences(&now, &interest) {
-            if changes.send(Change::List(list)).await.is_err() {
-                return;
-            }
-        }
-        seen = now;
+/// Ears for changes. Opened before it is looked at what is there, they miss nothing that changes after it.
+#[derive(Debug)]
+pub struct Ears {
+    tenants: broadcast::Receiver<TenantId>,
+    words: broadcast::Receiver<Word>,
+}
+
+impl Ears {
+    /// Hears from now on.
+    pub fn open(platform: &Platform) -> Self {
+        Self { tenants: platform.generations.listen(), words: platform.bus.listen() }
     }
 }
 
-/// Everything that may have changed without being heard. False if nobody listens.
-async fn tell_all(platform: &Platform, caller: &Caller, interest: &Interest, changes: &mpsc::Sender<Change>) -> bool {
-    let resources = interest.uris.iter().filter(|uri| super::find_resource(caller, uri).is_ok()).cloned().map(Change::Resource);
-    let mut all: Vec<_> = resources.collect();
-    for task in &interest.tasks {
-        all.extend(super::tasks::told(platform, caller, task).await.map(Change::Task));
-    }
-    for change in all {
-        if changes.send(change).await.is_err() {
-            return false;
+/// Nobody is told any more: nobody listens, or the caller is no caller any more.
+struct Over;
+
+/// Tells of changes until nobody listens, the caller is no caller any more, or the process stops. What it does now and then is boxed: there
+/// are ten thousand of these, and nearly all of them wait.
+pub async fn watch(platform: Platform, caller: Caller, interest: Interest, mut ears: Ears, changes: mpsc::Sender<Change>) {
+    let closing = platform.closing.clone();
+    let tenant = caller.snapshot.tenant;
+    let (seen, hold) = (Seen::of(&caller), Hold::default());
+    let mut watch = Watch { platform, caller, interest, seen, hold, changes: changes.clone() };
+    Box::pin(watch.renew_subscriptions()).await;
+    let mut look_at = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    look_at.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let told = tokio::select! {
+            () = changes.closed() => return,
+            () = closing.cancelled() => return,
+            changed = ears.tenants.recv() => match changed {
+                Ok(changed) if changed != tenant => continue,
+                Ok(_) | Err(RecvError::Lagged(_)) => Box::pin(watch.look()).await,
+                Err(RecvError::Closed) => return,
+            },
+            word = ears.words.recv() => match word {
+                Ok(word) if word.tenant() != Some(tenant.uuid()) => continue,
+                Ok(word) => Box::pin(watch.hear(word)).await,
+                Err(RecvError::Lagged(missed)) => Box::pin(watch.tell_all(missed)).await,
+                Err(RecvError::Closed) => return,
+            },
+            _ = look_at.tick() => Box::pin(watch.look()).await,
+        };
+        if told.is_err() {
+            return;
         }
     }
-    true
+}
+
+/// A client that is told of changes.
+struct Watch {
+    platform: Platform,
+    caller: Caller,
+    interest: Interest,
+    seen: Seen,
+    hold: Hold,
+    changes: mpsc::Sender<Change>,
+}
+
+impl Watch {
+    /// Looks whether the caller is still one, and whether a list differs.
+    async fn look(&mut self) -> Result<(), Over> {
+        tokio::time::sleep(SETTLE).await;
+        let fresh = self.caller.again(&self.platform).await.ok_or(Over)?;
+        let changed = fresh.snapshot.epoch != self.caller.snapshot.epoch;
+        self.caller = fresh;
+        if changed {
+            self.hold.renew(&self.platform, &self.caller, self.interest.uris.iter());
+        }
+        let now = Seen::of(&self.caller);
+        for list in self.seen.differences(&now, &self.interest) {
+            self.tell(Change::List(list)).await?;
+        }
+        self.seen = now;
+        Ok(())
+    }
+
+    async fn hear(&mut self, word: Word) -> Result<(), Over> {
+        let is_own = |session: &str| self.caller.session.as_ref().is_some_and(|own| own.id == session);
+        match word {
+            Word::SubscriptionsChanged { session, .. } if is_own(&session) => self.renew_subscriptions().await,
+            Word::SessionEnded { session, .. } if is_own(&session) => return Err(Over),
+            word => {
+                if let Some(change) = heard(&self.platform, &self.caller, &self.interest, word).await {
+                    self.tell(change).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that may have changed without being heard.
+    async fn tell_all(&self, missed: u64) -> Result<(), Over> {
+        tracing::warn!(missed, "changes may have been missed; all of them are told");
+        let (caller, interest) = (&self.caller, &self.interest);
+        for uri in interest.uris.iter().filter(|uri| super::find_resource(caller, uri).is_ok()) {
+            self.tell(Change::Resource(uri.clone())).await?;
+        }
+        for task in &interest.tasks {
+            if let Some(task) = super::tasks::told(&self.platform, caller, task).await {
+                self.tell(Change::Task(task)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, change: Change) -> Result<(), Over> {
+        self.changes.send(change).await.map_err(|_| Over)
+    }
+
+    /// A session's subscriptions may be made on any replica, so they are asked for.
+    async fn renew_subscriptions(&mut self) {
+        if let Some(session) = &self.caller.session {
+            // What cannot be found out now stays as it was.
+            if let Ok(uris) = session::subscriptions(&self.platform, session).await {
+                self.interest.uris = uris.into_iter().collect();
+            }
+        }
+        self.hold.renew(&self.platform, &self.caller, self.interest.uris.iter());
+    }
 }
 
 /// What a word of the bus means for this client.
@@ -136,16 +182,6 @@ async fn heard(platform: &Platform, caller: &Caller, interest: &Interest, word: 
             super::tasks::told(platform, caller, &task).await.map(Change::Task)
         }
         _ => None,
-    }
-}
-
-/// A session's subscriptions may be made on any replica, so they are asked for.
-async fn subscribed(platform: &Platform, caller: &Caller, interest: &mut Interest) {
-    if let Some(session) = &caller.session {
-        // What cannot be found out now stays as it was.
-        if let Ok(uris) = session::subscriptions(platform, session).await {
-            interest.uris = uris.into_iter().collect();
-        }
     }
 }
 

@@ -148,10 +148,15 @@ pub(super) fn timed_out() -> Run {
 
 /// Lets it tell its upstream, without anybody waiting for that.
 pub(super) fn farewell(platform: &Platform, ongoing: Ongoing) {
-    ongoing.stop.cancel();
+    let Ongoing { work, heard, stop, .. } = ongoing;
+    drop(heard);
+    stop_work(platform, work, &stop);
+}
+
+/// The same for work that nobody has listened to.
+pub(super) fn stop_work(platform: &Platform, work: Work, stop: &CancellationToken) {
+    stop.cancel();
     platform.conversations.spawn(async move {
-        let Ongoing { work, heard, .. } = ongoing;
-        drop(heard);
         let _ = tokio::time::timeout(FAREWELL, work).await;
     });
 }

@@ -17,7 +17,9 @@ use super::{
     Caller, Finished, Input, Refusal, SOON_MS, Voice,
     call::{leg, render, resume},
     converse::{self, Ongoing, Patience},
+    slot::Slot,
     state::{Held, Opened, Place},
+    uri_template::matches_template,
 };
 use crate::{
     Platform,
@@ -104,11 +106,19 @@ pub async fn answer_item(
             Err(_) => return Err(Refusal::Unavailable { retry_after_ms: SOON_MS }),
         }
     }
-    let (run, held) = run(platform, caller, item, request, state, voice, cancelled).await;
+    // One that waits somewhere has its slot.
+    let waits = state.as_ref().is_some_and(|state| matches!(state.held, Held::Parked(_)));
+    let slot = if waits { None } else { Some(take_slot(platform, caller, item)?) };
+    let (run, held) = run(platform, caller, item, request, (state, slot), voice, cancelled).await;
     let caching = if request.method == "resources/read" { Caching::Never } else { Caching::NotTold };
     let run = Run { error: None, answer: not_text(run.answer), ..run };
     let answer = render(voice.revision, &run, &[], caching, held, |held| place.seal(platform, held));
     Ok(Finished { answer })
+}
+
+fn take_slot(platform: &Platform, caller: &Caller, item: &LoadedItem) -> Result<Slot, Refusal> {
+    let source = caller.snapshot.source(item.source).ok_or_else(Slot::refusal)?;
+    Slot::take(platform, &source.running).ok_or_else(Slot::refusal)
 }
 
 fn open(platform: &Platform, place: &Place, request: &OwnedItemRequest) -> Result<Option<Opened>, Refusal> {
@@ -122,7 +132,7 @@ async fn run(
     caller: &Caller,
     item: &Arc<LoadedItem>,
     request: &OwnedItemRequest,
-    state: Option<Opened>,
+    (state, slot): (Option<Opened>, Option<Slot>),
     voice: &Voice,
     cancelled: &CancellationToken,
 ) -> (Run, Option<Held>) {
@@ -148,6 +158,12 @@ async fn run(
     let deadline = execution::source_deadline(&snapshot, item.source);
     let method = request.method.clone();
     let work = execution::run_item(platform.clone(), snapshot, item.source, method, input, dialogue, stop.clone());
+    let work = async move {
+        let run = work.await;
+        drop(slot);
+        run
+    };
+    let work = platform.conversations.may_outlive(work);
     let ongoing = Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline), agent: caller.agent.id };
     leg(converse::drive(platform, voice, ongoing, cancelled).await)
 }
@@ -155,19 +171,18 @@ async fn run(
 /// What is asked for, if it exists for this caller.
 fn find<'c>(caller: &'c Caller, request: &OwnedItemRequest) -> Result<&'c Arc<LoadedItem>, ErrorObject> {
     let missing = |what| ErrorObject::new(INVALID_PARAMS, format!("params.{what} is missing"));
-    let by_key = |kind, key: &str| caller.items(kind).find(|item| item.key == key);
     match request.method.as_str() {
         "prompts/get" => {
             let name = request.name.as_deref().ok_or_else(|| missing("name"))?;
-            by_key(ItemKind::Prompts, name).ok_or_else(unknown_prompt)
+            caller.item(ItemKind::Prompts, name).ok_or_else(unknown_prompt)
         }
         "resources/read" => find_resource(caller, request.uri.as_deref().ok_or_else(|| missing("uri"))?),
         _ => {
             let (kind, name, uri) = request.reference.as_ref().ok_or_else(|| missing("ref"))?;
             match (kind.as_str(), name, uri) {
-                ("ref/prompt", Some(name), _) => by_key(ItemKind::Prompts, name).ok_or_else(unknown_prompt),
+                ("ref/prompt", Some(name), _) => caller.item(ItemKind::Prompts, name).ok_or_else(unknown_prompt),
                 ("ref/resource", _, Some(uri)) => {
-                    by_key(ItemKind::ResourceTemplates, uri).map_or_else(|| find_resource(caller, uri), Ok)
+                    caller.item(ItemKind::ResourceTemplates, uri).map_or_else(|| find_resource(caller, uri), Ok)
                 }
                 _ => Err(ErrorObject::new(
                     INVALID_PARAMS,
@@ -183,7 +198,7 @@ pub fn find_resource<'c>(caller: &'c Caller, uri: &str) -> Result<&'c Arc<Loaded
     if uri.len() > MAX_URI {
         return Err(ErrorObject::new(INVALID_PARAMS, format!("a URI has at most {MAX_URI} bytes")));
     }
-    let listed = caller.resource(uri);
+    let listed = caller.item(ItemKind::Resources, uri);
     let made = || caller.items(ItemKind::ResourceTemplates).find(|item| matches_template(&item.key, uri));
     listed.or_else(made).ok_or_else(|| {
         ErrorObject::new(RESOURCE_NOT_FOUND, "there is no such resource").with_data(serde_json::json!({ "uri": uri }))
@@ -192,43 +207,6 @@ pub fn find_resource<'c>(caller: &'c Caller, uri: &str) -> Result<&'c Arc<Loaded
 
 fn unknown_prompt() -> ErrorObject {
     ErrorObject::new(INVALID_PARAMS, "there is no such prompt")
-}
-
-/// Could that template (RFC 6570) have made that URI? `{name}` stands for one or more characters other than `/`, `{+name}` and the like for
-/// any. Part by part it notes how far the URI could have come, so that no template makes this slow.
-fn matches_template(template: &str, uri: &str) -> bool {
-    let mut reached = vec![false; uri.len() + 1];
-    reached[0] = true;
-    let mut rest = template;
-    while let Some((text, after)) = rest.split_once('{') {
-        let Some((expression, after)) = after.split_once('}') else { return false };
-        let is_open = expression.starts_with(['+', '#', '/', '?', '&', ';', '.']) || expression.contains(['*', ',']);
-        reached = after_expression(uri, &after_text(uri, &reached, text), is_open);
-        rest = after;
-    }
-    after_text(uri, &reached, rest)[uri.len()]
-}
-
-/// Places in the URI after that text, from the places before it.
-fn after_text(uri: &str, reached: &[bool], text: &str) -> Vec<bool> {
-    let mut after = vec![false; reached.len()];
-    for (at, _) in reached.iter().enumerate().filter(|(_, reached)| **reached) {
-        if uri[at..].starts_with(text) {
-            after[at + text.len()] = true;
-        }
-    }
-    after
-}
-
-/// Places after one or more characters that an expression may stand for.
-fn after_expression(uri: &str, reached: &[bool], is_open: bool) -> Vec<bool> {
-    let mut after = vec![false; reached.len()];
-    let mut taking = false;
-    for (at, c) in uri.char_indices() {
-        taking = (taking || reached[at]) && (is_open || c != '/');
-        after[at + c.len_utf8()] = taking;
-    }
-    after
 }
 
 /// The parameters as they go on to the source, with its own names.
@@ -259,32 +237,5 @@ fn not_text(answer: Answer) -> Answer {
             Answer::Reply(Reply::Error(ErrorObject::new(trunkline_protocol::jsonrpc::INTERNAL_ERROR, said.text)))
         }
         reply @ Answer::Reply(_) => reply,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn templates_match_what_they_make() {
-        for (template, uri, fits) in [
-            ("test://template/{id}/data", "test://template/123/data", true),
-            ("test://template/{id}/data", "test://template/1/2/data", false),
-            ("test://template/{id}/data", "test://template//data", false),
-            ("file:///{+path}", "file:///a/b", true),
-            ("a://{x}-{y}", "a://1-2-3", true),
-            ("a://b", "a://b", true),
-            ("a://{x", "a://{x", false),
-            ("a://ä{x}", "a://äö", true),
-            ("{+a}/x/{+b}", "1/x/2/x/3", true),
-            ("{+a}/x{b}/c", "1/x2/q/x3/c", true),
-            ("x{a}b{c}b", "xabb", false),
-            ("x{a}b{c}b", "xabacb", true),
-        ] {
-            assert_eq!(matches_template(template, uri), fits, "{template} {uri}");
-        }
-        let many = format!("x:{}!", "{+a}".repeat(100));
-        assert!(!matches_template(&many, &format!("x:{}", "a".repeat(2_000))));
     }
 }

@@ -15,6 +15,8 @@ use crate::{
 const PAGE: usize = 500;
 /// Bytes of a cursor's seal.
 const SEAL: usize = 16;
+/// What its key is for.
+const PURPOSE: &str = "list cursor";
 
 /// One page of a list.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ fn page<'c>(
 
 /// A cursor names the last item of its page, and is sealed for this agent and list: another one's means nothing here.
 fn seal(platform: &Platform, caller: &Caller, list: &str, name: &str) -> String {
-    let mac = mac(platform, caller, list, name);
+    let mac = platform.master_key.mac(PURPOSE, cursor_of(caller, list, name).as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode([&mac[..SEAL], name.as_bytes()].concat())
 }
 
@@ -106,10 +108,9 @@ fn open(platform: &Platform, caller: &Caller, list: &str, cursor: &str) -> Optio
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let (seal, name) = bytes.split_at_checked(SEAL)?;
     let name = std::str::from_utf8(name).ok()?;
-    let expected = mac(platform, caller, list, name);
-    bool::from(subtle::ConstantTimeEq::ct_eq(seal, &expected[..SEAL])).then(|| name.to_owned())
+    platform.master_key.verify_mac(PURPOSE, cursor_of(caller, list, name).as_bytes(), seal).then(|| name.to_owned())
 }
 
-fn mac(platform: &Platform, caller: &Caller, list: &str, name: &str) -> [u8; 32] {
-    platform.master_key.mac("list cursor", format!("{}|{}|{list}|{name}", caller.snapshot.tenant, caller.agent.id).as_bytes())
+fn cursor_of(caller: &Caller, list: &str, name: &str) -> String {
+    format!("{}|{}|{list}|{name}", caller.snapshot.tenant, caller.agent.id)
 }

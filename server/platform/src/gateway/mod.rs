@@ -20,6 +20,7 @@ mod state;
 mod streams;
 pub mod tasks;
 mod trial;
+mod uri_template;
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use trunkline_protocol::{jsonrpc::ErrorObject, mcp::Revision, oauth::scope::Scop
 pub use admit::admit_call;
 pub use call::AdmittedCall;
 pub use caller::{Caller, Credential, SessionRefused, Unauthenticated, authenticate};
-pub use changes::{Change, Interest, watch};
+pub use changes::{Change, Ears, Interest, watch};
 pub use draft::clip;
 pub use hearing::Hearing;
 pub use items::{ItemRequest, OwnedItemRequest, answer_item, find_resource};

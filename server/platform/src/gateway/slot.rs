@@ -1,43 +1,49 @@
-//! How many calls run at the same time on this replica: of one tool, so that a slow upstream holds its own callers and nobody else's; and
-//! of all tools, so that their answers fit into memory.
+//! How much runs at the same time on this replica: calls of one tool and requests for what one source has beside tools, so that a slow
+//! upstream holds its own callers and nobody else's; and all of it, so that the answers fit into memory.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},
 };
 
-use crate::{Platform, catalog::snapshot::LoadedTool};
+use super::{Refusal, SOON_MS};
+use crate::{Platform, quota::Remaining};
 
-/// Calls of one tool.
-pub(super) const MOST_PER_TOOL: u32 = 256;
-/// Calls of all tools.
+/// Calls of one tool; requests for prompts, resources and completions of one source.
+pub(super) const MOST_AT_ONCE: u32 = 256;
+/// All of them.
 const MOST: u32 = 4_096;
 
-/// A running call. Its place is free again when this is dropped.
+/// Something that runs. Its place is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
-    of_tool: Arc<AtomicU32>,
+    of_one: Arc<AtomicU32>,
     of_all: Arc<AtomicU32>,
 }
 
 impl Slot {
-    /// A place, if there is one.
-    pub(super) fn take(platform: &Platform, tool: &LoadedTool) -> Option<Self> {
-        let (of_tool, of_all) = (Arc::clone(&tool.running), Arc::clone(&platform.running));
+    /// A place among what runs of one tool or source, if there is one.
+    pub(super) fn take(platform: &Platform, running: &Arc<AtomicU32>) -> Option<Self> {
+        let (of_one, of_all) = (Arc::clone(running), Arc::clone(&platform.running));
         if !enter(&of_all, MOST) {
             return None;
         }
-        if !enter(&of_tool, MOST_PER_TOOL) {
+        if !enter(&of_one, MOST_AT_ONCE) {
             of_all.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Self { of_tool, of_all })
+        Some(Self { of_one, of_all })
+    }
+
+    /// Why there is none.
+    pub(super) fn refusal() -> Refusal {
+        Refusal::Limited { by: Remaining::concurrency(MOST_AT_ONCE), retry_after_ms: SOON_MS }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.of_tool.fetch_sub(1, Ordering::Relaxed);
+        self.of_one.fetch_sub(1, Ordering::Relaxed);
         self.of_all.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -28,6 +28,8 @@ pub enum Outgoing {
     Message(String),
     /// Nothing for so many milliseconds: a stream that can be resumed may be closed.
     Pause(u64),
+    /// When to go on with the stream, should it be cut, in milliseconds.
+    Retry(u64),
 }
 
 /// How a caller can be talked to while its request runs.
@@ -84,11 +86,8 @@ impl Voice {
         match said {
             Said::Progress(progress) => self.send(self.progress_message(&progress)).await,
             Said::Log(params) => self.send(Some(jsonrpc::notification("notifications/message", params.get()))).await,
-            Said::Pause(retry_ms) => {
-                if let Some(outlet) = &self.outlet {
-                    let _ = outlet.send(Outgoing::Pause(retry_ms)).await;
-                }
-            }
+            Said::Pause(retry_ms) => self.put(Outgoing::Pause(retry_ms)).await,
+            Said::Retry(retry_ms) => self.put(Outgoing::Retry(retry_ms)).await,
             Said::Question(question) if !self.revision.has_handshake() => return Some(question),
             Said::Question(question) => self.ask(platform, question).await,
         }
@@ -96,9 +95,15 @@ impl Voice {
     }
 
     async fn send(&self, message: Option<String>) {
-        if let (Some(outlet), Some(message)) = (&self.outlet, message) {
+        if let Some(message) = message {
+            self.put(Outgoing::Message(message)).await;
+        }
+    }
+
+    async fn put(&self, outgoing: Outgoing) {
+        if let Some(outlet) = &self.outlet {
             // Whoever reads the other end decides what becomes of a caller that does not read.
-            let _ = outlet.send(Outgoing::Message(message)).await;
+            let _ = outlet.send(outgoing).await;
         }
     }
 

@@ -7,12 +7,21 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Caller;
-use crate::{Platform, bus::Address, redis::Away};
+use crate::{
+    Platform,
+    bus::Address,
+    call::Outcome,
+    dialogue::Reply,
+    execution::{Answer, Run},
+    redis::Away,
+};
 
 /// Longest time between a question and its answer, in seconds.
 const GOOD_FOR_S: i64 = 600;
 /// Longest state that is read, in characters.
 const MAX_LENGTH: usize = 96 * 1024;
+/// Longest state of somebody else that is sealed, as JSON: what becomes of it can be read again.
+const MAX_HELD: usize = 64 * 1024;
 
 /// What is inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +37,16 @@ impl Held {
     pub(super) fn parked(address: &Address) -> Self {
         Self::Parked(address.to_string())
     }
+}
+
+/// A run whose state is too long to be brought back has failed: better now than when somebody has answered.
+pub(super) fn bounded(run: Run) -> Run {
+    let Answer::Reply(Reply::InputRequired(needed)) = &run.answer else { return run };
+    let length = needed.state.as_ref().map_or(0, |state| serde_json::to_string(state).map_or(usize::MAX, |json| json.len()));
+    if length <= MAX_HELD {
+        return run;
+    }
+    Run::failed(Outcome::UpstreamError, "upstream_too_large", "The tool's server asks to be sent more state than can be kept.")
 }
 
 #[derive(Serialize, Deserialize)]

@@ -11,7 +11,10 @@ use serde_json::{Map, value::RawValue};
 use tokio_util::sync::CancellationToken;
 use trunkline_protocol::mcp::object::RawObject;
 
-use super::{call::quietly, converse::timed_out};
+use super::{
+    call::quietly,
+    converse::{Work, stop_work, timed_out},
+};
 use crate::{
     Platform,
     actor::{Member, Permission},
@@ -72,8 +75,10 @@ async fn proxied(platform: &Platform, tool: LoadedTool, current: Current, argume
     let stop = CancellationToken::new();
     let deadline = execution::proxied_deadline(&tool, &current);
     let run = execution::run_proxied(platform.clone(), Arc::new(tool), current, input, Dialogue::silent(), stop.clone());
-    tokio::time::timeout(deadline, run).await.unwrap_or_else(|_| {
-        stop.cancel();
-        timed_out()
-    })
+    let mut work: Work = Box::pin(run);
+    if let Ok(run) = tokio::time::timeout(deadline, &mut work).await {
+        return run;
+    }
+    stop_work(platform, work, &stop);
+    timed_out()
 }

@@ -76,8 +76,12 @@ struct SealedJob {
     sealed: String,
 }
 
+fn place(id: JobId) -> String {
+    format!("jobs|{id}")
+}
+
 fn seal(platform: &Platform, id: JobId, job: &Job) -> Result<serde_json::Value> {
-    let place = format!("jobs|{id}");
+    let place = place(id);
     let key = DataKey::generate();
     let sealed = key.seal(&place, &serde_json::to_vec(job).map_err(Error::internal)?);
     let sealed = SealedJob { key: BASE64.encode(platform.master_key.wrap(&place, &key)), sealed: BASE64.encode(sealed) };
@@ -85,10 +89,48 @@ fn seal(platform: &Platform, id: JobId, job: &Job) -> Result<serde_json::Value> 
 }
 
 fn open(platform: &Platform, id: JobId, payload: serde_json::Value) -> Result<Job> {
-    let place = format!("jobs|{id}");
+    let place = place(id);
     let sealed: SealedJob = serde_json::from_value(payload).map_err(Error::internal)?;
     let key = BASE64.decode(sealed.key).map_err(Error::internal)?;
     let key = platform.master_key.unwrap_key(&place, &key).map_err(Error::internal)?;
     let job = key.open(&place, &BASE64.decode(sealed.sealed).map_err(Error::internal)?).map_err(Error::internal)?;
     serde_json::from_slice(&job).map_err(Error::internal)
+}
+
+/// Wraps the keys of all jobs with the current key of the installation that another has wrapped, so many in one transaction; how many.
+pub(crate) async fn rewrap(platform: &Platform, page: i64) -> Result<u64> {
+    let (mut rewrapped, mut after) = (0, None);
+    loop {
+        let mut tx = platform.db.system().await?;
+        let jobs = store::page(&mut tx, after, page).await?;
+        let Some((last, _)) = jobs.last() else { return Ok(rewrapped) };
+        after = Some(*last);
+        for (id, payload) in jobs {
+            if let Some(payload) = rewrapped_payload(platform, id, payload)? {
+                store::reseal(&mut tx, id, &payload).await?;
+                rewrapped += 1;
+            }
+        }
+        tx.commit().await?;
+    }
+}
+
+/// Jobs whose keys another key of the installation than the current has wrapped.
+pub(crate) async fn count_under_others(platform: &Platform) -> Result<u64> {
+    let mut tx = platform.db.system().await?;
+    let keys = store::wrapped_keys(&mut tx).await?;
+    tx.commit().await?;
+    let under_others = keys.iter().filter(|key| !BASE64.decode(key).is_ok_and(|key| platform.master_key.wrapped(&key)));
+    u64::try_from(under_others.count()).map_err(Error::internal)
+}
+
+fn rewrapped_payload(platform: &Platform, id: JobId, payload: serde_json::Value) -> Result<Option<serde_json::Value>> {
+    let mut sealed: SealedJob = serde_json::from_value(payload).map_err(Error::internal)?;
+    let wrapped = BASE64.decode(&sealed.key).map_err(Error::internal)?;
+    if platform.master_key.wrapped(&wrapped) {
+        return Ok(None);
+    }
+    let key = platform.master_key.unwrap_key(&place(id), &wrapped).map_err(Error::internal)?;
+    sealed.key = BASE64.encode(platform.master_key.wrap(&place(id), &key));
+    serde_json::to_value(sealed).map(Some).map_err(Error::internal)
 }

@@ -73,3 +73,22 @@ pub(super) async fn bury(tx: &mut SystemTx, id: JobId, now: DateTime<Utc>, error
         .await?;
     Ok(())
 }
+
+/// Jobs after that one, locked.
+pub(super) async fn page(tx: &mut SystemTx, after: Option<JobId>, most: i64) -> Result<Vec<(JobId, serde_json::Value)>> {
+    Ok(sqlx::query_as("SELECT id, payload FROM app.jobs WHERE $1::uuid IS NULL OR id > $1 ORDER BY id LIMIT $2 FOR UPDATE")
+        .bind(after)
+        .bind(most)
+        .fetch_all(tx.connection())
+        .await?)
+}
+
+pub(super) async fn reseal(tx: &mut SystemTx, id: JobId, payload: &serde_json::Value) -> Result<()> {
+    sqlx::query("UPDATE app.jobs SET payload = $2 WHERE id = $1").bind(id).bind(payload).execute(tx.connection()).await?;
+    Ok(())
+}
+
+/// The wrapped keys of all jobs, in base64.
+pub(super) async fn wrapped_keys(tx: &mut SystemTx) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar("SELECT payload ->> 'key' FROM app.jobs WHERE payload ? 'key'").fetch_all(tx.connection()).await?)
+}

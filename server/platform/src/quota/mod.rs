@@ -156,6 +156,15 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// Was it made without Redis?
+    pub fn is_degraded(&self) -> bool {
+        match self {
+            Self::Admitted { degraded, .. } | Self::Limited { degraded, .. } => *degraded,
+            Self::Unavailable => true,
+            Self::Stale | Self::NoSession => false,
+        }
+    }
+
     /// As `error.data` says it, for a refusal.
     pub fn limited_data(by: Remaining, retry_after_ms: u64) -> Value {
         json!({

@@ -88,11 +88,40 @@ impl<'a> Conversation<'a> {
             Posted::Refused(error) => return Ok(Err(error)),
         };
         loop {
-            let next = std::pin::pin!(next(self.wire, self.session.as_ref(), &mut messages, &mut resumes, deadline));
+            let next = std::pin::pin!(self.next(&mut messages, &mut resumes, deadline));
             let text = self.wait(next, &mut open, &mut deadline, &mut aside).await?;
             if let Some(outcome) = self.hear(&text, &mut open, deadline).await? {
                 return Ok(outcome);
             }
+        }
+    }
+
+    /// The next message. An answer that ends too early is resumed, where the upstream said how; when, the caller should know too: whatever cuts
+    /// its own stream, there is nothing new before.
+    async fn next(&self, messages: &mut Messages, resumes: &mut u32, deadline: Instant) -> Result<String, Fault> {
+        let cut = UpstreamError::Broken("it closed its answer before the end");
+        loop {
+            if let Some(text) = messages.next().await? {
+                return Ok(text);
+            }
+            let (Some(session), Some(last_event)) = (&self.session, messages.last_event.clone()) else { return Err(cut.into()) };
+            if *resumes == MOST_RESUMES {
+                return Err(cut.into());
+            }
+            *resumes += 1;
+            let retry = messages.retry.map(|retry| retry.min(LONGEST_PAUSE));
+            if let Some(retry_ms) = retry.and_then(|retry| u64::try_from(retry.as_millis()).ok()) {
+                self.dialogue.retry(retry_ms).await;
+            }
+            sleep(retry.unwrap_or(RESUME_AFTER)).await;
+            let mut headers = session.clone();
+            headers.insert("last-event-id", last_event.parse().map_err(|_| cut)?);
+            let answer = self.wire.get(headers, deadline + QUESTIONS_WITHIN, Duration::MAX, Duration::MAX).await?;
+            if !answer.is_success() || !answer.is_stream {
+                return Err(cut.into());
+            }
+            *messages = answer.messages;
+            (messages.retry, messages.last_event) = (retry, Some(last_event));
         }
     }
 
@@ -258,37 +287,6 @@ async fn said_aside(aside: &mut Option<&mut Standalone>, wire: &Wire, session: O
     match (aside, session) {
         (Some(aside), Some(headers)) => aside.next(wire, headers).await,
         _ => std::future::pending().await,
-    }
-}
-
-/// The next message. An answer that ends too early is resumed, where the upstream said how.
-async fn next(
-    wire: &Wire,
-    session: Option<&HeaderMap>,
-    messages: &mut Messages,
-    resumes: &mut u32,
-    deadline: Instant,
-) -> Result<String, Fault> {
-    let cut = UpstreamError::Broken("it closed its answer before the end");
-    loop {
-        if let Some(text) = messages.next().await? {
-            return Ok(text);
-        }
-        let (Some(session), Some(last_event)) = (session, messages.last_event.clone()) else { return Err(cut.into()) };
-        if *resumes == MOST_RESUMES {
-            return Err(cut.into());
-        }
-        *resumes += 1;
-        sleep(messages.retry.unwrap_or(RESUME_AFTER).min(LONGEST_PAUSE)).await;
-        let mut headers = session.clone();
-        headers.insert("last-event-id", last_event.parse().map_err(|_| cut)?);
-        let answer = wire.get(headers, deadline + QUESTIONS_WITHIN, Duration::MAX, Duration::MAX).await?;
-        if !answer.is_success() || !answer.is_stream {
-            return Err(cut.into());
-        }
-        let retry = messages.retry;
-        *messages = answer.messages;
-        (messages.retry, messages.last_event) = (retry, Some(last_event));
     }
 }
 

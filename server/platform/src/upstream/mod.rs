@@ -32,7 +32,7 @@ use reqwest::header::HeaderName;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use trunkline_protocol::mcp::{Revision, object::RawObject};
+use trunkline_protocol::mcp::{Revision, mirrored::Mirrored, object::RawObject};
 use url::Url;
 
 pub use error::UpstreamError;
@@ -95,8 +95,8 @@ pub struct UpstreamRequest<'a> {
     pub params: &'a RawObject<'a>,
     /// The answers to an earlier `InputRequired`.
     pub input: Option<&'a Retry>,
-    /// The tool's input schema, for arguments that are mirrored in headers.
-    pub schema: Option<&'a RawValue>,
+    /// Arguments that are mirrored in headers.
+    pub mirrored: &'a [Mirrored],
     /// Of the span that this exchange is.
     pub trace: Option<&'a TraceContext>,
 }
@@ -148,7 +148,7 @@ impl Upstreams {
                 method: kind.method(),
                 params: &params,
                 input: None,
-                schema: None,
+                mirrored: &[],
                 trace: None,
                 dialogue: &dialogue,
                 cancelled: &cancelled,
@@ -173,7 +173,7 @@ impl Upstreams {
             method: request.method,
             params: request.params,
             input: request.input,
-            schema: request.schema,
+            mirrored: request.mirrored,
             trace: request.trace,
             dialogue,
             cancelled: &cancelled,

@@ -57,7 +57,7 @@ async fn discover(link: &Link, deadline: Instant) -> Result<Told, UpstreamError>
         method: "server/discover",
         params: &params,
         input: None,
-        schema: None,
+        mirrored: &[],
         trace: None,
         dialogue: &dialogue,
         cancelled: &cancelled,

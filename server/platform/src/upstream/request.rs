@@ -1,10 +1,10 @@
 //! One request in the making: the same for both eras up to its headers and its `_meta`.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trunkline_protocol::mcp::{mirrored, object::RawObject};
+use trunkline_protocol::mcp::{mirrored::Mirrored, object::RawObject};
 
 use super::{Retry, TraceContext};
 use crate::dialogue::Dialogue;
@@ -17,7 +17,7 @@ pub(super) struct Request<'a> {
     pub(super) method: &'a str,
     pub(super) params: &'a RawObject<'a>,
     pub(super) input: Option<&'a Retry>,
-    pub(super) schema: Option<&'a RawValue>,
+    pub(super) mirrored: &'a [Mirrored],
     pub(super) trace: Option<&'a TraceContext>,
     pub(super) dialogue: &'a Dialogue,
     pub(super) cancelled: &'a CancellationToken,
@@ -65,19 +65,17 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Arguments that the schema mirrors into headers.
+    /// Arguments that are mirrored into headers.
     pub(super) fn mirrored(&self) -> Vec<(HeaderName, HeaderValue)> {
-        let schema: Value = self.schema.and_then(|schema| serde_json::from_str(schema.get()).ok()).unwrap_or_default();
-        let Ok(mirrored) = mirrored::mirrored(&schema) else { return Vec::new() };
-        if mirrored.is_empty() {
+        if self.mirrored.is_empty() {
             return Vec::new();
         }
         let arguments = self.params.get("arguments").and_then(|json| serde_json::from_str::<Map<String, Value>>(json).ok());
         let arguments = arguments.unwrap_or_default();
-        let header = |mirrored: &mirrored::Mirrored| {
+        let header = |mirrored: &Mirrored| {
             let value = HeaderValue::from_str(&mirrored.value(&arguments)?).ok()?;
             Some((HeaderName::from_bytes(mirrored.header.as_bytes()).ok()?, value))
         };
-        mirrored.iter().filter_map(header).collect()
+        self.mirrored.iter().filter_map(header).collect()
     }
 }

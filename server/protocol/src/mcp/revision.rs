@@ -107,11 +107,6 @@ impl Revision {
         }
     }
 
-    /// HTTP status of a JSON-RPC error for an unknown method.
-    pub fn unknown_method_status(self) -> u16 {
-        if self.has_handshake() { 200 } else { 404 }
-    }
-
     /// Do results say `resultType`, `ttlMs`, `cacheScope`?
     pub fn has_result_metadata(self) -> bool {
         !self.has_handshake()

@@ -14,7 +14,13 @@ use trunkline_platform::{
 };
 use trunkline_protocol::oauth::scope::{Effect, ScopeSet};
 
-use super::{Page, components::Tab, layout::Layout, page};
+use super::{
+    Page,
+    attempts::{self, AttemptView},
+    components::Tab,
+    layout::Layout,
+    page,
+};
 use crate::{
     Access, Route, WebState,
     error::HtmlError,
@@ -56,6 +62,7 @@ struct ConnectPage {
     new_key_url: String,
     poll_url: String,
     received: bool,
+    attempts: Option<Vec<AttemptView>>,
 }
 
 /// A call that works, for snippets.
@@ -131,6 +138,7 @@ async fn show(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
         new_key_url: first
             .map_or_else(|| urls::agent_new(slug), |first| format!("{}#new-key", urls::agent(slug, first.agent.id))),
         poll_url: urls::connect_status(slug),
+        attempts: attempts::latest(platform, actor).await,
         received: usage::has_calls(platform, actor).await?,
         mcp_url,
     })

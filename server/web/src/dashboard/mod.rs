@@ -2,6 +2,7 @@
 
 mod agent_edit;
 mod agents;
+mod attempts;
 mod clients;
 pub mod components;
 mod connect;

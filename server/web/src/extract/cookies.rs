@@ -6,10 +6,7 @@ use actix_web::{
     cookie::{Cookie, SameSite, time::Duration},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use trunkline_platform::{
-    Platform,
-    secret::{Digest, Plaintext},
-};
+use trunkline_platform::{Platform, secret::Plaintext};
 
 use crate::dashboard::layout::Flash;
 
@@ -55,8 +52,8 @@ pub(crate) fn flash(platform: &Platform, flash: &Flash) -> Cookie<'static> {
 pub(crate) fn read_flash(platform: &Platform, request: &HttpRequest) -> Option<Flash> {
     let cookie = request.cookie(FLASH)?;
     let (text, mac) = cookie.value().split_once('.')?;
-    let expected = BASE64.encode(platform.master_key.mac("flash", text.as_bytes()));
-    if !Digest::of(mac).matches(&Digest::of(&expected)) {
+    let mac = BASE64.decode(mac).ok()?;
+    if mac.len() != 32 || !platform.master_key.verify_mac("flash", text.as_bytes(), &mac) {
         return None;
     }
     let text = String::from_utf8(BASE64.decode(text).ok()?).ok()?;

@@ -5,12 +5,16 @@ use std::time::Duration;
 use actix_web::{
     HttpRequest, HttpResponse,
     body::MessageBody as _,
-    http::header::{self, HeaderMap},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap},
+    },
     web::{Bytes, BytesMut, Data, Payload},
 };
 use futures_util::StreamExt as _;
 use trunkline_platform::{
     gateway::{self, Caller, Measure, Unauthenticated},
+    handshake::Fault,
     session as sessions,
 };
 use trunkline_protocol::mcp::{Incoming, Notification, Request, Revision, classify};
@@ -24,7 +28,7 @@ use super::{
     place::Place,
     respond, session,
 };
-use crate::{WebState, middleware::request_id};
+use crate::{WebState, doctor, middleware::request_id};
 
 /// Longest time for a body to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -180,7 +184,12 @@ pub(super) async fn caller(state: &WebState, place: &Place, request: &HttpReques
     if !origin::is_allowed(state, request) {
         return Err(respond::transport(403, "this origin may not use the endpoint"));
     }
-    identify(state, place, request.headers()).await
+    let caller = identify(state, place, request.headers()).await;
+    if caller.as_ref().is_err_and(|refused| refused.status() == StatusCode::UNAUTHORIZED) {
+        let fault = request.headers().contains_key(header::AUTHORIZATION).then_some(Fault::NotACredential);
+        doctor::challenged(state, request, &place.tenant, fault).await;
+    }
+    caller
 }
 
 /// Whose request this is; else the answer to it.

@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 use trunkline_platform::{
     Platform,
     bus::{self, Word},
-    gateway::{self, Caller, Change, Interest, OpenStream, StreamUse, tasks},
+    gateway::{self, Caller, Change, Ears, Interest, OpenStream, StreamUse, tasks},
     session::{self, EventId, LoggedEvent, Newest, Session},
 };
 use trunkline_protocol::{
@@ -46,6 +46,7 @@ const GONE_AFTER: Duration = Duration::from_secs(3);
 /// `subscriptions/listen`.
 pub(super) async fn subscribe(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
     let platform = &exchange.state.platform;
+    let ears = Ears::open(platform);
     let caller = match gateway::admit_list(platform, caller).await {
         Ok(caller) => caller,
         Err(refusal) => return respond::refusal(exchange.state, exchange.place, request.id, &refusal),
@@ -74,7 +75,7 @@ pub(super) async fn subscribe(exchange: &Exchange<'_>, caller: Caller, request: 
         let mut acknowledged = RawObject::default();
         acknowledged.set("notifications", honoured);
         line.message(notification("notifications/subscriptions/acknowledged", acknowledged, Some(id.get()))).await;
-        forward(&platform, caller, interest, &mut line, Some(id.get())).await;
+        forward(&platform, caller, interest, ears, &mut line, Some(id.get())).await;
         let mut meta = RawObject::default();
         meta.set(SUBSCRIPTION_ID, id.get());
         let mut result = RawObject::default();
@@ -129,9 +130,16 @@ async fn interest(platform: &Platform, caller: &Caller, wanted: &Wanted<'_>) -> 
 }
 
 /// Writes changes until the reader is gone or nothing will come any more.
-async fn forward(platform: &Platform, caller: Caller, interest: Interest, line: &mut Line, subscription: Option<&str>) {
+async fn forward(
+    platform: &Platform,
+    caller: Caller,
+    interest: Interest,
+    ears: Ears,
+    line: &mut Line,
+    subscription: Option<&str>,
+) {
     let (sender, mut changes) = mpsc::channel(WAITING);
-    let watching = rt::spawn(gateway::watch(platform.clone(), caller, interest, sender).in_current_span());
+    let watching = begin(platform, caller, interest, ears, sender);
     loop {
         tokio::select! {
             change = changes.recv() => match change {
@@ -145,6 +153,17 @@ async fn forward(platform: &Platform, caller: Caller, interest: Interest, line: 
         }
     }
     watching.abort();
+}
+
+/// Begins to watch. Not in the future that waits for it, which would have room for all of this one as long as it lives.
+fn begin(
+    platform: &Platform,
+    caller: Caller,
+    interest: Interest,
+    ears: gateway::Ears,
+    changes: mpsc::Sender<Change>,
+) -> rt::task::JoinHandle<()> {
+    rt::spawn(gateway::watch(platform.clone(), caller, interest, ears, changes).in_current_span())
 }
 
 fn change_message(change: &Change, subscription: Option<&str>) -> String {
@@ -174,6 +193,7 @@ fn notification(method: &str, mut params: RawObject<'_>, subscription: Option<&s
 
 /// GET in a session: what no request of it asked for. One such stream per session: a newer one takes over.
 pub(super) async fn stream_of(platform: &Platform, caller: Caller, session: Arc<Session>) -> HttpResponse {
+    let ears = Ears::open(platform);
     let Some(open_stream) = OpenStream::enter(platform, caller.agent.id, StreamUse::Listening) else {
         return respond::too_many_streams(None, StreamUse::Listening);
     };
@@ -198,7 +218,7 @@ pub(super) async fn stream_of(platform: &Platform, caller: Caller, session: Arc<
             }
         };
         tokio::select! {
-            () = forward(&platform, caller, interest, &mut line, None) => {}
+            () = forward(&platform, caller, interest, ears, &mut line, None) => {}
             () = taken_over => {}
         }
     };

@@ -155,6 +155,7 @@ async fn pass(line: &mut Line, said: Outgoing) {
     match said {
         Outgoing::Message(message) => line.message(message).await,
         Outgoing::Pause(retry_ms) => line.pause(retry_ms).await,
+        Outgoing::Retry(retry_ms) => line.retry(retry_ms).await,
     }
 }
 

@@ -44,7 +44,7 @@ impl Line {
     pub(super) async fn begin(&mut self, with_event: bool) {
         match &mut self.log {
             Some(log) if with_event => {
-                let id = log.append(&self.platform, "", false).await;
+                let id = Box::pin(log.append(&self.platform, "", false)).await;
                 self.write(Event { id: Some(id.to_string()), ..Event::default() }.encode()).await;
             }
             _ => self.write(": open\n\n".to_owned()).await,
@@ -70,10 +70,17 @@ impl Line {
 
     /// Says when to come back and closes the connection; what follows can be had by resuming.
     pub(super) async fn pause(&mut self, retry_ms: u64) {
-        if let Some(log) = &mut self.log {
-            let id = log.append(&self.platform, "", false).await;
-            self.write(Event { id: Some(id.to_string()), retry_ms: Some(retry_ms), ..Event::default() }.encode()).await;
+        if self.log.is_some() {
+            self.retry(retry_ms).await;
             self.reader = None;
+        }
+    }
+
+    /// Says when to come back, should the connection be cut. Where nothing can be resumed, nobody comes back.
+    pub(super) async fn retry(&mut self, retry_ms: u64) {
+        if let Some(log) = &mut self.log {
+            let id = Box::pin(log.append(&self.platform, "", false)).await;
+            self.write(Event { id: Some(id.to_string()), retry_ms: Some(retry_ms), ..Event::default() }.encode()).await;
         }
     }
 
@@ -96,7 +103,7 @@ impl Line {
 
     async fn event(&mut self, data: String, is_last: bool) {
         let id = match &mut self.log {
-            Some(log) => Some(log.append(&self.platform, &data, is_last).await.to_string()),
+            Some(log) => Some(Box::pin(log.append(&self.platform, &data, is_last)).await.to_string()),
             None => None,
         };
         self.write(Event { id, name: name(&data), data, retry_ms: None }.encode()).await;

@@ -98,14 +98,15 @@ impl Finding {
 /// Findings that are kept of one definition; who has this many has a problem.
 const MOST: usize = 40;
 
-/// What `new` introduces over `old`; over nothing, if it is new itself. Misfits stand first.
-pub fn risk(old: Option<&Definition>, new: &Definition) -> Vec<Finding> {
+/// What `new` introduces over `old`; over nothing, if it is new itself. `silent` is what a tool of that source does that says nothing of it.
+/// Misfits stand first.
+pub fn risk(old: Option<&Definition>, new: &Definition, silent: Effect) -> Vec<Finding> {
     let mut found = fitness::misfits(new);
     let before: Vec<_> = old.map(texts).unwrap_or_default();
     instructions::introduced(&before, &texts(new), &mut found);
     if let Some(old) = old {
         if new.kind == ItemKind::Tools {
-            effects(old, new, &mut found);
+            effects(old, new, silent, &mut found);
             schemas(old, new, &mut found);
         } else if new.kind == ItemKind::Prompts {
             arguments(old, new, &mut found);
@@ -117,8 +118,9 @@ pub fn risk(old: Option<&Definition>, new: &Definition) -> Vec<Finding> {
     found
 }
 
-fn effects(old: &Definition, new: &Definition, found: &mut Vec<Finding>) {
-    let (before, after) = (old.effect(Effect::Destructive), new.effect(Effect::Destructive));
+fn effects(old: &Definition, new: &Definition, silent: Effect, found: &mut Vec<Finding>) {
+    // As it is published: a word that is taken back counts like one that is said.
+    let (before, after) = (old.effect(silent), new.effect(silent));
     let what = format!("{} → {}", before.as_str(), after.as_str());
     let mut add = |kind| found.push(Finding::new(kind, "annotations", &what));
     if before == Effect::Read && after != Effect::Read {

@@ -19,7 +19,6 @@ use crate::{
     },
     error::{Error, Result},
     ids::{DefinitionId, SourceId},
-    secret::{DataKey, Plaintext, SealError},
 };
 
 /// A tool, ready to be listed and run.
@@ -28,8 +27,6 @@ pub struct LoadedTool {
     /// The tool and its version.
     pub tool: Tool,
     descriptions: Descriptions,
-    /// What its secret is sealed as.
-    pub(super) sealed: Option<(String, Vec<u8>)>,
     validator: OnceLock<Result<Validator, String>>,
     output_validator: OnceLock<Option<Result<Validator, String>>>,
     mirrored: OnceLock<Vec<Mirrored>>,
@@ -54,7 +51,6 @@ impl LoadedTool {
         Ok(Self {
             descriptions,
             tool,
-            sealed: None,
             validator: OnceLock::new(),
             output_validator: OnceLock::new(),
             mirrored: OnceLock::new(),
@@ -72,15 +68,6 @@ impl LoadedTool {
         } else {
             &self.descriptions.stateless
         }
-    }
-
-    pub(super) fn open(&self, key: Option<&DataKey>) -> Option<Result<Plaintext, SealError>> {
-        let (place, sealed) = self.sealed.as_ref()?;
-        let Some(key) = key else { return Some(Err(SealError::Integrity)) };
-        let opened = key.open(place, sealed).and_then(|bytes| {
-            std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
-        });
-        Some(opened)
     }
 
     /// Arguments that clients mirror into headers. Annotations that cannot be used do not come this far.
@@ -196,6 +183,8 @@ pub struct LoadedSource {
     pub source: Source,
     /// What its secret is sealed as.
     pub(super) sealed: Option<(String, Vec<u8>)>,
+    /// Requests for its prompts, resources and completions that run on this replica.
+    pub(crate) running: Arc<AtomicU32>,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod denied;
 mod loaded;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
@@ -19,6 +19,7 @@ pub use denied::Denied;
 pub use loaded::{LoadedItem, LoadedSource, LoadedTool};
 
 use super::{
+    Executor,
     source::{self, Target},
     store,
     tool::credential_place,
@@ -32,9 +33,9 @@ use crate::{
     dialogue::ItemKind,
     epoch,
     error::{Error, Result},
-    ids::{AgentId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId},
+    ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, ToolsetId},
     quota::LimitTable,
-    secret::{DataKey, Digest, Plaintext, SealError},
+    secret::{DataKeys, Digest, Plaintext, SealError},
     vault,
 };
 
@@ -61,11 +62,15 @@ pub struct Snapshot {
     items: Vec<Arc<LoadedItem>>,
     sources: HashMap<SourceId, Arc<LoadedSource>>,
     toolsets: HashMap<String, Arc<Toolset>>,
+    /// Sources of their tools.
+    toolset_sources: HashMap<ToolsetId, HashSet<SourceId>>,
     /// Limits that depart from the defaults.
     pub limits: LimitTable,
     /// Grants and tokens that were revoked while a token of theirs may still be good by itself.
     pub denied: Denied,
-    data_key: Option<DataKey>,
+    /// Sealed secrets, each with the place it opens at. Read anew with the keys: both may have changed.
+    credentials: HashMap<CredentialId, (String, Vec<u8>)>,
+    data_key: Option<DataKeys>,
 }
 
 impl Snapshot {
@@ -110,14 +115,11 @@ impl Snapshot {
         self.items_of(ItemKind::ResourceTemplates)
     }
 
-    /// The prompt of that name.
-    pub fn prompt(&self, name: &str) -> Option<&Arc<LoadedItem>> {
-        find(self.prompts(), name)
-    }
-
-    /// The resource of that URI.
-    pub fn resource(&self, uri: &str) -> Option<&Arc<LoadedItem>> {
-        find(self.resources(), uri)
+    /// The prompt, resource or template of that key.
+    pub fn item(&self, kind: ItemKind, key: &str) -> Option<&Arc<LoadedItem>> {
+        let items = self.items_of(kind);
+        let at = items.binary_search_by(|item| item.key.as_str().cmp(key)).ok()?;
+        items.get(at)
     }
 
     fn items_of(&self, kind: ItemKind) -> &[Arc<LoadedItem>] {
@@ -146,15 +148,32 @@ impl Snapshot {
         self.toolsets.get(name)
     }
 
+    /// Has the toolset a tool of that source?
+    pub fn toolset_has_source(&self, toolset: ToolsetId, source: SourceId) -> bool {
+        self.toolset_sources.get(&toolset).is_some_and(|sources| sources.contains(&source))
+    }
+
     /// The tool's secret, opened for one request.
     pub fn secret(&self, tool: &LoadedTool) -> Option<Result<Plaintext, SealError>> {
-        tool.open(self.data_key.as_ref())
+        let (place, sealed) = self.credentials.get(&tool.tool.version.credential?)?;
+        Some(open(self.data_key.as_ref(), place, sealed))
     }
 }
 
-fn find<'a>(items: &'a [Arc<LoadedItem>], key: &str) -> Option<&'a Arc<LoadedItem>> {
-    let at = items.binary_search_by(|item| item.key.as_str().cmp(key)).ok()?;
-    items.get(at)
+/// For each toolset the sources of its tools that are served.
+fn sources_of(toolsets: &[Toolset], tools: &[Arc<LoadedTool>]) -> HashMap<ToolsetId, HashSet<SourceId>> {
+    let of_tool = |tool: &Arc<LoadedTool>| match &tool.tool.version.executor {
+        Executor::Upstream { source, .. } => Some((tool.tool.id, *source)),
+        _ => None,
+    };
+    let sources: HashMap<ToolId, SourceId> = tools.iter().filter_map(of_tool).collect();
+    let of_toolset = |toolset: &Toolset| toolset.tools.iter().filter_map(|tool| sources.get(tool).copied()).collect();
+    toolsets.iter().map(|toolset| (toolset.id, of_toolset(toolset))).collect()
+}
+
+fn open(key: Option<&DataKeys>, place: &str, sealed: &[u8]) -> Result<Plaintext, SealError> {
+    let bytes = key.ok_or(SealError::Integrity)?.open(place, sealed)?;
+    std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
 }
 
 /// A tool as it stands in the database, switched on or not, with its secret: for trying it out.
@@ -168,12 +187,9 @@ pub(crate) async fn load_one(
         Some(id) => store::find_credential(tx, id).await?,
         None => None,
     };
-    let sealed = credential.map(|c| (credential_place(tx.tenant(), c.id, &c.origin), c.sealed));
-    let mut loaded = LoadedTool::new(tool)?;
-    loaded.sealed = sealed;
     let key = vault::find(tx, &platform.master_key).await?;
-    let secret = loaded.open(key.as_ref());
-    Ok(Some((loaded, secret)))
+    let secret = credential.map(|c| open(key.as_ref(), &credential_place(tx.tenant(), c.id, &c.origin), &c.sealed));
+    Ok(Some((LoadedTool::new(tool)?, secret)))
 }
 
 /// The snapshot of the tenant of that transaction.
@@ -328,7 +344,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     let items = read_items(&mut tx, before).await?;
     let sources = source::store::list(&mut tx).await?;
     let toolsets = toolset::load(&mut tx).await?;
-    let mut credentials: HashMap<_, _> = store::load_credentials(&mut tx)
+    let credentials: HashMap<_, _> = store::load_credentials(&mut tx)
         .await?
         .into_iter()
         .map(|credential| (credential.id, (credential_place(tenant, credential.id, &credential.origin), credential.sealed)))
@@ -340,16 +356,15 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
 
     let mut tools: Vec<_> = served.iter().filter_map(|(_, version)| kept.get(version).map(|tool| Arc::clone(tool))).collect();
     for tool in missing {
-        let sealed = tool.version.credential.and_then(|id| credentials.get(&id).cloned());
-        let mut one = LoadedTool::new(tool)?;
-        one.sealed = sealed;
-        tools.push(Arc::new(one));
+        tools.push(Arc::new(LoadedTool::new(tool)?));
     }
     // The database sorts by its collation, the binary search by bytes.
     tools.sort_by(|a, b| a.tool.name.cmp(&b.tool.name));
     let mut load_source = |source: source::Source| {
-        let sealed = source.credential().and_then(|id| credentials.remove(&id));
-        (source.id, Arc::new(LoadedSource { source, sealed }))
+        let sealed = source.credential().and_then(|id| credentials.get(&id).cloned());
+        // What runs goes on to be counted.
+        let running = before.and_then(|before| before.sources.get(&source.id)).map(|loaded| Arc::clone(&loaded.running));
+        (source.id, Arc::new(LoadedSource { source, sealed, running: running.unwrap_or_default() }))
     };
     let snapshot = Snapshot {
         tenant,
@@ -357,12 +372,14 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         epoch,
         agents: agents.into_iter().map(|agent| (agent.id, Arc::new(agent))).collect(),
         keys: keys.into_iter().map(|stored| (stored.key.lookup.clone(), (Arc::new(stored.key), stored.digest))).collect(),
-        tools,
         items,
         sources: sources.into_iter().map(&mut load_source).collect(),
+        toolset_sources: sources_of(&toolsets, &tools),
+        tools,
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
         denied,
+        credentials,
         data_key,
     };
     Ok(Some((generation, snapshot)))

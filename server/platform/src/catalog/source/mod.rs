@@ -39,7 +39,7 @@ use crate::{
     epoch,
     error::{Error, Result},
     ids::{CredentialId, DefinitionId, SourceId, TenantId, uuid_v7},
-    secret::{DataKey, Plaintext},
+    secret::{DataKeys, Plaintext},
     vault,
 };
 
@@ -287,7 +287,7 @@ impl Source {
         &self,
         tenant: TenantId,
         sealed: Option<&(String, Vec<u8>)>,
-        key: Option<&DataKey>,
+        key: Option<&DataKeys>,
     ) -> Result<Option<Target>> {
         let SourceKind::Mcp { url, secret_header, .. } = &self.kind else { return Ok(None) };
         let header = match (secret_header, sealed) {

@@ -84,18 +84,24 @@ impl Plan {
     }
 }
 
-/// Judges what the source has, in the light of what is known of it. `approved` has the texts of approved definitions that changed.
-pub(super) fn judge(known: &[Known], approved: &HashMap<DefinitionId, Definition>, listed: Vec<Definition>) -> Vec<Judged> {
+/// Judges what the source has, in the light of what is known of it. `approved` has the texts of approved definitions that changed, `silent`
+/// is what its tools do that say nothing of it.
+pub(super) fn judge(
+    known: &[Known],
+    approved: &HashMap<DefinitionId, Definition>,
+    listed: Vec<Definition>,
+    silent: Effect,
+) -> Vec<Judged> {
     let by_key = by_key(known);
     listed
         .into_iter()
         .map(|definition| {
             let findings = match by_key.get(&(definition.kind, definition.key.as_str())) {
                 Some(known) if known.state == DefinitionState::Approved && known.digest == definition.digest => Vec::new(),
-                Some(known) if known.state == DefinitionState::Approved => risk(approved.get(&known.id), &definition),
+                Some(known) if known.state == DefinitionState::Approved => risk(approved.get(&known.id), &definition, silent),
                 // What was found in it stands in its row.
                 Some(known) if known.digest == definition.digest && !is_name_taken(known) => Vec::new(),
-                _ => risk(None, &definition),
+                _ => risk(None, &definition, silent),
             };
             Judged { definition, findings }
         })

@@ -211,8 +211,8 @@ async fn settle(
         let texts = store::texts(&mut tx, &reconcile::changed(&known, &listed)).await?;
         tx.commit().await?;
         // Judged outside of the transaction, which nobody should have to wait for.
-        let (judging, again) = (known.clone(), listed.clone());
-        let judged = blocking(move || reconcile::judge(&judging, &approved(&judging, texts), again)).await?;
+        let (judging, again, silent) = (known.clone(), listed.clone(), source.default_effect);
+        let judged = blocking(move || reconcile::judge(&judging, &approved(&judging, texts), again, silent)).await?;
 
         let mut tx = platform.db.tenant(tenant).await?;
         store::lock_names(&mut tx).await?;

@@ -1,9 +1,6 @@
 //! The replica that runs a task: it writes down what becomes of it, takes answers and cancellations.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,10 +17,12 @@ use crate::{
     dialogue::{Question, Said},
     execution::Run,
     gateway::{
+        Caller,
         converse::{AnswerTo, Asked, Ongoing, farewell},
         draft::Draft,
     },
-    ids::{AgentId, TenantId},
+    ids::TenantId,
+    redis::Away,
 };
 
 /// How often a host says that it is there.
@@ -51,8 +50,6 @@ pub(in crate::gateway) type Render = Box<dyn Fn(&Run) -> Result<String, ErrorObj
 
 /// What a host is given.
 pub(in crate::gateway) struct Hosted {
-    pub(in crate::gateway) tenant: TenantId,
-    pub(in crate::gateway) agent: AgentId,
     pub(in crate::gateway) ongoing: Ongoing,
     /// Recorded when the task ends, not when it begins.
     pub(in crate::gateway) draft: Draft,
@@ -70,31 +67,16 @@ struct Host {
 }
 
 /// Makes a task of a call and gives the answer to the call: only when it is kept.
-pub(in crate::gateway) async fn start(platform: &Platform, hosted: Hosted) -> Result<String, ErrorObject> {
-    let now = platform.clock.now();
-    let id = crate::random::base62(32);
+pub(in crate::gateway) async fn start(
+    platform: &Platform,
+    caller: &Caller,
+    tool: &str,
+    hosted: Hosted,
+) -> Result<String, ErrorObject> {
     let mailbox = Mailbox::open(platform);
-    let task = Task {
-        id: id.clone(),
-        agent: hosted.agent,
-        host: mailbox.address().to_string(),
-        created: now,
-        updated: now,
-        heard: now,
-        status: Status::Working,
-        message: None,
-        requests: BTreeMap::new(),
-        result: None,
-        error: None,
-    };
-    let kept = async {
-        let room = store::make_room(platform, hosted.tenant, hosted.agent, &id).await?;
-        if room {
-            store::put(platform, hosted.tenant, &task).await?;
-        }
-        Ok::<_, crate::redis::Away>(room)
-    };
-    let refused = match kept.await {
+    let task = Task::new(platform, caller, tool, mailbox.address());
+    let tenant = caller.snapshot.tenant;
+    let refused = match keep_first(platform, tenant, &task).await {
         Ok(true) => None,
         Ok(false) => Some("this agent has too many tasks; wait until some have expired"),
         Err(_) => Some("the task cannot be kept at the moment; try again"),
@@ -105,45 +87,24 @@ pub(in crate::gateway) async fn start(platform: &Platform, hosted: Hosted) -> Re
         return Err(ErrorObject::new(INTERNAL_ERROR, reason));
     }
     let created = task.created();
-    let host = Host { platform: platform.clone(), tenant: hosted.tenant, task, mailbox, open: HashMap::new(), asked: 0 };
+    let host = Host { platform: platform.clone(), tenant, task, mailbox, open: HashMap::new(), asked: 0 };
     platform.conversations.spawn(host.run(hosted.ongoing, hosted.draft, hosted.render));
     Ok(created)
 }
 
+/// False if there is no room for one more.
+async fn keep_first(platform: &Platform, tenant: TenantId, task: &Task) -> Result<bool, Away> {
+    let room = store::make_room(platform, tenant, task.agent, &task.id).await?;
+    if room {
+        store::put(platform, tenant, task).await?;
+    }
+    Ok(room)
+}
+
 impl Host {
-    async fn run(mut self, mut ongoing: Ongoing, mut draft: Draft, render: Render) {
-        let mut beat = tokio::time::interval(BEAT);
-        let run = loop {
-            tokio::select! {
-                biased;
-                Some(said) = ongoing.heard.next() => {
-                    if let Said::Question(question) = said {
-                        ongoing.patience.wait_for_answer();
-                        self.ask(question).await;
-                    }
-                }
-                run = &mut ongoing.work => break run,
-                letter = self.mailbox.next() => match letter.and_then(|letter| bus::open(&letter)) {
-                    Some(ToHost::Update { responses, reply_to }) => self.update(&responses, &reply_to).await,
-                    Some(ToHost::Cancel { reply_to }) => {
-                        farewell(&self.platform, ongoing);
-                        self.end(Status::Cancelled).await;
-                        draft.finish(Outcome::Cancelled, Some("cancelled".into()), 0);
-                        self.acknowledge(&reply_to).await;
-                        return;
-                    }
-                    Some(ToHost::Ping { reply_to }) => self.acknowledge(&reply_to).await,
-                    None => {}
-                },
-                _ = beat.tick() => {
-                    self.task.heard = self.platform.clock.now();
-                    self.keep().await;
-                }
-                () = tokio::time::sleep_until(ongoing.patience.until()) => {
-                    farewell(&self.platform, ongoing);
-                    break crate::gateway::converse::timed_out();
-                }
-            }
+    async fn run(mut self, ongoing: Ongoing, mut draft: Draft, render: Render) {
+        let Some(run) = self.drive(ongoing).await else {
+            return draft.finish(Outcome::Cancelled, Some("cancelled".into()), 0);
         };
         let answer = render(&run);
         let size = answer.as_ref().map_or(0, String::len);
@@ -158,6 +119,42 @@ impl Host {
             Err(error) => {
                 self.task.fail(self.platform.clock.now(), &error);
                 self.changed().await;
+            }
+        }
+    }
+
+    /// Until it has ended; `None` if its client took it back, which has been told so.
+    async fn drive(&mut self, mut ongoing: Ongoing) -> Option<Run> {
+        let mut beat = tokio::time::interval(BEAT);
+        loop {
+            tokio::select! {
+                biased;
+                Some(said) = ongoing.heard.next() => {
+                    if let Said::Question(question) = said {
+                        ongoing.patience.wait_for_answer();
+                        self.ask(question).await;
+                    }
+                }
+                run = &mut ongoing.work => return Some(run),
+                letter = self.mailbox.next() => match letter.and_then(|letter| bus::open(&letter)) {
+                    Some(ToHost::Update { responses, reply_to }) => self.update(&responses, &reply_to).await,
+                    Some(ToHost::Cancel { reply_to }) => {
+                        farewell(&self.platform, ongoing);
+                        self.end(Status::Cancelled).await;
+                        self.acknowledge(&reply_to).await;
+                        return None;
+                    }
+                    Some(ToHost::Ping { reply_to }) => self.acknowledge(&reply_to).await,
+                    None => {}
+                },
+                _ = beat.tick() => {
+                    self.task.heard = self.platform.clock.now();
+                    self.keep().await;
+                }
+                () = tokio::time::sleep_until(ongoing.patience.until()) => {
+                    farewell(&self.platform, ongoing);
+                    return Some(crate::gateway::converse::timed_out());
+                }
             }
         }
     }

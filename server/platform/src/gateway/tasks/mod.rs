@@ -75,6 +75,10 @@ impl Status {
 struct Task {
     id: String,
     agent: AgentId,
+    /// The credential and endpoint it was begun with.
+    client: String,
+    /// Whose tool it is a call of, by its name.
+    tool: String,
     host: String,
     created: DateTime<Utc>,
     updated: DateTime<Utc>,
@@ -146,13 +150,13 @@ fn away_now() -> ErrorObject {
     ErrorObject::new(INTERNAL_ERROR, "tasks cannot be reached at the moment; try again")
 }
 
-/// The caller's task. Unknown, expired and somebody else's are all the same.
+/// The caller's task. Unknown, expired, somebody else's and one of a tool that it may not use any more are all the same.
 async fn find(platform: &Platform, caller: &Caller, id: Option<&str>) -> Result<Task, ErrorObject> {
     let id = id.ok_or_else(|| ErrorObject::new(INVALID_PARAMS, "params.taskId is missing"))?;
     let unknown = || ErrorObject::new(INVALID_PARAMS, "there is no such task (any more)");
     let tenant = caller.snapshot.tenant;
     let task = store::find(platform, tenant, id).await.map_err(away)?;
-    let task = task.filter(|task| task.agent == caller.agent.id).ok_or_else(unknown)?;
+    let task = task.filter(|task| task.is_of(caller)).ok_or_else(unknown)?;
     let silent = (platform.clock.now() - task.heard).num_seconds();
     if task.status.is_over() || silent < SILENT_S || is_there(platform, &task).await? {
         return Ok(task);
@@ -219,6 +223,30 @@ async fn tell(
 }
 
 impl Task {
+    fn new(platform: &Platform, caller: &Caller, tool: &str, host: &Address) -> Self {
+        let now = platform.clock.now();
+        Self {
+            id: crate::random::base62(32),
+            agent: caller.agent.id,
+            client: caller.client(),
+            tool: tool.to_owned(),
+            host: host.to_string(),
+            created: now,
+            updated: now,
+            heard: now,
+            status: Status::Working,
+            message: None,
+            requests: BTreeMap::new(),
+            result: None,
+            error: None,
+        }
+    }
+
+    /// Like a session, it belongs to the credential and the endpoint it was begun with; and nobody reads what a tool says without the tool.
+    fn is_of(&self, caller: &Caller) -> bool {
+        self.agent == caller.agent.id && self.client == caller.client() && caller.tool(&self.tool).is_some()
+    }
+
     /// Its members, as `tasks/get` and `notifications/tasks` have them.
     fn to_object(&self) -> RawObject<'static> {
         let mut object = self.head();

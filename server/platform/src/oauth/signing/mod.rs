@@ -25,7 +25,7 @@ use trunkline_protocol::oauth::access_token::{self, Claims, LEEWAY_S, MAX_LIFE_S
 use crate::{
     Platform,
     error::{Error, Result},
-    secret::DataKey,
+    secret::DerivedKeys,
 };
 
 /// A key is published this long before it signs: twice as long as its publication may be kept.
@@ -153,7 +153,7 @@ fn read(platform: &Platform, rows: Vec<store::Row>) -> Vec<Key> {
     keys
 }
 
-fn sealing_key(platform: &Platform) -> DataKey {
+fn sealing_key(platform: &Platform) -> DerivedKeys {
     platform.master_key.derive("signing keys")
 }
 

@@ -73,7 +73,7 @@ impl World {
         for known in self.known.iter().filter(|known| known.state != DefinitionState::Blocked && !known.is_removed) {
             names.keys.insert((known.kind, known.exposed_key.clone()));
         }
-        let judged = judge(&self.known, &self.approved, listed.iter().map(read).collect());
+        let judged = judge(&self.known, &self.approved, listed.iter().map(read).collect(), self.source.default_effect);
         plan(&self.source, &self.known, &self.rejected, &mut names, &judged)
     }
 }

@@ -1,14 +1,16 @@
 //! Hearing of changes from the sources: one stream per source and replica, as long as a client here keeps a stream open for changes. What is
 //! missed is found by the refresh that happens anyway.
 
+mod ear;
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::{
-    sync::{Notify, broadcast, mpsc},
+    sync::{broadcast, mpsc},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ use crate::{
     ids::{SourceId, TenantId},
     upstream::{Change, Target, Wanted},
 };
+use ear::Ear;
 
 /// Sources that one replica hears of at the same time. Of others it learns when they are refreshed.
 const MOST: usize = 512;
@@ -29,30 +32,17 @@ const MOST: usize = 512;
 const WAITING: usize = 64;
 /// Changes that come together are one.
 const SETTLE: Duration = Duration::from_millis(200);
-/// Between two looks at one source, however often it says that its lists have changed. The last word is never lost.
+/// Between two looks at one source, however often it says that its lists have changed. The first word after a quiet time is not kept
+/// waiting, and the last one is never lost.
 const LEAST: Duration = Duration::from_secs(10);
+/// Before a look that somebody else's was in the way of. Theirs may have begun before the change.
+const AFTER_OTHERS: Duration = Duration::from_secs(1);
 /// Wait after a source that cannot be heard.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Somebody who reconnects should not cost a stream.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// What this replica hears of.
 #[derive(Debug, Default)]
 pub struct Hearing(Mutex<HashMap<(TenantId, SourceId), Arc<Ear>>>);
-
-#[derive(Debug, Default)]
-struct Ear {
-    held: Mutex<Held>,
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    by: usize,
-    /// Since when nobody listens.
-    left: Option<Instant>,
-    uris: HashMap<String, usize>,
-}
 
 /// A client's wish to hear of its sources. Gone when dropped.
 #[derive(Default)]
@@ -63,19 +53,7 @@ pub(super) struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         for (ear, uris) in &self.ears {
-            let mut held = ear.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.by = held.by.saturating_sub(1);
-            held.left = (held.by == 0).then(Instant::now);
-            for uri in uris {
-                if let Some(count) = held.uris.get_mut(uri) {
-                    *count -= 1;
-                    if *count == 0 {
-                        held.uris.remove(uri);
-                    }
-                }
-            }
-            drop(held);
-            ear.changed.notify_one();
+            ear.leave(uris);
         }
     }
 }
@@ -112,48 +90,10 @@ fn hold<'u>(platform: &Platform, caller: &Caller, uris: impl Iterator<Item = &'u
             }
         };
         let uris = of_source.remove(&id).unwrap_or_default();
-        let mut held = ear.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.by += 1;
-        held.left = None;
-        for uri in &uris {
-            *held.uris.entry(uri.clone()).or_default() += 1;
-        }
-        drop(held);
-        if !uris.is_empty() {
-            ear.changed.notify_one();
-        }
+        ear.join(&uris);
         ears.push((ear, uris));
     }
     Hold { ears }
-}
-
-impl Ear {
-    /// What is wanted at the moment; `None` if nobody listens any more.
-    fn wanted(&self) -> Option<Wanted> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let uris: BTreeSet<_> = held.uris.keys().cloned().collect();
-        (held.by > 0).then(|| Wanted { tools: true, prompts: true, resources: true, uris: uris.into_iter().collect() })
-    }
-
-    fn left(&self) -> Option<Instant> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).left
-    }
-
-    /// Waits until something else is wanted than `now`. May be dropped and called again: no change is lost.
-    async fn differs(&self, now: &Wanted) {
-        loop {
-            match (self.wanted(), self.left()) {
-                (Some(wanted), _) if wanted == *now => self.changed.notified().await,
-                (None, Some(left)) if left.elapsed() < LINGER => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(left + LINGER) => {}
-                        () = self.changed.notified() => {}
-                    }
-                }
-                _ => return,
-            }
-        }
-    }
 }
 
 async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: SourceId, ear: Arc<Ear>) {
@@ -161,15 +101,14 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
     let generations = platform.generations.listen();
     let mut source = Heard { tenant, id, slug, generations, is_unsure: false, due: None, looked_at: None };
     loop {
-        let wanted = {
-            // Decided under the lock under which others join.
-            let mut known = platform.hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(wanted) = ear.wanted() else {
-                known.remove(&(tenant, id));
-                return;
-            };
-            wanted
+        let Some(wanted) = wanted_or_left(&platform, &ear, (tenant, id)) else {
+            // What was heard is not forgotten with those who listened.
+            if source.due.is_some() {
+                refresh(&platform, tenant, id).await;
+            }
+            return;
         };
+        let began = Instant::now();
         let (edition, failed) = match source.reached(&platform).await {
             Some((edition, target)) => {
                 (Some(edition), Box::pin(source.hear(&platform, edition, &target, &ear, wanted.clone())).await)
@@ -177,18 +116,28 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
             // Switched off, or gone: perhaps it comes back.
             None => (None, true),
         };
+        // Until it is heard again anything may change: there is no hurry, but it is looked for. One that was never heard misses nothing.
+        if !failed || began.elapsed() >= AGAIN {
+            source.look_at(Instant::now() + LEAST);
+        }
         if failed {
-            tokio::select! {
-                () = platform.closing.cancelled() => {}
-                () = tokio::time::sleep(AGAIN) => {}
-                () = ear.differs(&wanted) => {}
-                () = source.moved(&platform, edition) => {}
-            }
+            source.rest(&platform, &ear, &wanted, edition).await;
         }
         if platform.closing.is_cancelled() {
             return;
         }
     }
+}
+
+/// What is wanted of that source. If nothing is any more, who comes next begins anew.
+fn wanted_or_left(platform: &Platform, ear: &Ear, key: (TenantId, SourceId)) -> Option<Wanted> {
+    // Decided under the lock under which others join.
+    let mut known = platform.hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let wanted = ear.wanted();
+    if wanted.is_none() {
+        known.remove(&key);
+    }
+    wanted
 }
 
 /// A source that is heard.
@@ -231,6 +180,16 @@ impl Heard {
         }
     }
 
+    /// Waits before it is tried again.
+    async fn rest(&mut self, platform: &Platform, ear: &Ear, wanted: &Wanted, edition: Option<i32>) {
+        tokio::select! {
+            () = platform.closing.cancelled() => {}
+            () = tokio::time::sleep(AGAIN) => {}
+            () = ear.differs(wanted) => {}
+            () = self.moved(platform, edition) => {}
+        }
+    }
+
     /// Hears until something else is wanted, or the source is reached otherwise. True if it cannot be heard.
     async fn hear(&mut self, platform: &Platform, edition: i32, target: &Target, ear: &Ear, wanted: Wanted) -> bool {
         let (sender, mut changes) = mpsc::channel(WAITING);
@@ -238,51 +197,60 @@ impl Heard {
         let _stop = stop.clone().drop_guard();
         let watching = platform.upstreams.watch(&platform.egress, target, wanted.clone(), sender, stop);
         tokio::pin!(watching);
-        loop {
+        let failed = loop {
             let due = self.due;
             tokio::select! {
                 ended = &mut watching => {
                     if let Err(error) = &ended {
                         tracing::debug!(source.id = %self.id, %error, "a source is not heard; its lists are still refreshed");
                     }
-                    return ended.is_err();
+                    break ended.is_err();
                 }
-                () = ear.differs(&wanted) => return false,
-                () = self.moved(platform, Some(edition)) => return false,
-                () = platform.closing.cancelled() => return false,
-                Some(change) = changes.recv() => if note(platform, self.tenant, change) {
-                    let soon = Instant::now() + SETTLE;
-                    let allowed = self.looked_at.map_or(soon, |looked_at| soon.max(looked_at + LEAST));
-                    self.due.get_or_insert(allowed);
-                },
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    self.due = None;
-                    refresh(platform, self.tenant, self.id).await;
-                    self.looked_at = Some(Instant::now());
-                }
+                () = ear.differs(&wanted) => break false,
+                () = self.moved(platform, Some(edition)) => break false,
+                () = platform.closing.cancelled() => break false,
+                Some(change) = changes.recv() => self.note(platform, change),
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.look(platform).await,
+            }
+        };
+        while let Ok(change) = changes.try_recv() {
+            self.note(platform, change);
+        }
+        failed
+    }
+
+    /// Tells the clients of this replica; the others hear the source themselves. A list is read again before they are told.
+    fn note(&mut self, platform: &Platform, change: Change) {
+        match change {
+            Change::Resource(uri) => platform.bus.say_here(Word::ResourceUpdated { tenant: self.tenant.uuid(), uri }),
+            Change::Tools | Change::Prompts | Change::Resources => {
+                let soon = Instant::now() + SETTLE;
+                self.look_at(self.looked_at.map_or(soon, |looked_at| soon.max(looked_at + LEAST)));
             }
         }
     }
-}
 
-/// Tells the clients of this replica; the others hear the source themselves. True if a list has to be read again.
-fn note(platform: &Platform, tenant: TenantId, change: Change) -> bool {
-    match change {
-        Change::Resource(uri) => {
-            platform.bus.say_here(Word::ResourceUpdated { tenant: tenant.uuid(), uri });
-            false
-        }
-        Change::Tools | Change::Prompts | Change::Resources => true,
+    /// Its lists are read then, if not sooner.
+    fn look_at(&mut self, then: Instant) {
+        self.due = Some(self.due.map_or(then, |due| due.min(then)));
+    }
+
+    async fn look(&mut self, platform: &Platform) {
+        let is_done = refresh(platform, self.tenant, self.id).await;
+        let now = Instant::now();
+        self.due = (!is_done).then(|| now + AFTER_OTHERS);
+        self.looked_at = Some(now);
     }
 }
 
-async fn refresh(platform: &Platform, tenant: TenantId, id: SourceId) {
+/// False if somebody else was at it.
+async fn refresh(platform: &Platform, tenant: TenantId, id: SourceId) -> bool {
     match source::refresh(platform, tenant, id).await {
-        Ok(_) => {}
-        // Another replica heard it too and is doing it.
-        Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {}
+        Ok(_) => true,
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => false,
         Err(error) => {
             tracing::warn!(source.id = %id, error = &error as &dyn std::error::Error, "a source that changed was not refreshed");
+            true
         }
     }
 }
