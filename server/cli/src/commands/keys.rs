@@ -78,9 +78,15 @@ async fn status(platform: &Platform) -> anyhow::Result<()> {
             count(&usage, key)
         ));
     }
+    if usage.signing > 0 {
+        let count = usage.signing;
+        terminal::say(format!(
+            "{count} signing keys are sealed by another key than the current one. Run `trunkline keys rewrap`."
+        ));
+    }
     if usage.jobs > 0 {
         terminal::say(format!("{} waiting jobs are sealed by another key than the current one.", usage.jobs));
-    } else if usage.wrapped.keys().all(|key| *key == usage.current) {
+    } else if usage.signing == 0 && usage.wrapped.keys().all(|key| *key == usage.current) {
         terminal::say("No other key is needed: secrets.other_keys can be removed.".to_owned());
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::{
     catalog, epoch,
     error::{Error, Result},
     ids::{TenantId, uuid_v7},
-    jobs, vault,
+    jobs, oauth, vault,
 };
 
 /// Tenants that are listed, and jobs that are changed, in one transaction.
@@ -29,11 +29,13 @@ pub struct Usage {
     pub wrapped: BTreeMap<String, u64>,
     /// Jobs whose keys another one than the current has wrapped.
     pub jobs: u64,
+    /// Signing keys that another one than the current has sealed.
+    pub signing: u64,
 }
 
 /// Counts what each key has wrapped.
 pub async fn usage(platform: &Platform) -> Result<Usage> {
-    let mut usage = Usage { current: platform.master_key.id().to_owned(), wrapped: BTreeMap::new(), jobs: 0 };
+    let mut usage = Usage { current: platform.master_key.id().to_owned(), wrapped: BTreeMap::new(), jobs: 0, signing: 0 };
     let mut after = None;
     while let Some(tenants) = page(platform, after).await? {
         for tenant in &tenants {
@@ -45,6 +47,7 @@ pub async fn usage(platform: &Platform) -> Result<Usage> {
         }
         after = tenants.last().copied();
     }
+    usage.signing = oauth::signing_keys_under_others(platform).await?;
     usage.jobs = jobs::count_under_others(platform).await?;
     Ok(usage)
 }
@@ -60,7 +63,7 @@ pub async fn rewrap(platform: &Platform) -> Result<u64> {
         }
         after = tenants.last().copied();
     }
-    Ok(rewrapped + jobs::rewrap(platform, PAGE).await?)
+    Ok(rewrapped + oauth::reseal_signing_keys(platform).await? + jobs::rewrap(platform, PAGE).await?)
 }
 
 /// Gives a tenant a new data key, seals all its secrets under it and destroys the old one; how many secrets. A run that was cut is gone

@@ -262,6 +262,30 @@ pub async fn rotate(platform: &Platform, emergency: Option<&str>) -> Result<Opti
     Ok(new.map(|row| Rotation { kid: row.kid, active_from: row.active_from }))
 }
 
+/// Seals the keys that another key of the installation has sealed under the current one; how many. For when that one is exchanged.
+pub(crate) async fn reseal(platform: &Platform) -> Result<u64> {
+    let (sealing, current) = (sealing_key(platform), platform.master_key.id());
+    let mut tx = platform.db.system().await?;
+    store::lock(&mut tx).await?;
+    let mut resealed = 0;
+    for row in store::list(&mut tx).await?.into_iter().filter(|row| row.removed_at.is_none() && row.kek_id != current) {
+        let pkcs8 = sealing.open(&row.kid, &row.sealed).map_err(Error::internal)?;
+        store::reseal(&mut tx, &row.kid, &sealing.seal(&row.kid, &pkcs8), current).await?;
+        resealed += 1;
+    }
+    tx.commit().await?;
+    Ok(resealed)
+}
+
+/// How many keys are sealed under another key of the installation than the current one.
+pub(crate) async fn count_under_others(platform: &Platform) -> Result<u64> {
+    let mut tx = platform.db.system().await?;
+    let rows = store::list(&mut tx).await?;
+    tx.commit().await?;
+    let others = rows.iter().filter(|row| row.removed_at.is_none() && row.kek_id != platform.master_key.id()).count();
+    Ok(u64::try_from(others).unwrap_or(u64::MAX))
+}
+
 /// `None` if the newest key is younger than `age`, or does not sign yet.
 async fn make_successor(platform: &Platform, age: TimeDelta) -> Result<Option<Rotation>> {
     let now = platform.clock.now();

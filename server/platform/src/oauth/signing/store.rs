@@ -61,3 +61,13 @@ pub(super) async fn delete(tx: &mut SystemTx, kid: &str) -> Result<()> {
     sqlx::query("DELETE FROM app.signing_keys WHERE kid = $1").bind(kid).execute(tx.connection()).await?;
     Ok(())
 }
+
+pub(super) async fn reseal(tx: &mut SystemTx, kid: &str, sealed: &[u8], kek_id: &str) -> Result<()> {
+    sqlx::query("UPDATE app.signing_keys SET sealed = $2, kek_id = $3 WHERE kid = $1")
+        .bind(kid)
+        .bind(sealed)
+        .bind(kek_id)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
