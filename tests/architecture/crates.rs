@@ -8,7 +8,8 @@ use std::{
 use super::{read, root};
 
 /// What a crate must not depend on, directly. `trunkline-protocol` may have nothing but these.
-const PURE: &[&str] = &["serde", "serde_json", "thiserror", "base64", "url"];
+/// `sha2` and `subtle`: PKCE is a digest and a comparison.
+const PURE: &[&str] = &["serde", "serde_json", "thiserror", "base64", "url", "sha2", "subtle"];
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("trunkline-platform", &["trunkline-web", "trunkline", "actix-web", "actix-http", "askama", "clap", "config"]),
     ("trunkline-web", &["trunkline", "sqlx", "redis", "reqwest", "lettre", "clap", "config"]),

@@ -7,7 +7,7 @@ use trunkline_platform::{
     clock::Clock as _,
     ids::{
         AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, PasskeyId, SessionId,
-        SourceId, ToolId, ToolsetId, UserId,
+        SourceId, TicketId, ToolId, ToolsetId, UserId,
     },
     random,
 };
@@ -167,10 +167,76 @@ async fn insert_grant(
     .bind(client)
     .bind(tenant.mcp_url())
     .bind(now)
-    .execute(sql)
+    .execute(&mut *sql)
     .await
     .expect("a grant");
+    insert_tickets(sql, app, tenant, agent, user, (client, grant)).await;
     (client, grant)
+}
+
+/// What hangs on them.
+async fn insert_tickets(
+    sql: &mut PgConnection,
+    app: &TestApp,
+    tenant: &Tenant<'_>,
+    agent: AgentId,
+    user: UserId,
+    (client, grant): (ClientId, GrantId),
+) {
+    let now = app.clock.now();
+    sqlx::query("INSERT INTO app.client_policies (tenant_id, admission) VALUES ($1, 'any')")
+        .bind(tenant.id)
+        .execute(&mut *sql)
+        .await
+        .expect("a policy");
+    sqlx::query(
+        "INSERT INTO app.authorization_codes
+           (id, tenant_id, digest, user_id, agent_id, client_id, redirect_uri, redirect_named, code_challenge, resource, scopes,
+            grant_expires_at, created_at, expires_at)
+         VALUES ($1, $2, sha256('code'), $3, $4, $5, 'https://app.example/cb', true, 'x', $6, '{tools:read}', $7, $7, $7)",
+    )
+    .bind(TicketId::new(now))
+    .bind(tenant.id)
+    .bind(user)
+    .bind(agent)
+    .bind(client)
+    .bind(tenant.mcp_url())
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("a code");
+    sqlx::query(
+        "INSERT INTO app.refresh_tokens (id, tenant_id, digest, grant_id, created_at, expires_at)
+         VALUES ($1, $2, sha256('refresh'), $3, $4, $4)",
+    )
+    .bind(TicketId::new(now))
+    .bind(tenant.id)
+    .bind(grant)
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("a refresh token");
+    sqlx::query("INSERT INTO app.revoked_tokens (tenant_id, jti, revoked_at) VALUES ($1, $2, $3)")
+        .bind(tenant.id)
+        .bind(TicketId::new(now))
+        .bind(now)
+        .execute(&mut *sql)
+        .await
+        .expect("a revoked token");
+    sqlx::query(
+        "INSERT INTO app.consents (id, tenant_id, user_id, client_id, redirect_uri, resource, agent_id, scopes, hours, given_at)
+         VALUES ($1, $2, $3, $4, 'https://app.example/cb', $5, $6, '{tools:read}', 8, $7)",
+    )
+    .bind(TicketId::new(now))
+    .bind(tenant.id)
+    .bind(user)
+    .bind(client)
+    .bind(tenant.mcp_url())
+    .bind(agent)
+    .bind(now)
+    .execute(sql)
+    .await
+    .expect("a consent");
 }
 
 /// A source that is not due, with a prompt and a change of it, beside the verbs.

@@ -103,14 +103,14 @@ pub struct Inner {
     pub conversations: Conversations,
     /// Cancelled when the process is about to stop: open streams end.
     pub closing: CancellationToken,
-    /// Steps of handshakes that may be kept at the same time.
-    pub(crate) handshakes: Arc<Semaphore>,
     /// Keys that sign access tokens.
     pub(crate) signing_keys: oauth::SigningKeys,
     /// Access tokens that were verified here.
     pub(crate) verified_tokens: oauth::VerifiedTokens,
     /// Documents of clients that are being fetched here.
     pub(crate) document_fetches: oauth::DocumentFetches,
+    /// Steps of handshakes that may be kept at the same time.
+    pub(crate) handshakes: Arc<Semaphore>,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Servers that are called for tenants.
@@ -142,10 +142,10 @@ impl Platform {
             hearing: Hearing::default(),
             conversations: Conversations::here(),
             closing: CancellationToken::new(),
-            handshakes: Arc::new(Semaphore::new(handshake::MOST_AT_ONCE)),
             signing_keys: oauth::SigningKeys::default(),
             verified_tokens: oauth::VerifiedTokens::default(),
             document_fetches: oauth::DocumentFetches::default(),
+            handshakes: Arc::new(Semaphore::new(handshake::MOST_AT_ONCE)),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),
             metrics: Arc::default(),

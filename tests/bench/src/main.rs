@@ -1,11 +1,12 @@
 //! `make bench`: calls per second and latency of a bare upstream and of the same upstream behind the platform, interleaved in one run, with
-//! idle memory and time from start to ready; then the memory of open event streams and the latency of long lists. Compare ratios within a run;
+//! idle memory and time from start to ready; then the memory of open event streams, the latency of long lists and the cost of access tokens. Compare ratios within a run;
 //! figures of different runs differ with the machine.
 
 mod installation;
 mod lists;
 mod load;
 mod streams;
+mod tokens;
 mod upstream;
 
 use std::{path::PathBuf, time::Duration};
@@ -53,6 +54,12 @@ enum Command {
         #[arg(long, default_value_t = streams::COUNT)]
         count: usize,
     },
+    /// Only the cost of access tokens
+    Tokens {
+        /// Tokens that are out at the same time
+        #[arg(long, default_value_t = tokens::TOKENS)]
+        count: usize,
+    },
     /// Only the latency of tools/list
     Lists {
         /// Tools of the tenant; its agent sees half of them
@@ -73,13 +80,15 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Upstream) => runtime.block_on(upstream::run()),
         Some(Command::Ground { upstream, port }) => runtime.block_on(ground(&arguments, upstream, *port)),
         Some(Command::Streams { count }) => runtime.block_on(streams::measure(&arguments.program, *count)),
+        Some(Command::Tokens { count }) => runtime.block_on(tokens::measure(&arguments.program, *count)),
         Some(Command::Lists { tools, per_second }) => {
             runtime.block_on(lists::measure(&arguments.program, *tools, *per_second, arguments.seconds))
         }
         None => runtime.block_on(async {
             measure(&arguments).await?;
             streams::measure(&arguments.program, streams::COUNT).await?;
-            lists::measure(&arguments.program, lists::TOOLS, lists::PER_SECOND, arguments.seconds).await
+            lists::measure(&arguments.program, lists::TOOLS, lists::PER_SECOND, arguments.seconds).await?;
+            tokens::measure(&arguments.program, tokens::TOKENS).await
         }),
     }
 }

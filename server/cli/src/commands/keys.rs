@@ -1,5 +1,4 @@
-//! `trunkline keys`: which keys are in use, and exchanging them while everything runs: those that sign access tokens, and those that secrets
-//! are sealed with.
+//! `trunkline keys`: which keys are in use, and exchanging them while everything runs.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -11,8 +10,6 @@ use crate::{terminal, wiring};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
-    /// Publish a new signing key, which signs ten minutes later
-    Rotate(RotateArguments),
     /// Show which keys of the installation are still needed
     Status,
     /// Wrap everything with the current key of the installation, after secrets.key was exchanged
@@ -26,11 +23,13 @@ pub(super) enum KeysCommand {
         /// Slug of the tenant
         tenant: String,
     },
+    /// Publish a new key that signs access tokens; it signs ten minutes later
+    Rotate(RotateArguments),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RotateArguments {
-    /// Remove this key at once: all tokens that it signed are refused. For a key that somebody else may know
+    /// Remove this signing key at once: all tokens that it signed are refused. For a key that somebody else may know
     #[arg(long, value_name = "KEY ID")]
     emergency: Option<String>,
 }
@@ -39,7 +38,6 @@ pub(super) async fn run(config: Option<PathBuf>, command: KeysCommand) -> anyhow
     let config = load_here(config)?;
     let platform = wiring::product(&config, config.http.listen, Arc::new(SystemClock))?.platform;
     match command {
-        KeysCommand::Rotate(arguments) => rotate(&platform, arguments).await?,
         KeysCommand::Status => status(&platform).await?,
         KeysCommand::Rewrap => {
             let count = rotation::rewrap(&platform).await?;
@@ -54,14 +52,15 @@ pub(super) async fn run(config: Option<PathBuf>, command: KeysCommand) -> anyhow
                 "{tenant} has a new data key; {count} secrets were sealed under it, the old key is destroyed."
             ));
         }
+        KeysCommand::Rotate(RotateArguments { emergency }) => rotate(&platform, emergency.as_deref()).await?,
     }
     platform.db.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn rotate(platform: &Platform, arguments: RotateArguments) -> anyhow::Result<()> {
-    let rotation = oauth::rotate_signing_keys(platform, arguments.emergency.as_deref()).await?;
-    if let Some(kid) = arguments.emergency {
+async fn rotate(platform: &Platform, emergency: Option<&str>) -> anyhow::Result<()> {
+    let rotation = oauth::rotate_signing_keys(platform, emergency).await?;
+    if let Some(kid) = emergency {
         terminal::say(format!("{kid} is removed: what it signed is refused."));
     }
     if let Some(rotation) = rotation {
@@ -72,13 +71,22 @@ async fn rotate(platform: &Platform, arguments: RotateArguments) -> anyhow::Resu
 
 async fn status(platform: &Platform) -> anyhow::Result<()> {
     let usage = rotation::usage(platform).await?;
-    terminal::say(format!("{} is the current key: it has wrapped {} keys.", usage.current, count(&usage, &usage.current)));
+    terminal::say(format!("{} is the current key: it has wrapped {} data keys.", usage.current, count(&usage, &usage.current)));
     for key in usage.wrapped.keys().filter(|key| **key != usage.current) {
-        terminal::say(format!("{key} is still needed: it has wrapped {} keys. Run `trunkline keys rewrap`.", count(&usage, key)));
+        terminal::say(format!(
+            "{key} is still needed: it has wrapped {} data keys. Run `trunkline keys rewrap`.",
+            count(&usage, key)
+        ));
+    }
+    if usage.signing > 0 {
+        let count = usage.signing;
+        terminal::say(format!(
+            "{count} signing keys are sealed by another key than the current one. Run `trunkline keys rewrap`."
+        ));
     }
     if usage.jobs > 0 {
         terminal::say(format!("{} waiting jobs are sealed by another key than the current one.", usage.jobs));
-    } else if usage.wrapped.keys().all(|key| *key == usage.current) {
+    } else if usage.signing == 0 && usage.wrapped.keys().all(|key| *key == usage.current) {
         terminal::say("No other key is needed: secrets.other_keys can be removed.".to_owned());
     }
     Ok(())

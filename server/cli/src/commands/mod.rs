@@ -46,7 +46,7 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Give a tenant the fixtures of the official MCP conformance suite as a source, or take them away
     Conformance(conformance::ConformanceArguments),
-    /// Look after keys: those that sign access tokens, and those that secrets are sealed with
+    /// See and exchange the keys that secrets are sealed with and tokens are signed with
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Be an MCP server on standard input and output, in front of a tenant's endpoint

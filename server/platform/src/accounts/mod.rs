@@ -19,7 +19,7 @@ mod signup;
 mod sso;
 mod store;
 mod tenant;
-mod totp;
+pub(crate) mod totp;
 
 pub use crate::mail::EmailAddress;
 pub use account::{

@@ -101,11 +101,38 @@ fn place(user: UserId) -> String {
     format!("totp|{user}")
 }
 
-fn open(platform: &Platform, user: UserId, row: &store::TotpRow) -> Result<Zeroizing<Vec<u8>>> {
-    if row.kek_id != platform.master_key.id() {
-        return Err(Error::internal(format!("a second factor is sealed under key {}", row.kek_id)));
+/// Wraps the keys of all secrets with the current key of the installation that another has wrapped, so many in one transaction; how many.
+pub(crate) async fn rewrap(platform: &Platform, page: i64) -> Result<u64> {
+    let master = &platform.master_key;
+    let mut rewrapped = 0;
+    loop {
+        let mut tx = platform.db.system().await?;
+        let rows = store::totp_wrapped_by_others(&mut tx, master.id(), page).await?;
+        for (user, wrapped) in &rows {
+            let key = master.unwrap_key(&place(*user), wrapped).map_err(Error::internal)?;
+            store::update_totp_key(&mut tx, *user, master.id(), &master.wrap(&place(*user), &key)).await?;
+            rewrapped += 1;
+        }
+        tx.commit().await?;
+        if rows.is_empty() {
+            return Ok(rewrapped);
+        }
     }
-    let key = platform.master_key.unwrap_key(&place(user), &row.wrapped).map_err(Error::internal)?;
+}
+
+/// How many keys of secrets each key of the installation has wrapped, by its id.
+pub(crate) async fn wrapped_by(platform: &Platform) -> Result<Vec<(String, i64)>> {
+    let mut tx = platform.db.system().await?;
+    let counts = store::count_totp_by_key(&mut tx).await?;
+    tx.commit().await?;
+    Ok(counts)
+}
+
+fn open(platform: &Platform, user: UserId, row: &store::TotpRow) -> Result<Zeroizing<Vec<u8>>> {
+    let key = platform.master_key.unwrap_key(&place(user), &row.wrapped).map_err(|error| {
+        let (wrapped_by, current) = (&row.kek_id, platform.master_key.id());
+        Error::internal(format!("a second factor is wrapped by key {wrapped_by}; the current one is {current}: {error}"))
+    })?;
     key.open(&place(user), &row.sealed).map_err(Error::internal)
 }
 

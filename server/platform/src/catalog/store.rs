@@ -524,6 +524,26 @@ pub(super) async fn ping(listener: &mut sqlx::postgres::PgListener) -> Result<()
     sqlx::query("SELECT 1").execute(listener).await.map(drop)
 }
 
+// Revocations
+
+pub(super) async fn revoked_grants(tx: &mut TenantTx, since: DateTime<Utc>) -> Result<Vec<GrantId>> {
+    Ok(sqlx::query_scalar("SELECT id FROM app.grants WHERE tenant_id = $1 AND revoked_at > $2")
+        .bind(tx.tenant())
+        .bind(since)
+        .fetch_all(tx.connection())
+        .await?)
+}
+
+pub(super) async fn revoked_tokens(tx: &mut TenantTx, since: DateTime<Utc>) -> Result<Vec<TokenId>> {
+    Ok(sqlx::query_scalar("SELECT jti FROM app.revoked_tokens WHERE tenant_id = $1 AND revoked_at > $2")
+        .bind(tx.tenant())
+        .bind(since)
+        .fetch_all(tx.connection())
+        .await?)
+}
+
+// Renewal of data keys
+
 /// Some credentials that are sealed under another key than that one, until the end of the transaction nobody else's.
 pub(super) async fn credentials_under_others(tx: &mut TenantTx, key: &[u8], most: i64) -> Result<Vec<SealedCredential>> {
     // After the version comes the id of the key.
@@ -546,22 +566,4 @@ pub(super) async fn reseal_credential(tx: &mut TenantTx, id: CredentialId, seale
         .execute(tx.connection())
         .await?;
     Ok(())
-}
-
-// Revocations
-
-pub(super) async fn revoked_grants(tx: &mut TenantTx, since: DateTime<Utc>) -> Result<Vec<GrantId>> {
-    Ok(sqlx::query_scalar("SELECT id FROM app.grants WHERE tenant_id = $1 AND revoked_at > $2")
-        .bind(tx.tenant())
-        .bind(since)
-        .fetch_all(tx.connection())
-        .await?)
-}
-
-pub(super) async fn revoked_tokens(tx: &mut TenantTx, since: DateTime<Utc>) -> Result<Vec<TokenId>> {
-    Ok(sqlx::query_scalar("SELECT jti FROM app.revoked_tokens WHERE tenant_id = $1 AND revoked_at > $2")
-        .bind(tx.tenant())
-        .bind(since)
-        .fetch_all(tx.connection())
-        .await?)
 }

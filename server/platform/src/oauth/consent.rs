@@ -169,7 +169,8 @@ impl Trusted {
         }
         let Some(resource) = &wish.resource else { return Ok(Asked { wish, endpoint: None }) };
         let endpoint = Endpoint::parse(platform, resource)?;
-        snapshot_of(platform, &endpoint).await?;
+        // Which toolsets there are is nobody's business who has not signed in.
+        snapshot_of(platform, &Endpoint { toolset: None, ..endpoint.clone() }).await?;
         Ok(Asked { wish, endpoint: Some(endpoint) })
     }
 

@@ -28,7 +28,7 @@ pub use introspection::{Introspection, introspect};
 pub use place::{Endpoint, issuer};
 pub use revocation::{Revoked, revoke_grant, revoke_token};
 pub use signing::{Rotation, SigningKeys, jwks, refresh as refresh_signing_keys, rotate as rotate_signing_keys};
-pub(crate) use signing::{reseal as reseal_signing_keys, sealed_by as signing_keys_sealed_by};
+pub(crate) use signing::{count_under_others as signing_keys_under_others, reseal as reseal_signing_keys};
 pub use token::{AccessToken, Unverified, VerifiedTokens, verify};
 
 use chrono::TimeDelta;

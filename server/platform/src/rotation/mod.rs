@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Platform,
+    accounts::totp,
     audit::{self, Event},
     catalog, epoch,
     error::{Error, Result},
@@ -25,15 +26,17 @@ const VALUES: i64 = 100;
 pub struct Usage {
     /// The id of the current one.
     pub current: String,
-    /// How many data keys and signing keys each has wrapped, by its id. One that is not here is needed no more.
+    /// How many data keys each has wrapped, by its id. One that is not here is needed no more.
     pub wrapped: BTreeMap<String, u64>,
     /// Jobs whose keys another one than the current has wrapped.
     pub jobs: u64,
+    /// Signing keys that another one than the current has sealed.
+    pub signing: u64,
 }
 
 /// Counts what each key has wrapped.
 pub async fn usage(platform: &Platform) -> Result<Usage> {
-    let mut usage = Usage { current: platform.master_key.id().to_owned(), wrapped: BTreeMap::new(), jobs: 0 };
+    let mut usage = Usage { current: platform.master_key.id().to_owned(), wrapped: BTreeMap::new(), jobs: 0, signing: 0 };
     let mut after = None;
     while let Some(tenants) = page(platform, after).await? {
         for tenant in &tenants {
@@ -45,9 +48,10 @@ pub async fn usage(platform: &Platform) -> Result<Usage> {
         }
         after = tenants.last().copied();
     }
-    for key in oauth::signing_keys_sealed_by(platform).await? {
-        *usage.wrapped.entry(key).or_default() += 1;
+    for (key, count) in totp::wrapped_by(platform).await? {
+        *usage.wrapped.entry(key).or_default() += u64::try_from(count).map_err(Error::internal)?;
     }
+    usage.signing = oauth::signing_keys_under_others(platform).await?;
     usage.jobs = jobs::count_under_others(platform).await?;
     Ok(usage)
 }
@@ -63,8 +67,8 @@ pub async fn rewrap(platform: &Platform) -> Result<u64> {
         }
         after = tenants.last().copied();
     }
-    rewrapped += oauth::reseal_signing_keys(platform).await?;
-    Ok(rewrapped + jobs::rewrap(platform, PAGE).await?)
+    rewrapped += totp::rewrap(platform, PAGE).await?;
+    Ok(rewrapped + oauth::reseal_signing_keys(platform).await? + jobs::rewrap(platform, PAGE).await?)
 }
 
 /// Gives a tenant a new data key, seals all its secrets under it and destroys the old one; how many secrets. A run that was cut is gone

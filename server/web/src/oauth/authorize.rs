@@ -7,7 +7,6 @@ use trunkline_platform::{
     ErrorKind,
     accounts::Session,
     oauth::{self, Answer, Asked, Decision, Failure, HOURS, OpenedScope, Question, Trusted},
-    secret::Digest,
 };
 use trunkline_protocol::oauth::{
     error::{ErrorCode, OAuthError},
@@ -103,7 +102,7 @@ pub(super) async fn decide(state: Data<WebState>, visitor: Visitor, form: Form<F
     let query = fields.exactly("request").to_owned();
     let Some(person) = person(&visitor) else { return Err(HtmlError::SignIn(None)) };
     // Bound to this person's session and to exactly the request that was shown.
-    if !Digest::of(fields.exactly("proof")).matches(&Digest::of(&proof(&state, person, &query))) {
+    if !is_proof(&state, person, &query, fields.exactly("proof")) {
         return Err(HtmlError::Forged);
     }
     let (trusted, asked) = match open(&state, &query).await? {
@@ -153,7 +152,7 @@ fn refused(state: &WebState, trusted: &Trusted, query: &str, failure: Failure) -
     let failure = match failure {
         // What the organisation asks of the person comes first, and leads back here.
         Failure::Failed(error) if matches!(error.kind(), ErrorKind::First(_)) => {
-            return Err(HtmlError::first(error, Some(format!("{}?{query}", urls::authorize()))));
+            return Err(HtmlError::first(error, Some(&format!("{}?{query}", urls::authorize()))));
         }
         failure => failure,
     };
@@ -173,9 +172,18 @@ fn lead_back(location: &str) -> HttpResponse {
     response
 }
 
+/// What its key is for.
+const PURPOSE: &str = "consent";
+
 fn proof(state: &WebState, person: &Session, query: &str) -> String {
     let message = format!("{}|{query}", person.id);
-    BASE64_URL_SAFE_NO_PAD.encode(state.platform.master_key.mac("consent", message.as_bytes()))
+    BASE64_URL_SAFE_NO_PAD.encode(state.platform.master_key.mac(PURPOSE, message.as_bytes()))
+}
+
+fn is_proof(state: &WebState, person: &Session, query: &str, given: &str) -> bool {
+    let Ok(given) = BASE64_URL_SAFE_NO_PAD.decode(given) else { return false };
+    let message = format!("{}|{query}", person.id);
+    given.len() == 32 && state.platform.master_key.verify_mac(PURPOSE, message.as_bytes(), &given)
 }
 
 fn encode(name: &str, value: &str) -> String {

@@ -49,6 +49,35 @@ pub(in crate::accounts) async fn lock_totp(tx: &mut SystemTx, user: UserId) -> R
     Ok(row)
 }
 
+/// Some whose keys another key of the installation than that one has wrapped, locked.
+pub(in crate::accounts) async fn totp_wrapped_by_others(
+    tx: &mut SystemTx,
+    kek_id: &str,
+    most: i64,
+) -> Result<Vec<(UserId, Vec<u8>)>> {
+    let rows =
+        sqlx::query_as("SELECT user_id, wrapped FROM app.totp_secrets WHERE kek_id <> $1 ORDER BY user_id LIMIT $2 FOR UPDATE")
+            .bind(kek_id)
+            .bind(most)
+            .fetch_all(tx.connection())
+            .await?;
+    Ok(rows)
+}
+
+pub(in crate::accounts) async fn update_totp_key(tx: &mut SystemTx, user: UserId, kek_id: &str, wrapped: &[u8]) -> Result<()> {
+    sqlx::query("UPDATE app.totp_secrets SET kek_id = $2, wrapped = $3 WHERE user_id = $1")
+        .bind(user)
+        .bind(kek_id)
+        .bind(wrapped)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+pub(in crate::accounts) async fn count_totp_by_key(tx: &mut SystemTx) -> Result<Vec<(String, i64)>> {
+    Ok(sqlx::query_as("SELECT kek_id, count(*) FROM app.totp_secrets GROUP BY kek_id").fetch_all(tx.connection()).await?)
+}
+
 /// A code of that step was taken.
 pub(in crate::accounts) async fn update_totp_step(tx: &mut SystemTx, user: UserId, step: i64, now: Time) -> Result<()> {
     sqlx::query("UPDATE app.totp_secrets SET last_step = $2, confirmed_at = coalesce(confirmed_at, $3) WHERE user_id = $1")

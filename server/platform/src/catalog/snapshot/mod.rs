@@ -378,8 +378,8 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         tools,
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
-        credentials,
         denied,
+        credentials,
         data_key,
     };
     Ok(Some((generation, snapshot)))

@@ -354,7 +354,7 @@ pub(in crate::oauth) async fn find_refresh(tx: &mut TenantTx, digest: Digest) ->
 pub(super) async fn use_refresh(tx: &mut TenantTx, id: TicketId, successor: TicketId, now: Time) -> Result<()> {
     sqlx::query(
         "UPDATE app.refresh_tokens
-         SET successor_id = $3, forgiven_at = CASE WHEN used_at IS NULL THEN NULL ELSE $4 END, used_at = COALESCE(used_at, $4)
+         SET successor_id = $3, forgiven_at = CASE WHEN used_at IS NULL THEN NULL ELSE $4::timestamptz END, used_at = COALESCE(used_at, $4::timestamptz)
          WHERE tenant_id = $1 AND id = $2",
     )
     .bind(tx.tenant())

@@ -178,29 +178,6 @@ async fn insert(platform: &Platform, tx: &mut crate::db::SystemTx, active_from: 
     Ok(row)
 }
 
-/// Seals private keys anew that are sealed under another key of the installation than the current one; how many.
-pub(crate) async fn reseal(platform: &Platform) -> Result<u64> {
-    let sealing = sealing_key(platform);
-    let mut tx = platform.db.system().await?;
-    let mut resealed = 0;
-    for row in store::list(&mut tx).await? {
-        if let Some(sealed) = sealing.reseal(&row.kid, &row.sealed).map_err(Error::internal)? {
-            store::reseal(&mut tx, &row.kid, &sealed, platform.master_key.id()).await?;
-            resealed += 1;
-        }
-    }
-    tx.commit().await?;
-    Ok(resealed)
-}
-
-/// The ids of the installation's keys that private keys are sealed under, one for each.
-pub(crate) async fn sealed_by(platform: &Platform) -> Result<Vec<String>> {
-    let mut tx = platform.db.system().await?;
-    let rows = store::list(&mut tx).await?;
-    tx.commit().await?;
-    Ok(rows.into_iter().map(|row| row.kek_id).collect())
-}
-
 impl Ring {
     fn find(&self, kid: &str, now: DateTime<Utc>) -> Option<&Key> {
         self.keys.iter().find(|key| key.kid == kid && key.until.is_none_or(|until| now < until))
@@ -283,6 +260,30 @@ pub async fn rotate(platform: &Platform, emergency: Option<&str>) -> Result<Opti
     tx.commit().await?;
     platform.generations.advance_installation();
     Ok(new.map(|row| Rotation { kid: row.kid, active_from: row.active_from }))
+}
+
+/// Seals the keys that another key of the installation has sealed under the current one; how many. For when that one is exchanged.
+pub(crate) async fn reseal(platform: &Platform) -> Result<u64> {
+    let (sealing, current) = (sealing_key(platform), platform.master_key.id());
+    let mut tx = platform.db.system().await?;
+    store::lock(&mut tx).await?;
+    let mut resealed = 0;
+    for row in store::list(&mut tx).await?.into_iter().filter(|row| row.removed_at.is_none() && row.kek_id != current) {
+        let pkcs8 = sealing.open(&row.kid, &row.sealed).map_err(Error::internal)?;
+        store::reseal(&mut tx, &row.kid, &sealing.seal(&row.kid, &pkcs8), current).await?;
+        resealed += 1;
+    }
+    tx.commit().await?;
+    Ok(resealed)
+}
+
+/// How many keys are sealed under another key of the installation than the current one.
+pub(crate) async fn count_under_others(platform: &Platform) -> Result<u64> {
+    let mut tx = platform.db.system().await?;
+    let rows = store::list(&mut tx).await?;
+    tx.commit().await?;
+    let others = rows.iter().filter(|row| row.removed_at.is_none() && row.kek_id != platform.master_key.id()).count();
+    Ok(u64::try_from(others).unwrap_or(u64::MAX))
 }
 
 /// `None` if the newest key is younger than `age`, or does not sign yet.
