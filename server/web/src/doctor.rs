@@ -2,9 +2,12 @@
 
 use actix_web::{FromRequest as _, HttpRequest, dev, http::header};
 use trunkline_platform::{
+    ErrorKind,
     handshake::{self, Fault, Hop, Told, Walker},
     ids::TenantId,
+    oauth::Failure,
 };
+use trunkline_protocol::oauth::error::{Cause, ErrorCode, OAuthError};
 
 use crate::{WebState, extract::ClientIp};
 
@@ -57,5 +60,45 @@ fn came_elsewhere(state: &WebState, request: &HttpRequest) -> bool {
 pub(crate) async fn challenged(state: &WebState, request: &HttpRequest, slug: &str, fault: Option<Fault>) {
     if let Some(tenant) = tenant(state, slug).await {
         tell(state, request, Some(tenant), Told { hop: Hop::Challenge, fault, detail: None });
+    }
+}
+
+/// A client was refused at that hop. What failed on our side is none of the client's steps.
+pub(crate) fn refused(hop: Hop, failure: &Failure) -> Option<Told> {
+    match failure {
+        Failure::Refused(error) => Some(Told::failed(hop, fault(hop, error)).because(&error.description)),
+        Failure::Failed(error) if matches!(error.kind(), ErrorKind::Exhausted { .. }) => Some(Told::failed(hop, Fault::TooMany)),
+        Failure::Failed(_) => None,
+    }
+}
+
+fn fault(hop: Hop, error: &OAuthError) -> Fault {
+    match (error.cause, error.code) {
+        (Some(cause), _) => of_cause(cause),
+        (None, ErrorCode::InvalidClient) => Fault::ClientAuthentication,
+        (None, ErrorCode::InvalidTarget) => Fault::UnknownResource,
+        (None, ErrorCode::InvalidScope) => Fault::NoScope,
+        (None, ErrorCode::AccessDenied) => Fault::Denied,
+        (None, ErrorCode::InvalidGrant) => Fault::GrantEnded,
+        _ if hop == Hop::Registration => Fault::RegistrationInvalid,
+        _ => Fault::Malformed,
+    }
+}
+
+fn of_cause(cause: Cause) -> Fault {
+    match cause {
+        Cause::UnknownClient => Fault::UnknownClient,
+        Cause::ClientAuthentication => Fault::ClientAuthentication,
+        Cause::DocumentUnreachable => Fault::DocumentUnreachable,
+        Cause::DocumentInvalid => Fault::DocumentInvalid,
+        Cause::RedirectMismatch => Fault::RedirectMismatch,
+        Cause::NoChallenge => Fault::NoChallenge,
+        Cause::ClientNotAdmitted => Fault::ClientNotAdmitted,
+        Cause::NotAllowed => Fault::NotAllowed,
+        Cause::CodeExpired => Fault::CodeExpired,
+        Cause::CodeUsed => Fault::CodeUsed,
+        Cause::VerifierMismatch => Fault::VerifierMismatch,
+        Cause::RefreshReused => Fault::RefreshReused,
+        Cause::GrantEnded => Fault::GrantEnded,
     }
 }

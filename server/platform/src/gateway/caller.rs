@@ -15,6 +15,7 @@ use crate::{
         toolset::Toolset,
     },
     dialogue::ItemKind,
+    handshake::Fault,
     ids::{AgentId, GrantId, KeyId, SourceId},
     oauth::{self, AccessToken, Endpoint, Unverified},
     session::{self, Session},
@@ -92,6 +93,21 @@ async fn identify(platform: &Platform, slug: &str, toolset: Option<&str>, bearer
         Shown::Token(token) => Credential::Token(token),
     };
     Caller::with(platform, snapshot, credential, slug.into(), toolset)
+}
+
+/// Why a bearer was refused at that endpoint, as far as it can be told to those who operate it.
+pub async fn why_refused(platform: &Platform, slug: &str, toolset: Option<&str>, bearer: &str) -> Fault {
+    if BearerKey::parse(bearer).is_some() {
+        return Fault::ExpiredOrRevoked;
+    }
+    match oauth::verify(platform, bearer).await {
+        Ok(token) => {
+            let is_for = |toolset| token.audience == Endpoint::url_of(platform, slug, toolset);
+            if is_for(toolset) || is_for(None) { Fault::ExpiredOrRevoked } else { Fault::OtherResource }
+        }
+        Err(_) if oauth::is_one_of_ours(platform, bearer) => Fault::ExpiredOrRevoked,
+        Err(_) => Fault::NotACredential,
+    }
 }
 
 enum Shown {

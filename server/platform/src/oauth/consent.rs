@@ -6,7 +6,7 @@
 use chrono::TimeDelta;
 use trunkline_protocol::oauth::{
     authorize::{self, Addressee, Prompt, Wish},
-    error::{ErrorCode, OAuthError},
+    error::{Cause, ErrorCode, OAuthError},
     parameters::Parameters,
     redirect_uri::{self, Kind},
     scope::{Effect, Scope, ScopeSet},
@@ -151,12 +151,13 @@ pub async fn trust(platform: &Platform, query: &str) -> Result<Trusted, Failure>
     let parameters = Parameters::parse(query)?;
     let addressee = Addressee::parse(&parameters)?;
     let client = client::find(platform, &addressee.client_id).await?;
-    let client = client.ok_or_else(|| OAuthError::new(ErrorCode::InvalidClient, "the client is not known here"))?;
+    let client = client
+        .ok_or_else(|| OAuthError::new(ErrorCode::InvalidClient, "the client is not known here").because(Cause::UnknownClient))?;
     let redirect_named = addressee.redirect_uri.is_some();
-    let redirect_uri = client
-        .redirect_uri(addressee.redirect_uri.as_deref())
-        .map(str::to_owned)
-        .ok_or_else(|| OAuthError::new(ErrorCode::InvalidRequest, "redirect_uri is not one that the client has registered"))?;
+    let redirect_uri = client.redirect_uri(addressee.redirect_uri.as_deref()).map(str::to_owned).ok_or_else(|| {
+        OAuthError::new(ErrorCode::InvalidRequest, "redirect_uri is not one that the client has registered")
+            .because(Cause::RedirectMismatch)
+    })?;
     Ok(Trusted { client, redirect_uri, redirect_named, state: addressee.state, parameters })
 }
 
@@ -197,6 +198,11 @@ impl Asked {
         self.wish.prompt == Prompt::None
     }
 
+    /// The endpoint it is for, if it says so.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.as_ref()
+    }
+
     fn scopes(&self) -> Vec<Scope> {
         match &self.wish.scopes {
             Some(scopes) if !scopes.is_empty() => scopes.clone(),
@@ -211,8 +217,8 @@ async fn snapshot_of(platform: &Platform, endpoint: &Endpoint) -> Result<Current
     found.ok_or_else(|| Failure::refuse(ErrorCode::InvalidTarget, "resource is not an endpoint of this server"))
 }
 
-fn denied(description: &str) -> Failure {
-    Failure::refuse(ErrorCode::AccessDenied, description)
+fn denied(cause: Cause, description: &str) -> Failure {
+    OAuthError::new(ErrorCode::AccessDenied, description).because(cause).into()
 }
 
 /// The person at the endpoint, if they may let clients act there.
@@ -220,17 +226,20 @@ async fn enter(platform: &Platform, person: &Session, endpoint: &Endpoint) -> Re
     let membership = match accounts::member(platform, person, &endpoint.slug).await {
         Ok((membership, _)) => membership,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound(_)) => {
-            return Err(denied("the account that is signed in does not belong to this organisation"));
+            return Err(denied(Cause::NotAllowed, "the account that is signed in does not belong to this organisation"));
         }
         Err(error) => return Err(error.into()),
     };
     let snapshot = snapshot_of(platform, endpoint).await?;
     if !snapshot.active {
-        return Err(denied("the organisation is suspended"));
+        return Err(denied(Cause::NotAllowed, "the organisation is suspended"));
     }
     let actor = membership.actor(person.user);
     if !actor.role.may(Permission::ManageKeys) {
-        return Err(denied("the role of the account that is signed in does not allow letting clients act as agents"));
+        return Err(denied(
+            Cause::NotAllowed,
+            "the role of the account that is signed in does not allow letting clients act as agents",
+        ));
     }
     Ok((membership, actor, snapshot))
 }
@@ -240,8 +249,10 @@ async fn admit(platform: &Platform, tx: &mut TenantTx, actor: &Member, trusted: 
     let now = platform.clock.now();
     Ok(match meet(tx, now, actor, &trusted.client, &trusted.redirect_uri).await? {
         (Some(id), ClientState::Approved) => Ok(id),
-        (_, ClientState::Pending) => Err(denied("an administrator of the organisation has to approve this client first")),
-        _ => Err(denied("the organisation does not allow this client")),
+        (_, ClientState::Pending) => {
+            Err(denied(Cause::ClientNotAdmitted, "an administrator of the organisation has to approve this client first"))
+        }
+        _ => Err(denied(Cause::ClientNotAdmitted, "the organisation does not allow this client")),
     })
 }
 
@@ -311,7 +322,7 @@ async fn only_endpoint(platform: &Platform, person: &Session) -> Result<Result<E
     let memberships = accounts::memberships(platform, person).await?;
     let mut places: Vec<_> = memberships.into_iter().filter(|one| one.role.may(Permission::ManageKeys)).collect();
     if places.is_empty() {
-        return Err(denied("the account that is signed in may not let clients act in any organisation"));
+        return Err(denied(Cause::NotAllowed, "the account that is signed in may not let clients act in any organisation"));
     }
     let endpoint = |one: &Membership| Endpoint { slug: one.slug.clone(), toolset: None };
     if places.len() == 1 {

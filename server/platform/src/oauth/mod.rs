@@ -29,6 +29,7 @@ pub use place::{Endpoint, issuer};
 pub use revocation::{Revoked, revoke_grant, revoke_token};
 pub use signing::{Rotation, SigningKeys, jwks, refresh as refresh_signing_keys, rotate as rotate_signing_keys};
 pub(crate) use signing::{count_under_others as signing_keys_under_others, reseal as reseal_signing_keys};
+pub(crate) use token::is_one_of_ours;
 pub use token::{AccessToken, Unverified, VerifiedTokens, verify};
 
 use chrono::TimeDelta;

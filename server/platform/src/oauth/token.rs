@@ -2,9 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use trunkline_protocol::oauth::{
     access_token::{Claims, LEEWAY_S, MAX_LIFE_S},
     scope::ScopeSet,
@@ -26,7 +30,7 @@ const MOST: usize = 4_096;
 const MAX_LENGTH: usize = 4 * 1024;
 
 /// A token that one of our keys has signed and whose claims held when it was verified. Whether it was revoked, stands elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct AccessToken {
     /// Tells it from all others.
     pub id: TokenId,
@@ -48,6 +52,7 @@ pub struct AccessToken {
     pub expires_at: i64,
     /// Since when.
     pub issued_at: i64,
+    used_here: AtomicBool,
 }
 
 /// Why a token is not taken.
@@ -89,6 +94,11 @@ impl VerifiedTokens {
 }
 
 impl AccessToken {
+    /// Is this its first use on this replica? Says so once.
+    pub fn is_first_use(&self) -> bool {
+        !self.used_here.swap(true, Ordering::Relaxed)
+    }
+
     /// Has it not expired?
     pub fn is_current(&self, now: i64) -> bool {
         now < self.expires_at + LEEWAY_S
@@ -110,6 +120,7 @@ impl AccessToken {
             scopes,
             expires_at: claims.exp,
             issued_at: claims.iat,
+            used_here: AtomicBool::new(false),
         })
     }
 }
@@ -117,6 +128,17 @@ impl AccessToken {
 /// Does it look like a token, whoever made it?
 pub(crate) fn looks_like_one(text: &str) -> bool {
     text.len() <= MAX_LENGTH && text.starts_with("ey") && text.bytes().filter(|b| *b == b'.').count() == 2
+}
+
+/// Does it say of itself that it comes from here? Nothing is verified.
+pub(crate) fn is_one_of_ours(platform: &Platform, text: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Issued {
+        iss: String,
+    }
+    let payload = text.split('.').nth(1).filter(|_| looks_like_one(text));
+    let payload = payload.and_then(|payload| BASE64_URL_SAFE_NO_PAD.decode(payload).ok());
+    payload.and_then(|json| serde_json::from_slice::<Issued>(&json).ok()).is_some_and(|issued| issued.iss == issuer(platform))
 }
 
 /// Verifies a token: signature, issuer, times, form. For whom it is, and whether it was revoked, is the caller's question.

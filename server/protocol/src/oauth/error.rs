@@ -71,6 +71,37 @@ impl ErrorCode {
     }
 }
 
+/// Why exactly, for whoever operates the server: clients are told less, so that nobody learns from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Nobody knows the client.
+    UnknownClient,
+    /// It did not prove to be the client.
+    ClientAuthentication,
+    /// The client's metadata document could not be read.
+    DocumentUnreachable,
+    /// The client's metadata document is not acceptable.
+    DocumentInvalid,
+    /// The answer would go where the client has not registered.
+    RedirectMismatch,
+    /// No PKCE challenge, or not by S256.
+    NoChallenge,
+    /// The tenant does not let the client in.
+    ClientNotAdmitted,
+    /// The person may not let clients act.
+    NotAllowed,
+    /// The code is too old, or not known.
+    CodeExpired,
+    /// The code was used before.
+    CodeUsed,
+    /// The verifier does not fit the challenge.
+    VerifierMismatch,
+    /// An old refresh token came again.
+    RefreshReused,
+    /// The grant or its refresh token has ended, or is not known.
+    GrantEnded,
+}
+
 /// A refusal: its code, and for the client's developer what is wrong and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {description}", code.as_str())]
@@ -79,13 +110,22 @@ pub struct OAuthError {
     pub code: ErrorCode,
     /// In a sentence, printable ASCII without `"` and `\` (RFC 6749 §5.2).
     pub description: String,
+    /// Why exactly. Not told to the client.
+    pub cause: Option<Cause>,
 }
 
 impl OAuthError {
     /// An error with that description; what RFC 6749 does not allow in one is left out.
     pub fn new(code: ErrorCode, description: impl AsRef<str>) -> Self {
         let allowed = |c: &char| matches!(*c, ' '..='~') && !matches!(*c, '"' | '\\');
-        Self { code, description: description.as_ref().chars().filter(allowed).take(300).collect() }
+        Self { code, description: description.as_ref().chars().filter(allowed).take(300).collect(), cause: None }
+    }
+
+    /// The same, with its exact cause.
+    #[must_use]
+    pub fn because(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
+        self
     }
 
     /// The body of an answer.

@@ -4,7 +4,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::Digest as _;
 use subtle::ConstantTimeEq as _;
 
-use super::error::{OAuthError, invalid_request};
+use super::error::{Cause, OAuthError, invalid_request};
 
 /// A challenge by S256.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,13 @@ fn is_unreserved(text: &str) -> bool {
 impl CodeChallenge {
     /// Reads challenge and method. There is no other method, and no request without.
     pub fn parse(challenge: Option<&str>, method: Option<&str>) -> Result<Self, OAuthError> {
-        let challenge = challenge.ok_or_else(|| invalid_request("code_challenge is missing: PKCE is required"))?;
+        let challenge = challenge
+            .ok_or_else(|| invalid_request("code_challenge is missing: PKCE is required").because(Cause::NoChallenge))?;
         if method != Some("S256") {
-            return Err(invalid_request("code_challenge_method must be S256"));
+            return Err(invalid_request("code_challenge_method must be S256").because(Cause::NoChallenge));
         }
         if !is_unreserved(challenge) {
-            return Err(invalid_request("code_challenge must be 43 to 128 unreserved characters"));
+            return Err(invalid_request("code_challenge must be 43 to 128 unreserved characters").because(Cause::NoChallenge));
         }
         Ok(Self(challenge.to_owned()))
     }

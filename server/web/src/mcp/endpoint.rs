@@ -13,8 +13,8 @@ use actix_web::{
 };
 use futures_util::StreamExt as _;
 use trunkline_platform::{
-    gateway::{self, Caller, Measure, Unauthenticated},
-    handshake::Fault,
+    gateway::{self, Caller, Credential, Measure, Unauthenticated},
+    handshake::{Fault, Hop, Told},
     session as sessions,
 };
 use trunkline_protocol::mcp::{Incoming, Notification, Request, Revision, classify};
@@ -186,8 +186,18 @@ pub(super) async fn caller(state: &WebState, place: &Place, request: &HttpReques
     }
     let caller = identify(state, place, request.headers()).await;
     if caller.as_ref().is_err_and(|refused| refused.status() == StatusCode::UNAUTHORIZED) {
-        let fault = request.headers().contains_key(header::AUTHORIZATION).then_some(Fault::NotACredential);
+        let fault = match bearer(request.headers()) {
+            Some(bearer) => Some(gateway::why_refused(&state.platform, &place.tenant, place.toolset.as_deref(), bearer).await),
+            None => request.headers().contains_key(header::AUTHORIZATION).then_some(Fault::NotACredential),
+        };
         doctor::challenged(state, request, &place.tenant, fault).await;
+    }
+    if let Ok(caller) = &caller
+        && let Credential::Token(token) = &caller.credential
+        && token.is_first_use()
+    {
+        let (tenant, grant) = (Some(caller.snapshot.tenant), Some(token.grant.to_string()));
+        doctor::tell_of(state, request, tenant, Told::well(Hop::Call), Some(&token.client), grant);
     }
     caller
 }

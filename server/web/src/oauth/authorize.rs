@@ -6,6 +6,8 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use trunkline_platform::{
     ErrorKind,
     accounts::Session,
+    handshake::{Fault, Hop, Told},
+    ids::TenantId,
     oauth::{self, Answer, Asked, Decision, Failure, HOURS, OpenedScope, Question, Trusted},
 };
 use trunkline_protocol::oauth::{
@@ -18,6 +20,7 @@ use url::{Host, Url};
 use crate::{
     WebState,
     dashboard::{Page, components::Choice, format, layout::Layout, page, see_other, unfit},
+    doctor,
     error::HtmlError,
     extract::{FieldErrors, Fields, Form, Visitor},
     urls,
@@ -67,10 +70,12 @@ fn person(visitor: &Visitor) -> Option<&Session> {
 /// Shows the page, or answers at once.
 pub(super) async fn show(state: Data<WebState>, visitor: Visitor, request: HttpRequest) -> Page {
     let query = request.query_string();
-    let (trusted, asked) = match open(&state, query).await? {
+    let (trusted, asked) = match open(&state, &request, query).await? {
         Ok(opened) => opened,
         Err(response) => return Ok(response),
     };
+    let tenant = told_tenant(&state, &asked).await;
+    tell(&state, &request, tenant, &trusted, Told::well(Hop::Authorize));
     let Some(person) = person(&visitor) else {
         if asked.is_silent() {
             let error = OAuthError::new(ErrorCode::LoginRequired, "nobody is signed in");
@@ -78,7 +83,9 @@ pub(super) async fn show(state: Data<WebState>, visitor: Visitor, request: HttpR
         }
         return Err(HtmlError::SignIn(Some(request.uri().to_string())));
     };
-    match oauth::ask(&state.platform, person, &trusted, &asked).await {
+    let decision = oauth::ask(&state.platform, person, &trusted, &asked).await;
+    tell_outcome(&state, &request, tenant, &trusted, decision.as_ref().map(|decision| matches!(decision, Decision::Allowed(_))));
+    match decision {
         Ok(Decision::Allowed(code)) => Ok(lead_back(&trusted.location(&state.platform, Ok(code.reveal())))),
         Ok(Decision::Choose(places)) => {
             let link =
@@ -97,7 +104,7 @@ pub(super) async fn show(state: Data<WebState>, visitor: Visitor, request: HttpR
 }
 
 /// Takes the answer.
-pub(super) async fn decide(state: Data<WebState>, visitor: Visitor, form: Form<Fields>) -> Page {
+pub(super) async fn decide(state: Data<WebState>, visitor: Visitor, form: Form<Fields>, request: HttpRequest) -> Page {
     let fields = form.0;
     let query = fields.exactly("request").to_owned();
     let Some(person) = person(&visitor) else { return Err(HtmlError::SignIn(None)) };
@@ -105,12 +112,14 @@ pub(super) async fn decide(state: Data<WebState>, visitor: Visitor, form: Form<F
     if !is_proof(&state, person, &query, fields.exactly("proof")) {
         return Err(HtmlError::Forged);
     }
-    let (trusted, asked) = match open(&state, &query).await? {
+    let (trusted, asked) = match open(&state, &request, &query).await? {
         Ok(opened) => opened,
         Err(response) => return Ok(response),
     };
+    let tenant = told_tenant(&state, &asked).await;
     if fields.get("decision") != "allow" {
         let error = OAuthError::new(ErrorCode::AccessDenied, "the person did not allow it");
+        tell(&state, &request, tenant, &trusted, Told::failed(Hop::Consent, Fault::Denied));
         return Ok(lead_back(&trusted.location(&state.platform, Err(&error))));
     }
     let scopes: Vec<&str> = fields.all("scopes").collect();
@@ -119,6 +128,7 @@ pub(super) async fn decide(state: Data<WebState>, visitor: Visitor, form: Form<F
         Ok(answer) => oauth::decide(&state.platform, person, &trusted, &asked, fields.get("resource"), answer).await,
         Err(error) => Err(error.into()),
     };
+    tell_outcome(&state, &request, tenant, &trusted, decided.as_ref().map(|_| true));
     match decided {
         Ok(code) => Ok(lead_back(&trusted.location(&state.platform, Ok(code.reveal())))),
         Err(Failure::Failed(error)) if matches!(error.kind(), ErrorKind::Invalid(_)) => {
@@ -136,15 +146,53 @@ pub(super) async fn decide(state: Data<WebState>, visitor: Visitor, form: Form<F
 }
 
 /// The request, read. What is wrong before its client is trusted is a page; afterwards it is told to the client.
-async fn open(state: &WebState, query: &str) -> Result<Result<(Trusted, Asked), HttpResponse>, HtmlError> {
+async fn open(state: &WebState, request: &HttpRequest, query: &str) -> Result<Result<(Trusted, Asked), HttpResponse>, HtmlError> {
     let trusted = match oauth::trust(&state.platform, query).await {
         Ok(trusted) => trusted,
-        Err(Failure::Refused(error)) => return Err(HtmlError::Client(error.description)),
+        Err(failure @ Failure::Refused(_)) => {
+            let client = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "client_id");
+            if let Some(told) = doctor::refused(Hop::Authorize, &failure) {
+                doctor::tell_of(state, request, None, told, client.as_ref().map(|(_, id)| id.as_ref()), None);
+            }
+            return Err(HtmlError::Client(failure.to_oauth().description));
+        }
         Err(Failure::Failed(error)) => return Err(error.into()),
     };
     match trusted.read(&state.platform).await {
         Ok(asked) => Ok(Ok((trusted, asked))),
-        Err(failure) => refused(state, &trusted, query, failure).map(Err),
+        Err(failure) => {
+            if let Some(told) = doctor::refused(Hop::Authorize, &failure) {
+                tell(state, request, None, &trusted, told);
+            }
+            refused(state, &trusted, query, failure).map(Err)
+        }
+    }
+}
+
+/// The tenant whose endpoint is asked for, if one is.
+async fn told_tenant(state: &WebState, asked: &Asked) -> Option<TenantId> {
+    doctor::tenant(state, asked.endpoint()?.slug.as_str()).await
+}
+
+fn tell(state: &WebState, request: &HttpRequest, tenant: Option<TenantId>, trusted: &Trusted, told: Told) {
+    doctor::tell_of(state, request, tenant, told, Some(&trusted.client.client_id), None);
+}
+
+/// Tells how the person's part went: allowed, refused, or neither yet.
+fn tell_outcome(
+    state: &WebState,
+    request: &HttpRequest,
+    tenant: Option<TenantId>,
+    trusted: &Trusted,
+    outcome: Result<bool, &Failure>,
+) {
+    let told = match outcome {
+        Ok(true) => Some(Told::well(Hop::Consent)),
+        Ok(false) => None,
+        Err(failure) => doctor::refused(Hop::Consent, failure),
+    };
+    if let Some(told) = told {
+        tell(state, request, tenant, trusted, told);
     }
 }
 

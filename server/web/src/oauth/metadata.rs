@@ -1,11 +1,14 @@
 //! The server's documents about itself: RFC 8414 at every place clients look, and the key set.
 
-use actix_web::{HttpResponse, http::header, web::Data};
-use trunkline_platform::oauth;
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
+use trunkline_platform::{
+    handshake::{Hop, Told},
+    oauth,
+};
 use trunkline_protocol::oauth::metadata::AuthorizationServer;
 
 use super::answer::{failed, open_to_browsers};
-use crate::WebState;
+use crate::{WebState, doctor};
 
 /// Where the document is: as RFC 8414 §3.1 puts it for an issuer with a path, as OpenID Connect does (both ways), and where clients of
 /// 2025-03-26 look, who know of no issuer.
@@ -20,7 +23,8 @@ pub(super) const PLACES: &[&str] = &[
 const KEPT: &str = "max-age=300";
 
 /// RFC 8414.
-pub(super) async fn authorization_server(state: Data<WebState>) -> HttpResponse {
+pub(super) async fn authorization_server(state: Data<WebState>, request: HttpRequest) -> HttpResponse {
+    doctor::tell(&state, &request, None, Told::well(Hop::ServerMetadata));
     let issuer = oauth::issuer(&state.platform);
     let document = AuthorizationServer {
         issuer: &issuer,

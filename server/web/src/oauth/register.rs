@@ -8,11 +8,14 @@ use actix_web::{
     web::{Data, Payload},
 };
 use serde_json::Value;
-use trunkline_platform::oauth::{self, Failure};
+use trunkline_platform::{
+    handshake::{Hop, Told},
+    oauth,
+};
 use trunkline_protocol::oauth::error::{ErrorCode, OAuthError};
 
 use super::answer::{failed, json, refused};
-use crate::{WebState, extract::ClientIp};
+use crate::{WebState, doctor, extract::ClientIp};
 
 /// Largest registration.
 const LARGEST: usize = 8 * 1024;
@@ -25,9 +28,16 @@ pub(super) async fn register(state: Data<WebState>, ip: ClientIp, request: HttpR
         Err(error) => return refused(&error),
     };
     match oauth::register(&state.platform, ip.0, &body).await {
-        Ok(registered) => json(201, &registered.to_json(&body)),
-        Err(failure @ Failure::Failed(_)) => failed(&failure),
-        Err(Failure::Refused(error)) => refused(&error),
+        Ok(registered) => {
+            doctor::tell_of(&state, &request, None, Told::well(Hop::Registration), Some(&registered.client_id), None);
+            json(201, &registered.to_json(&body))
+        }
+        Err(failure) => {
+            if let Some(told) = doctor::refused(Hop::Registration, &failure) {
+                doctor::tell(&state, &request, None, told);
+            }
+            failed(&failure)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use actix_web::{
 };
 use serde_json::json as body;
 use trunkline_platform::{
+    handshake::{Hop, Told},
     oauth::{self, Client, Failure, Presented, Redemption},
     quota::attempts::{self, Attempt},
 };
@@ -20,22 +21,31 @@ use trunkline_protocol::oauth::{
 };
 
 use super::answer::{failed, json};
-use crate::{WebState, extract::ClientIp};
+use crate::{WebState, doctor, extract::ClientIp};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// Exchanges a code or a refresh token.
 pub(super) async fn token(state: Data<WebState>, ip: ClientIp, request: HttpRequest, payload: Payload) -> HttpResponse {
-    match exchange(&state, &request, payload).await {
+    let form = match read(&request, payload).await {
+        Ok(form) => form,
+        Err(error) => return slowed(&state, ip, error.into()).await,
+    };
+    let hop = if form.get("grant_type") == Some("refresh_token") { Hop::Refresh } else { Hop::Token };
+    match exchange(&state, &request, &form, hop).await {
         Ok(response) => response,
-        Err(failure) => slowed(&state, ip, failure).await,
+        Err(failure) => {
+            if let Some(told) = doctor::refused(hop, &failure) {
+                doctor::tell_of(&state, &request, None, told, form.get("client_id"), None);
+            }
+            slowed(&state, ip, failure).await
+        }
     }
 }
 
-async fn exchange(state: &WebState, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Failure> {
-    let form = read(request, payload).await?;
-    let client = client(state, request, &form).await?;
-    let TokenRequest { exchange, resource } = TokenRequest::parse(&form)?;
+async fn exchange(state: &WebState, request: &HttpRequest, form: &Parameters, hop: Hop) -> Result<HttpResponse, Failure> {
+    let client = client(state, request, form).await?;
+    let TokenRequest { exchange, resource } = TokenRequest::parse(form)?;
     let platform = &state.platform;
     let tokens = match exchange {
         Exchange::AuthorizationCode { code, redirect_uri, verifier } => {
@@ -51,6 +61,14 @@ async fn exchange(state: &WebState, request: &HttpRequest, payload: Payload) -> 
             oauth::refresh(platform, &client, &token, scopes, resource.as_deref()).await?
         }
     };
+    doctor::tell_of(
+        state,
+        request,
+        Some(tokens.tenant),
+        Told::well(hop),
+        Some(&client.client_id),
+        Some(tokens.grant.to_string()),
+    );
     let refresh_token = tokens.refresh_token.as_ref().map(|token| token.reveal());
     Ok(json(200, &answer(tokens.access_token.reveal(), tokens.expires_in, &tokens.scopes, refresh_token)))
 }

@@ -2,7 +2,7 @@
 
 use trunkline_protocol::oauth::{
     client_metadata::Authentication,
-    error::{ErrorCode, OAuthError},
+    error::{Cause, ErrorCode, OAuthError},
     parameters::Parameters,
     token::read_basic,
 };
@@ -46,17 +46,17 @@ impl Presented {
 
 /// The client, if it is who it says it is. Whether it is not known or has the wrong secret is not told.
 pub async fn authenticate(platform: &Platform, presented: &Presented) -> Result<Client, Failure> {
-    let unknown = || refuse("the client is not known, or its secret is wrong");
+    let unknown = || refuse("the client is not known, or its secret is wrong").because(Cause::UnknownClient);
     let client = match find(platform, &presented.client_id).await {
         Ok(client) => client.ok_or_else(unknown)?,
-        Err(Failure::Refused(error)) => return Err(refuse(&error.description).into()),
+        Err(Failure::Refused(error)) => return Err(OAuthError { code: ErrorCode::InvalidClient, ..error }.into()),
         Err(failure) => return Err(failure),
     };
     match (client.authentication, &presented.secret, &client.secret) {
         (Authentication::None, None, _) => Ok(client),
         (Authentication::None, Some(_), _) => Err(refuse("this client has no secret: send its client_id alone").into()),
         (Authentication::ClientSecret, Some(secret), Some(digest)) if Digest::of(secret.reveal()).matches(digest) => Ok(client),
-        (Authentication::ClientSecret, ..) => Err(unknown().into()),
+        (Authentication::ClientSecret, ..) => Err(unknown().because(Cause::ClientAuthentication).into()),
         (Authentication::PrivateKeyJwt | Authentication::TlsClientAuth, ..) => {
             Err(refuse("this client cannot prove itself here: register it with none, client_secret_basic or client_secret_post")
                 .into())

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use trunkline_protocol::oauth::{
     client_metadata::{Authentication, ClientMetadata, document_url, local_document_url},
-    error::ErrorCode,
+    error::{Cause, ErrorCode, OAuthError},
 };
 use url::Url;
 
@@ -47,7 +47,7 @@ pub struct DocumentFetches {
     at_once: Semaphore,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     hosts: Mutex<HashMap<String, (i64, u32)>>,
-    failed: Mutex<HashMap<String, (i64, String)>>,
+    failed: Mutex<HashMap<String, (i64, OAuthError)>>,
 }
 
 impl Default for DocumentFetches {
@@ -83,16 +83,16 @@ impl DocumentFetches {
         *count <= MOST_PER_HOST
     }
 
-    fn failure(&self, client_id: &str, now: i64) -> Option<String> {
+    fn failure(&self, client_id: &str, now: i64) -> Option<OAuthError> {
         locked(&self.failed).get(client_id).filter(|(until, _)| *until > now).map(|(_, why)| why.clone())
     }
 
-    fn note_failure(&self, client_id: &str, why: &str, now: i64) {
+    fn note_failure(&self, client_id: &str, why: &OAuthError, now: i64) {
         let mut failed = locked(&self.failed);
         if failed.len() >= MOST_REMEMBERED {
             failed.clear();
         }
-        failed.insert(client_id.to_owned(), (now + FAILED_S, why.to_owned()));
+        failed.insert(client_id.to_owned(), (now + FAILED_S, why.clone()));
     }
 }
 
@@ -123,12 +123,20 @@ pub(super) async fn get(platform: &Platform, client_id: &str) -> Result<Client, 
         }
         Err(why) => match known {
             Some((metadata, _)) => {
-                tracing::warn!(why, "the document of a client cannot be fetched; its last good copy counts");
+                tracing::warn!(%why, "the document of a client cannot be fetched; its last good copy counts");
                 Ok(client(client_id, metadata))
             }
-            None => Err(Failure::refuse(ErrorCode::InvalidClient, format!("the document at client_id cannot be used: {why}"))),
+            None => Err(why.into()),
         },
     }
+}
+
+fn unusable(cause: Cause, why: &str) -> OAuthError {
+    OAuthError::new(ErrorCode::InvalidClient, format!("the document at client_id cannot be used: {why}")).because(cause)
+}
+
+fn unreachable(why: &str) -> OAuthError {
+    unusable(Cause::DocumentUnreachable, why)
 }
 
 /// The copy that counts, and whether it is fresh.
@@ -140,7 +148,7 @@ async fn stored(platform: &Platform, client_id: &str) -> Result<Option<(ClientMe
     Ok(found.map(|(metadata, fresh_until)| (metadata, now < fresh_until)))
 }
 
-async fn fetch(platform: &Platform, client_id: &str, url: Url) -> Result<(ClientMetadata, i64), String> {
+async fn fetch(platform: &Platform, client_id: &str, url: Url) -> Result<(ClientMetadata, i64), OAuthError> {
     let now = platform.clock.now().timestamp();
     let fetches = &platform.document_fetches;
     if let Some(why) = fetches.failure(client_id, now) {
@@ -153,30 +161,31 @@ async fn fetch(platform: &Platform, client_id: &str, url: Url) -> Result<(Client
     fetched
 }
 
-async fn fetch_now(platform: &Platform, client_id: &str, url: Url, now: i64) -> Result<(ClientMetadata, i64), String> {
+async fn fetch_now(platform: &Platform, client_id: &str, url: Url, now: i64) -> Result<(ClientMetadata, i64), OAuthError> {
     let fetches = &platform.document_fetches;
-    let Ok(_permit) = fetches.at_once.try_acquire() else { return Err("too many documents are being fetched".to_owned()) };
+    let Ok(_permit) = fetches.at_once.try_acquire() else { return Err(unreachable("too many documents are being fetched")) };
     if !fetches.may_ask(url.host_str().unwrap_or_default(), now) {
-        return Err("its host was asked too often; try again in a minute".to_owned());
+        return Err(unreachable("its host was asked too often; try again in a minute"));
     }
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let request = OutboundRequest { method: Method::GET, url, headers, body: None, deadline: WITHIN };
-    let answer = platform.egress.send(request).await.map_err(|error| error.to_string())?;
+    let answer = platform.egress.send(request).await.map_err(|error| unreachable(&error.to_string()))?;
     if answer.status != 200 {
-        return Err(format!("its server answers {}", answer.status.as_u16()));
+        return Err(unreachable(&format!("its server answers {}", answer.status.as_u16())));
     }
     if answer.content_type != "application/json" && !answer.content_type.ends_with("+json") {
-        return Err("it is not application/json".to_owned());
+        return Err(unusable(Cause::DocumentInvalid, "it is not application/json"));
     }
     if answer.body.len() > MAX_BYTES {
-        return Err(format!("it is larger than {} KiB", MAX_BYTES / 1024));
+        return Err(unusable(Cause::DocumentInvalid, &format!("it is larger than {} KiB", MAX_BYTES / 1024)));
     }
-    let body: Value = serde_json::from_slice(&answer.body).map_err(|_| "it is not JSON".to_owned())?;
-    let metadata = ClientMetadata::of_document(client_id, &body).map_err(|error| error.description)?;
+    let body: Value = serde_json::from_slice(&answer.body).map_err(|_| unusable(Cause::DocumentInvalid, "it is not JSON"))?;
+    let metadata =
+        ClientMetadata::of_document(client_id, &body).map_err(|error| unusable(Cause::DocumentInvalid, &error.description))?;
     if metadata.authentication == Authentication::PrivateKeyJwt {
-        return Err("its token_endpoint_auth_method must be none".to_owned());
+        return Err(unusable(Cause::DocumentInvalid, "its token_endpoint_auth_method must be none"));
     }
     Ok((metadata, keep_for(&answer.headers)))
 }

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use trunkline_protocol::oauth::{
-    error::{ErrorCode, OAuthError},
+    error::{Cause, ErrorCode, OAuthError},
     pkce::CodeChallenge,
     scope::ScopeSet,
 };
@@ -69,14 +69,15 @@ fn invalid(description: &str) -> OAuthError {
 /// Exchanges a code for the tokens of a new grant.
 pub async fn redeem(platform: &Platform, client: &Client, shown: Redemption<'_>) -> Result<Tokens, Failure> {
     const UNKNOWN: &str = "the code is not known, has expired or was used before";
+    let expired = || invalid(UNKNOWN).because(Cause::CodeExpired);
     if let Some(resource) = shown.resource {
         Endpoint::parse(platform, resource)?;
     }
-    let ticket = ticket::parse(Kind::Code, shown.code).ok_or_else(|| invalid(UNKNOWN))?;
+    let ticket = ticket::parse(Kind::Code, shown.code).ok_or_else(expired)?;
     let now = platform.clock.now();
     let ring = signing::ring(platform).await?;
     let mut tx = platform.db.tenant(ticket.tenant).await?;
-    let code = store::lock_code(&mut tx, ticket.digest).await?.ok_or_else(|| invalid(UNKNOWN))?;
+    let code = store::lock_code(&mut tx, ticket.digest).await?.ok_or_else(expired)?;
     if let Some(grant) = code.grant_id {
         // Whoever came first may not have been who it was meant for.
         let ended = end(&mut tx, now, None, grant, "code_replayed").await?;
@@ -84,10 +85,10 @@ pub async fn redeem(platform: &Platform, client: &Client, shown: Redemption<'_>)
         if ended {
             epoch::changed(platform, ticket.tenant).await;
         }
-        return Err(invalid(UNKNOWN).into());
+        return Err(invalid(UNKNOWN).because(Cause::CodeUsed).into());
     }
     if code.expires_at <= now || code.failures >= MOST_FAILURES {
-        return Err(invalid(UNKNOWN).into());
+        return Err(expired().into());
     }
     if let Err(error) = check(client, &code, shown) {
         store::count_failure(&mut tx, code.id).await?;
@@ -129,10 +130,10 @@ fn check(client: &Client, code: &store::CodeRow, shown: Redemption<'_>) -> Resul
         None => !code.redirect_named,
     };
     if !same_redirect {
-        return Err(invalid("redirect_uri is not that of the authorization request"));
+        return Err(invalid("redirect_uri is not that of the authorization request").because(Cause::RedirectMismatch));
     }
     if !CodeChallenge::restore(code.code_challenge.clone()).is_met_by(shown.verifier) {
-        return Err(invalid("code_verifier does not fit the code_challenge"));
+        return Err(invalid("code_verifier does not fit the code_challenge").because(Cause::VerifierMismatch));
     }
     if shown.resource.is_some_and(|resource| resource != code.resource) {
         return Err(OAuthError::new(ErrorCode::InvalidTarget, "resource is not that of the authorization request"));

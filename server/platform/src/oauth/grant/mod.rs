@@ -80,6 +80,10 @@ pub struct ListedGrant {
 /// What a token request gets.
 #[derive(Debug)]
 pub struct Tokens {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Where they come from.
+    pub grant: GrantId,
     /// The access token.
     pub access_token: Plaintext,
     /// Its life in seconds.
@@ -124,5 +128,5 @@ pub(super) async fn end(
 /// Tokens of a grant. Signed before the transaction ends: without a signature nothing has happened.
 fn tokens(platform: &Platform, ring: &Ring, grant: &Grant, scopes: ScopeSet, refresh_token: Option<Plaintext>) -> Result<Tokens> {
     let (access_token, expires_in) = token::issue(platform, ring, grant, &scopes)?;
-    Ok(Tokens { access_token, expires_in, scopes, refresh_token })
+    Ok(Tokens { tenant: grant.tenant, grant: grant.id, access_token, expires_in, scopes, refresh_token })
 }

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use trunkline_protocol::oauth::{
-    error::{ErrorCode, OAuthError},
+    error::{Cause, ErrorCode, OAuthError},
     scope::{Scope, ScopeSet},
 };
 
@@ -68,7 +68,10 @@ pub async fn refresh(
     scopes: Option<Vec<Scope>>,
     resource: Option<&str>,
 ) -> Result<Tokens, Failure> {
-    let invalid = || OAuthError::new(ErrorCode::InvalidGrant, "the refresh token is not known, has expired or was revoked");
+    let invalid = || {
+        OAuthError::new(ErrorCode::InvalidGrant, "the refresh token is not known, has expired or was revoked")
+            .because(Cause::GrantEnded)
+    };
     if let Some(resource) = resource {
         Endpoint::parse(platform, resource)?;
     }
@@ -111,7 +114,7 @@ pub async fn refresh(
             end(&mut tx, now, None, grant.id, "refresh_reuse").await?;
             tx.commit().await?;
             epoch::changed(platform, grant.tenant).await;
-            return Err(invalid().into());
+            return Err(invalid().because(Cause::RefreshReused).into());
         }
     }
     if let Some(user) = grant.user {
