@@ -170,7 +170,9 @@ impl Event {
     /// Id of what it happened to.
     pub fn subject(&self) -> String {
         match self {
-            Self::TenantCreated(id) | Self::TenantChanged(id) | Self::DataKeyRenewed(id) => id.to_string(),
+            Self::TenantCreated(id) | Self::TenantChanged(id) | Self::DataKeyRenewed(id) | Self::ClientPolicyChanged(id) => {
+                id.to_string()
+            }
             Self::MemberInvited(id, _) | Self::InvitationWithdrawn(id) => id.to_string(),
             Self::MemberJoined(id, _) | Self::MemberRoleChanged(id, _) | Self::MemberRemoved(id) => id.to_string(),
             Self::AgentCreated(id) | Self::AgentChanged(id) | Self::AgentSuspended(id) | Self::AgentResumed(id) => id.to_string(),
@@ -201,7 +203,6 @@ impl Event {
             | Self::ClientApproved(id)
             | Self::ClientBlocked(id)
             | Self::ClientSecretReplaced(id) => id.to_string(),
-            Self::ClientPolicyChanged(id) => id.to_string(),
             Self::GrantGiven(id, _) | Self::GrantRevoked(id, _) => id.to_string(),
         }
     }
@@ -212,9 +213,8 @@ impl Event {
             Self::MemberInvited(_, role) | Self::MemberJoined(_, role) | Self::MemberRoleChanged(_, role) => {
                 json!({ "role": role })
             }
-            Self::GrantGiven(_, agent) => json!({ "agent": agent }),
             Self::GrantRevoked(_, why) => json!({ "why": why }),
-            Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
+            Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) | Self::GrantGiven(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
             Self::ToolPublished(_, number) => json!({ "version": number }),
             Self::ToolTried(_, outcome) => json!({ "outcome": outcome.as_str() }),

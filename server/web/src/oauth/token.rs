@@ -11,6 +11,7 @@ use serde_json::json as body;
 use trunkline_platform::{
     oauth::{self, Client, Failure, Presented, Redemption},
     quota::attempts::{self, Attempt},
+    secret::Plaintext,
 };
 use trunkline_protocol::oauth::{
     client_metadata::Authentication,
@@ -51,7 +52,7 @@ async fn exchange(state: &WebState, request: &HttpRequest, payload: Payload) -> 
             oauth::refresh(platform, &client, &token, scopes, resource.as_deref()).await?
         }
     };
-    let refresh_token = tokens.refresh_token.as_ref().map(|token| token.reveal());
+    let refresh_token = tokens.refresh_token.as_ref().map(Plaintext::reveal);
     Ok(json(200, &answer(tokens.access_token.reveal(), tokens.expires_in, &tokens.scopes, refresh_token)))
 }
 
