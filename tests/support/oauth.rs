@@ -175,7 +175,7 @@ impl OAuthClient {
 pub(crate) fn consent_form(page: &str) -> Vec<(String, String)> {
     let hidden = |name: &str| {
         let start = format!("type=\"hidden\" name=\"{name}\" value=\"");
-        let rest = page.split_once(&start).map(|(_, rest)| rest).unwrap_or_else(|| panic!("no field {name}"));
+        let (_, rest) = page.split_once(&start).unwrap_or_else(|| panic!("no field {name}"));
         let value = rest.split('"').next().unwrap_or_default();
         let value =
             value.replace("&#38;", "&").replace("&amp;", "&").replace("&#34;", "\"").replace("&#39;", "'").replace("&#60;", "<");

@@ -188,7 +188,8 @@ impl Event {
             | Self::SignInChanged(id)
             | Self::SsoChanged(id)
             | Self::SsoRemoved(id)
-            | Self::DataKeyRenewed(id) => id.to_string(),
+            | Self::DataKeyRenewed(id)
+            | Self::ClientPolicyChanged(id) => id.to_string(),
             Self::MemberInvited(id, _) | Self::InvitationWithdrawn(id) => id.to_string(),
             Self::MemberJoined(id, _)
             | Self::MemberRoleChanged(id, _)
@@ -222,7 +223,6 @@ impl Event {
             | Self::ClientApproved(id)
             | Self::ClientBlocked(id)
             | Self::ClientSecretReplaced(id) => id.to_string(),
-            Self::ClientPolicyChanged(id) => id.to_string(),
             Self::GrantGiven(id, _) | Self::GrantRevoked(id, _) => id.to_string(),
         }
     }
@@ -233,9 +233,8 @@ impl Event {
             Self::MemberInvited(_, role) | Self::MemberJoined(_, role) | Self::MemberRoleChanged(_, role) => {
                 json!({ "role": role })
             }
-            Self::GrantGiven(_, agent) => json!({ "agent": agent }),
             Self::GrantRevoked(_, why) => json!({ "why": why }),
-            Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
+            Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) | Self::GrantGiven(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
             Self::ToolPublished(_, number) => json!({ "version": number }),
             Self::ToolTried(_, outcome) => json!({ "outcome": outcome.as_str() }),

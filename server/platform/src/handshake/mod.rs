@@ -7,6 +7,7 @@ mod attempt;
 mod finding;
 mod step;
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use redis::cmd;
 
 pub use attempt::{Attempt, attempts};
@@ -85,7 +86,7 @@ pub fn tell(platform: &Platform, tenant: Option<TenantId>, walker: Walker, told:
         at_ms: platform.clock.now().timestamp_millis(),
         hop: told.hop,
         fault: told.fault,
-        place: place.iter().take(6).map(|byte| format!("{byte:02x}")).collect(),
+        place: BASE64_URL_SAFE_NO_PAD.encode(&place[..6]),
         program: walker.program,
         client_id: walker.client_id,
         grant: walker.grant,

@@ -64,14 +64,17 @@ pub enum Unverified {
     Unavailable,
 }
 
+/// By digest: the token, and the ring it was verified by.
+type Shard = RwLock<HashMap<[u8; 32], (Arc<AccessToken>, u64)>>;
+
 /// Tokens that were verified lately.
 #[derive(Debug, Default)]
 pub struct VerifiedTokens {
-    shards: [RwLock<HashMap<[u8; 32], (Arc<AccessToken>, u64)>>; SHARDS],
+    shards: [Shard; SHARDS],
 }
 
 impl VerifiedTokens {
-    fn shard(&self, digest: &[u8; 32]) -> &RwLock<HashMap<[u8; 32], (Arc<AccessToken>, u64)>> {
+    fn shard(&self, digest: &[u8; 32]) -> &Shard {
         &self.shards[usize::from(digest[0]) % SHARDS]
     }
 

@@ -50,10 +50,10 @@ struct ClientsPage {
     errors: FieldErrors,
     can_add: bool,
     can_judge: bool,
-    can_set_policy: bool,
     url: String,
     policy_url: String,
     clients: Vec<ClientRow>,
+    /// Empty for who may not change it.
     admissions: Vec<Choice>,
     hosts: String,
     client_name: String,
@@ -130,15 +130,8 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
         hint: String::new(),
     };
     let agents = agents::list(platform, actor).await?.into_iter().map(agent);
-    let page = ClientsPage {
-        layout: member.layout("Clients", "clients"),
-        can_add: member.may(Permission::ManageKeys),
-        can_judge: member.may(Permission::ManageAgents),
-        can_set_policy: member.may(Permission::ManageTenant),
-        url: urls::clients(slug),
-        policy_url: urls::client_policy(slug),
-        clients: oauth::list_clients(platform, actor).await?.into_iter().map(|client| row(slug, client)).collect(),
-        admissions: vec![
+    let admissions = if member.may(Permission::ManageTenant) {
+        vec![
             admission(Admission::Any, "Any client", "Members decide for themselves; single clients can be blocked."),
             admission(
                 Admission::Listed,
@@ -146,7 +139,18 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
                 "Clients whose document, or whose redirect, is on one of the hosts below.",
             ),
             admission(Admission::Approval, "After approval", "A client that somebody brings waits here until it is approved."),
-        ],
+        ]
+    } else {
+        Vec::new()
+    };
+    let page = ClientsPage {
+        layout: member.layout("Clients", "clients"),
+        can_add: member.may(Permission::ManageKeys),
+        can_judge: member.may(Permission::ManageAgents),
+        url: urls::clients(slug),
+        policy_url: urls::client_policy(slug),
+        clients: oauth::list_clients(platform, actor).await?.into_iter().map(|client| row(slug, client)).collect(),
+        admissions,
         hosts: policy.hosts.join("\n"),
         client_name: field("name"),
         redirect_uris: field("redirect_uris"),

@@ -97,7 +97,7 @@ pub(super) async fn show(state: Data<WebState>, visitor: Visitor, request: HttpR
             })
         }
         Ok(Decision::Ask(question)) => {
-            page(&consent_page(&state, &visitor, person, &trusted, query, *question, &Fields::default(), FieldErrors::default()))
+            page(&consent_page(&state, &visitor, person, &trusted, query, &question, &Fields::default(), FieldErrors::default()))
         }
         Err(failure) => refused(&state, &trusted, query, failure),
     }
@@ -135,7 +135,7 @@ pub(super) async fn decide(state: Data<WebState>, visitor: Visitor, form: Form<F
             let errors = FieldErrors::from_failure(error)?;
             match oauth::ask(&state.platform, person, &trusted, &asked).await {
                 Ok(Decision::Ask(question)) => {
-                    unfit(&consent_page(&state, &visitor, person, &trusted, &query, *question, &fields, errors))
+                    unfit(&consent_page(&state, &visitor, person, &trusted, &query, &question, &fields, errors))
                 }
                 Ok(_) => Err(HtmlError::Forged),
                 Err(failure) => refused(&state, &trusted, &query, failure),
@@ -245,7 +245,7 @@ fn consent_page(
     person: &Session,
     trusted: &Trusted,
     query: &str,
-    question: Question,
+    question: &Question,
     fields: &Fields,
     errors: FieldErrors,
 ) -> ConsentPage {

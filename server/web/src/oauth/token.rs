@@ -12,6 +12,7 @@ use trunkline_platform::{
     handshake::{Hop, Told},
     oauth::{self, Client, Failure, Presented, Redemption},
     quota::attempts::{self, Attempt},
+    secret::Plaintext,
 };
 use trunkline_protocol::oauth::{
     client_metadata::Authentication,
@@ -69,7 +70,7 @@ async fn exchange(state: &WebState, request: &HttpRequest, form: &Parameters, ho
         Some(&client.client_id),
         Some(tokens.grant.to_string()),
     );
-    let refresh_token = tokens.refresh_token.as_ref().map(|token| token.reveal());
+    let refresh_token = tokens.refresh_token.as_ref().map(Plaintext::reveal);
     Ok(json(200, &answer(tokens.access_token.reveal(), tokens.expires_in, &tokens.scopes, refresh_token)))
 }
 
