@@ -25,6 +25,7 @@ mod limits;
 mod mcp;
 #[cfg(test)]
 mod oauth;
+#[cfg(test)]
 mod people;
 #[cfg(test)]
 mod record;

@@ -15,7 +15,8 @@ use trunkline::{
     wiring,
 };
 use trunkline_platform::{
-    Platform, accounts,
+    Platform,
+    accounts::{self, Browser, LogIn},
     clock::SystemClock,
     gateway,
     oauth::{self, Answer, Redemption},
@@ -31,6 +32,7 @@ const REQUESTS: u32 = 400_000;
 /// RFC 7636 appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+const EMAIL: &str = "tokens@bench.example";
 const REDIRECT: &str = "http://127.0.0.1:9/callback";
 
 /// Prints it.
@@ -70,7 +72,10 @@ pub(crate) async fn measure(program: &Path, count: usize) -> anyhow::Result<()> 
 async fn tokens(platform: &Platform, count: usize) -> anyhow::Result<Vec<Plaintext>> {
     let password = Plaintext::new("correct horse battery".to_owned());
     let slug = "tokens".parse()?;
-    let (user, _) = accounts::create_verified_user(platform, "tokens@bench.example", &password, "Tokens", &slug).await?;
+    accounts::create_verified_user(platform, EMAIL, &password, "Tokens", &slug).await?;
+    let browser = Browser { user_agent: String::new(), from: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let begun = accounts::log_in(platform, LogIn { email: EMAIL.to_owned(), password, browser }).await?.context("a session")?;
+    let person = accounts::find_session(platform, &begun.secret).await?.context("a session")?;
     let metadata = serde_json::json!({ "redirect_uris": [REDIRECT], "token_endpoint_auth_method": "none" });
     let registered = oauth::register(platform, IpAddr::V4(Ipv4Addr::LOCALHOST), &metadata).await?;
     let resource = format!("{}t/tokens/mcp", platform.settings.public_url);
@@ -81,7 +86,7 @@ async fn tokens(platform: &Platform, count: usize) -> anyhow::Result<Vec<Plainte
     let trusted = oauth::trust(platform, &query).await?;
     let asked = trusted.read(platform).await?;
     let answer = Answer::parse("new", "bench", &["tools:read"], "720")?;
-    let code = oauth::decide(platform, user, &trusted, &asked, &resource, answer).await?;
+    let code = oauth::decide(platform, &person, &trusted, &asked, &resource, answer).await?;
     let shown = Redemption { code: code.reveal(), redirect_uri: Some(REDIRECT), verifier: VERIFIER, resource: None };
     let mut given = oauth::redeem(platform, &trusted.client, shown).await?;
     let mut tokens = Vec::new();

@@ -14,9 +14,9 @@ pub(super) enum KeysCommand {
     Status,
     /// Wrap everything with the current key of the installation, after secrets.key was exchanged
     ///
-    /// 1. Add the new key to secrets.other_keys and restart all replicas, one by one. 2. Make it secrets.key and put the old one into
-    /// secrets.other_keys; restart again. 3. Run this command. 4. When `trunkline keys status` says that the old key is not needed, remove it.
-    /// A run that was interrupted can be started again.
+    /// First add the new key to secrets.other_keys and restart all replicas, one by one. Then make it secrets.key, put the old one into
+    /// secrets.other_keys, and restart again. Then run this command. When `trunkline keys status` says that the old key is not needed, remove
+    /// it. A run that was interrupted can be started again.
     Rewrap,
     /// Give a tenant a new data key and seal all its secrets under it
     Renew {
@@ -87,7 +87,7 @@ async fn status(platform: &Platform) -> anyhow::Result<()> {
     if usage.jobs > 0 {
         terminal::say(format!("{} waiting jobs are sealed by another key than the current one.", usage.jobs));
     } else if usage.signing == 0 && usage.wrapped.keys().all(|key| *key == usage.current) {
-        terminal::say("No other key is needed: secrets.other_keys can be removed.".to_owned());
+        terminal::say("No other key is needed: secrets.other_keys can be removed.");
     }
     Ok(())
 }
