@@ -54,6 +54,7 @@ if [ "$purpose" = test ]; then
     has_browser || need chromium chromium
     has chromedriver || need chromium-driver chromedriver
     has_venv || need python3-venv python
+    has openssl || need openssl openssl
 fi
 
 [ -n "$debian" ] || exit 0

@@ -21,6 +21,8 @@ echo "test: build"
 cargo build --locked
 echo "test: independent clients"
 scripts/clients.sh
+echo "test: OAuth flows of independent clients"
+scripts/oauth.sh
 echo "test: official conformance suite"
 scripts/conformance.sh
 echo "test: suite"

@@ -3,13 +3,15 @@
 //   upstream   the reference server, as a source of a tenant
 //   replicas   the conformance tenant of two replicas, asked in turn
 //   client     the platform as the client of an upstream: the suite adds an address, which becomes a source
+//   authorization  the authorization server, with a person who allows what the suite's client asks for
 //   reference  the reference server and the reference client themselves, which shows that the suite and the fixtures agree
 // usage: main.mjs PROGRAM STATE_DIR OUTPUT_DIR SETTING…
 
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { announced, platform, stopAll } from "./programs.mjs";
-import { judgeClient, judgeServer, revisions } from "./suite.mjs";
+import { Person } from "../clients/person.mjs";
+import { judgeAuthorization, judgeClient, judgeServer, revisions } from "./suite.mjs";
 
 const [program, state, output, ...settings] = process.argv.slice(2);
 const beside = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -45,6 +47,12 @@ const prepare = {
     return { url: await guarded("replicas", tenant.replicas, tenant.api_key), excused: nothing };
   },
   client: async () => ({ client: `${process.execPath} ${beside("upstream-client.mjs")} ${program}` }),
+  authorization: async () => {
+    const args = ["dev", "--port", "0"];
+    const { ready } = await platform(program, args, `${state}/authorization`, log("authorization-platform"));
+    const person = new Person(ready.base_url, ready.user);
+    return { authorization: { issuer: ready.issuer, resource: ready.mcp_url, visit: (url) => person.allow(url) } };
+  },
   reference: async () => ({
     url: await reference("reference"),
     excused: noTasks,
@@ -56,10 +64,11 @@ const prepare = {
 async function runSetting(setting) {
   const verdicts = [];
   try {
-    const { url, excused, client } = await prepare[setting]();
+    const { url, excused, client, authorization } = await prepare[setting]();
     for (const revision of revisions) {
       const dir = `${output}/${setting}-${revision}`;
       if (url) verdicts.push(await judgeServer(url, revision, dir, excused));
+      if (authorization) verdicts.push(await judgeAuthorization(authorization, revision, dir));
       if (client) verdicts.push(await judgeClient(client, revision, `${dir}-client`));
     }
   } catch (error) {
@@ -83,7 +92,7 @@ function report(setting, verdict) {
 }
 
 const columns = ([setting, revision, scenarios, checks]) =>
-  setting.padEnd(12) + revision.padEnd(18) + scenarios.padStart(10) + checks.padStart(11);
+  setting.padEnd(15) + revision.padEnd(18) + scenarios.padStart(10) + checks.padStart(11);
 
 const unknown = settings.filter((setting) => !(setting in prepare));
 if (unknown.length > 0) {

@@ -12,7 +12,7 @@ const STOPPING = 30_000;
 const running = new Set();
 
 class Program {
-  constructor(name, command, args, { env, log }) {
+  constructor(name, command, args, { env, log, hear }) {
     this.name = name;
     this.lines = [];
     const options = { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] };
@@ -24,6 +24,7 @@ class Program {
     this.child.stdout.setEncoding("utf8").on("data", (data) => {
       const lines = (rest + data).split("\n");
       rest = lines.pop();
+      for (const line of lines) hear?.(line);
       if (this.lines.length < 1000) this.lines.push(...lines);
     });
     this.ended = new Promise((resolve) => {
@@ -74,9 +75,9 @@ export async function platform(command, args, stateDir, log) {
   return { program, ready: JSON.parse(await program.until(file, 90_000)) };
 }
 
-/** Runs a program to its end and returns its exit code; an error when that takes too long. */
-export async function complete(name, command, args, { env, log, deadline }) {
-  const program = new Program(name, command, args, { env, log });
+/** Runs a program to its end and returns its exit code; an error when that takes too long. `hear` is told every line it says. */
+export async function complete(name, command, args, { env, log, deadline, hear }) {
+  const program = new Program(name, command, args, { env, log, hear });
   const late = sleep(deadline, "late", { ref: false });
   if ((await Promise.race([program.ended, late])) === "late") {
     await program.stop();

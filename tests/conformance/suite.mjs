@@ -1,6 +1,7 @@
 // Runs of the official suite, and what they found: read from its own files, because its exit code tells of scored scenarios only.
 
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { complete } from "./programs.mjs";
 
@@ -78,6 +79,48 @@ export async function judgeClient(command, revision, dir) {
   }
   verdict.hold(client, dir);
   return verdict;
+}
+
+/**
+ * Lets the suite judge an authorization server, as a client that registers itself. `visit(url)` is the person: goes to the address that the
+ * suite prints, and gives the address where the answer led. Here a warning is a failure.
+ */
+export async function judgeAuthorization({ issuer, resource, visit }, revision, dir) {
+  await empty(dir);
+  const port = await freePort();
+  const redirects = [`http://127.0.0.1:${port}/callback`];
+  const asked = { client_name: "Conformance suite", redirect_uris: redirects, token_endpoint_auth_method: "none" };
+  const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked) };
+  const registered = await fetch(`${issuer}/register`, { ...init, signal: AbortSignal.timeout(10_000) });
+  if (registered.status !== 201) throw new Error(`a registration is answered with ${registered.status}`);
+  const { client_id: client } = await registered.json();
+  const verdict = new Verdict(`${revision} server`);
+  const log = `${dir}/suite.log`;
+  const how = ["--url", issuer, "--client-id", client, "--resource", resource, "--port", String(port), "--spec-version", revision];
+  const args = [program, "authorization", ...how, "--output-dir", `${dir}/results`];
+  let visiting;
+  const go = async (url) => fetch(await visit(url), { signal: AbortSignal.timeout(10_000) });
+  const hear = (line) => {
+    const [url] = /https?:\/\/\S+\/authorize\?\S+/.exec(line) ?? [];
+    if (url) visiting ??= go(url).catch((error) => verdict.failures.push(`the person could not answer: ${error.message}`));
+  };
+  const code = await complete(`suite ${revision}`, process.execPath, args, { log, deadline: 60_000, hear });
+  await visiting;
+  for (const [folder, checks] of await results(`${dir}/results`)) {
+    verdict.add(folder.replace(/^authorization-server-(?=authorization-)/, ""), checks);
+  }
+  if (code !== 0) verdict.failures.push(`the suite ended with exit code ${code}; see ${log}`);
+  verdict.hold(["authorization-server-metadata-endpoint", "authorization-code-grant"], log);
+  verdict.failures.push(...verdict.warnings.splice(0));
+  return verdict;
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 async function empty(dir) {

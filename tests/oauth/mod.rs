@@ -6,5 +6,6 @@ mod flow;
 mod redirects;
 mod refreshing;
 mod revoking;
+mod rmcp;
 mod steps;
 mod tokens;

@@ -70,11 +70,11 @@ async fn a_lowered_ceiling_holds_for_tokens_that_are_out() {
 }
 
 #[tokio::test]
-async fn a_session_is_the_grants_and_goes_on_with_the_next_token() {
+async fn a_session_is_the_clients_and_goes_on_with_the_next_token_and_the_next_grant() {
     let app = TestApp::start().await;
     let acme = app.tenant("acme").await;
     acme.tool("echo", tools::echo()).await;
-    acme.agent("agent", "tools:read").await;
+    acme.agent("agent", "tools:read resources:read").await;
     let (client, owner) = (OAuthClient::register(&app).await, acme.owner_browser().await);
     let tokens = client.connect(&owner, &acme, &["tools:read"]).await;
     let initialize =
@@ -90,6 +90,8 @@ async fn a_session_is_the_grants_and_goes_on_with_the_next_token() {
     assert_eq!(in_session(&tokens.access).await, 200);
     let fresh = crate::support::oauth::TokenPair::of(&client.refresh(&tokens.refresh).await);
     assert_eq!(in_session(&fresh.access).await, 200, "a refreshed token is the same client");
-    let other = client.connect(&owner, &acme, &["tools:read"]).await;
-    assert_eq!(in_session(&other.access).await, 404, "another grant is not");
+    let more = client.connect(&owner, &acme, &["tools:read", "resources:read"]).await;
+    assert_eq!(in_session(&more.access).await, 200, "who was asked for more is the same client");
+    let other = OAuthClient::register(&app).await.connect(&owner, &acme, &["tools:read"]).await;
+    assert_eq!(in_session(&other.access).await, 404, "another client of the same person is not");
 }

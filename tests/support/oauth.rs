@@ -105,23 +105,7 @@ impl OAuthClient {
 
     /// The person opens the page and allows it, with what stands there. Gives where the browser is led.
     pub(crate) async fn consent(&self, person: &Visitor, query: &str, more: &[(&str, &str)]) -> String {
-        let page = person.get(&format!("/oauth/authorize?{query}")).await;
-        if page.status == 303 {
-            return page.location().to_owned();
-        }
-        let page = page.ok();
-        let agent = page.between("name=\"agent\" value=\"", "\"").unwrap_or("new").to_owned();
-        let fields = consent_form(&page.body);
-        let mut form: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        form.extend([("agent", agent.as_str()), ("hours", "720"), ("decision", "allow")]);
-        if !more.iter().any(|(name, _)| *name == "scopes") {
-            form.push(("scopes", "tools:read"));
-        }
-        form.retain(|(name, _)| !more.iter().any(|(other, _)| other == name));
-        form.extend(more.iter().copied());
-        let answer = person.post("/oauth/authorize", &form).await;
-        assert_eq!(answer.status, 303, "{}", answer.body);
-        answer.location().to_owned()
+        allow(person, query, more).await
     }
 
     /// Asks, is allowed, and gets a code.
@@ -169,6 +153,27 @@ impl OAuthClient {
         let code = self.code(person, &tenant.mcp_url(), &more).await;
         TokenPair::of(&self.redeem(&code).await)
     }
+}
+
+/// The person opens the page and allows what is asked by that query, with what stands there. Gives where the browser is led.
+pub(crate) async fn allow(person: &Visitor, query: &str, more: &[(&str, &str)]) -> String {
+    let page = person.get(&format!("/oauth/authorize?{query}")).await;
+    if page.status == 303 {
+        return page.location().to_owned();
+    }
+    let page = page.ok();
+    let agent = page.between("name=\"agent\" value=\"", "\"").unwrap_or("new").to_owned();
+    let fields = consent_form(&page.body);
+    let mut form: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    form.extend([("agent", agent.as_str()), ("hours", "720"), ("decision", "allow")]);
+    if !more.iter().any(|(name, _)| *name == "scopes") {
+        form.push(("scopes", "tools:read"));
+    }
+    form.retain(|(name, _)| !more.iter().any(|(other, _)| other == name));
+    form.extend(more.iter().copied());
+    let answer = person.post("/oauth/authorize", &form).await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    answer.location().to_owned()
 }
 
 /// The hidden fields of the consent page.

@@ -116,11 +116,15 @@ enum Shown {
 }
 
 impl Credential {
-    /// Names what was shown, without telling it: the client of a session. For a token that is its grant, which stays while tokens change.
+    /// Names whose it is, without telling it: the client of a session. For a token that is the person and the client they let act, which
+    /// stay while tokens change: also when the client has asked for more, in the middle of its session, and so has another grant.
     pub fn id(&self) -> String {
         match self {
             Self::Key(key) => key.id.to_string(),
-            Self::Token(token) => token.grant.to_string(),
+            Self::Token(token) => match token.user {
+                Some(user) => format!("{user} {}", token.client),
+                None => token.grant.to_string(),
+            },
         }
     }
 

@@ -45,7 +45,7 @@ pub struct Session {
     pub tenant: TenantId,
     /// Whose.
     pub agent: AgentId,
-    /// The credential it was begun with: another one of the same agent is another client.
+    /// Whose credential it was begun with: another key, client or person of the same agent is another client.
     pub credential: String,
     /// The revision.
     pub revision: Revision,
