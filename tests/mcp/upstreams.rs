@@ -26,7 +26,11 @@ async fn each(check: impl AsyncFn(&McpUpstream, &Wire, &str)) {
 }
 
 async fn call(wire: &Wire, tool: &str) -> (Vec<Value>, Value) {
-    let text = wire.call("mine", tool, json!({})).send().await.expect("an answer").text().await.expect("a body");
+    call_with(wire, tool, json!({})).await
+}
+
+async fn call_with(wire: &Wire, tool: &str, arguments: Value) -> (Vec<Value>, Value) {
+    let text = wire.call("mine", tool, arguments).send().await.expect("an answer").text().await.expect("a body");
     let lines = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| !data.is_empty());
     let mut messages: Vec<Value> = lines.map(|data| serde_json::from_str(data).expect("JSON")).collect();
     if messages.is_empty() {
@@ -62,7 +66,7 @@ async fn a_stream_of_an_upstream_that_never_ends_is_ended_with_the_tool_s_time()
     let agent = acme.agent("agent", "tools:read").await;
     for wire in [Wire::stateless(&agent), Wire::begin(&agent, "2025-11-25").await] {
         let asked = Instant::now();
-        let (told, answer) = call(&wire, "endless").await;
+        let (told, answer) = call_with(&wire, "endless", json!({ "pause_ms": 1 })).await;
         assert!(answer["result"]["isError"] == true && answer["id"] == "mine", "{answer}");
         assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
         assert!(wire.revision != "2026-07-28" || told.is_empty(), "nobody asked for a log: {}", told.len());

@@ -71,9 +71,12 @@ impl Call<'_> {
             "wrong_id" => End::Written(self.connection.json(200, &success(&json!("another"), r#"{"content":[]}"#)).await),
             "two_answers" => End::Written(self.two_answers().await),
             "endless" => {
-                // Slow enough to be ended by the time, not by the number of events, however fast the machine is.
+                // Without a pause it comes to the bound of events before the tool's time, on a machine that is fast enough.
+                let pause = Duration::from_millis(self.arguments()["pause_ms"].as_u64().unwrap_or_default());
                 while self.notify("notifications/message", json!({ "level": "info", "data": "x" })).await.is_some() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
                 }
                 End::Written(self.hang_up())
             }

@@ -130,7 +130,15 @@ fn parse_groups(text: &str) -> Result<Vec<GroupRole>, String> {
 }
 
 fn is_domain(text: &str) -> bool {
-    text.contains('.') && text.len() <= 253 && matches!(url::Host::parse(text), Ok(url::Host::Domain(parsed)) if parsed == text)
+    // Host names as mail servers have them: a wildcard, a port or an address is none.
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_address = text.parse::<std::net::Ipv4Addr>().is_ok();
+    text.len() <= 253 && text.contains('.') && !is_address && text.split('.').all(is_label)
 }
 
 /// The tenant's provider, if it has one.
