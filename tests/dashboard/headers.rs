@@ -11,7 +11,11 @@ fn check(what: &str, page: &Page) {
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
         ("cross-origin-opener-policy", "same-origin"),
-        ("cross-origin-resource-policy", "same-origin"),
+        // What scripts of any origin may read, they may load.
+        (
+            "cross-origin-resource-policy",
+            if page.header("access-control-allow-origin") == "*" { "cross-origin" } else { "same-origin" },
+        ),
     ] {
         assert_eq!(page.header(name), value, "{what}: {name}");
     }
@@ -49,6 +53,8 @@ async fn every_route_answers_with_security_headers_to_everybody() {
             ("toolset", "set"),
             ("session", "ses"),
             ("passkey", "psk"),
+            ("client", "cli"),
+            ("grant", "gra"),
             ("toolset_name", "set"),
         ] {
             path = path.replace(&format!("{{{name}}}"), &format!("{prefix}_{id}"));
@@ -62,7 +68,10 @@ async fn every_route_answers_with_security_headers_to_everybody() {
             let page = visitor.request(method, &path, |request| request).await;
             assert!(page.status < 500, "{} {path}: {}", route.method, page.status);
             check(&format!("{} {path} ({})", route.method, page.status), &page);
-            let is_static = path.starts_with("/static/") || path.starts_with("/.well-known/");
+            let is_for_programs =
+                ["/oauth/", "/.well-known/"].iter().any(|begin| path.starts_with(begin)) && path != "/oauth/authorize";
+            assert!(is_for_programs || page.header("access-control-allow-origin").is_empty(), "{path} is open to all origins");
+            let is_static = path.starts_with("/static/") || path.contains("/.well-known/") || path == "/oauth/jwks";
             assert!(is_static || page.header("cache-control").contains("no-store"), "{path}: {}", page.header("cache-control"));
             answers += 1;
         }
