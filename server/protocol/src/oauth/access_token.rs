@@ -135,7 +135,7 @@ mod tests {
             r#"{"alg":"EdDSA","typ":"at+jwt","kid":"abc","x5u":"https://evil.example"}"#,
             r#"{"alg":"EdDSA","typ":"at+jwt","kid":"abc","crit":["x"]}"#,
             r#"{"alg":"EdDSA","alg":"none","typ":"at+jwt","kid":"abc"}"#,
-            r#"[]"#,
+            "[]",
             "",
         ] {
             assert!(header(json).is_none(), "{json}");
