@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element, error::CmdError};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
@@ -76,7 +76,7 @@ impl Browser {
 
     /// Where it is: path and query.
     pub(super) async fn path(&self) -> String {
-        let url = self.client.current_url().await.expect("a URL");
+        let url = steadily(async || self.client.current_url().await).await.expect("a URL");
         url.as_str().trim_start_matches(&self.site).split('#').next().unwrap_or_default().to_owned()
     }
 
@@ -84,7 +84,9 @@ impl Browser {
     pub(super) async fn arrives(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
         eventually(what, PATIENCE, async || {
             let path = self.path().await;
-            let loaded = self.run("return document.readyState === 'complete'").await == json!(true);
+            let loaded =
+                steadily(async || self.client.execute("return document.readyState === 'complete'", Vec::new()).await).await;
+            let loaded = loaded.expect("an answer") == json!(true);
             (loaded && is_there(&path)).then_some(path)
         })
         .await
@@ -112,13 +114,15 @@ impl Browser {
 
     /// What a person reads there.
     pub(super) async fn text(&self, css: &str) -> String {
-        self.find(css).await.text().await.expect("a text")
+        let text = steadily(async || self.client.find(Locator::Css(css)).await?.text().await).await;
+        text.unwrap_or_else(|error| panic!("{css}: {error}"))
     }
 
     /// Does a person see that?
     pub(super) async fn shows(&self, css: &str) -> bool {
-        match self.client.find(Locator::Css(css)).await {
-            Ok(element) => element.is_displayed().await.expect("an answer"),
+        let shown = steadily(async || self.client.find(Locator::Css(css)).await?.is_displayed().await).await;
+        match shown {
+            Ok(shown) => shown,
             Err(error) if error.is_no_such_element() => false,
             Err(error) => panic!("{css}: {error}"),
         }
@@ -126,7 +130,7 @@ impl Browser {
 
     /// Everything the page has, shown or not.
     pub(super) async fn source(&self) -> String {
-        self.client.source().await.expect("a source")
+        steadily(async || self.client.source().await).await.expect("a source")
     }
 
     /// Runs a script in the page.
@@ -186,6 +190,27 @@ impl Drop for Browser {
             left = with_command_line(&profile);
         }
         assert!(left.is_empty() || std::thread::panicking(), "still running: {left:?}");
+    }
+}
+
+/// Asks until the page under it stands still: what is asked while another one comes is answered with an error about the one that went.
+async fn steadily<T>(mut question: impl AsyncFnMut() -> Result<T, CmdError>) -> Result<T, CmdError> {
+    const GOING: [&str; 6] = [
+        "aborted by navigation",
+        "stale element",
+        "execution context",
+        "frame detached",
+        "does not belong to the document",
+        "loading status",
+    ];
+    let asked = Instant::now();
+    loop {
+        match question().await {
+            Err(error) if asked.elapsed() < PATIENCE && GOING.iter().any(|sign| error.to_string().contains(sign)) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer => return answer,
+        }
     }
 }
 

@@ -169,10 +169,7 @@ async fn somebody_comes_in_through_the_provider_of_their_organisation() {
     browser.arrives("the organisation", |path| path.starts_with("/login/sso")).await;
     look(&browser, "sso").await;
     browser.press("Continue").await;
-    eventually("the provider's own page", SOON, async || {
-        (browser.path().await.starts_with(&issuer) && browser.shows("#back").await).then_some(())
-    })
-    .await;
+    browser.arrives("the provider's own page", |path| path.starts_with(&issuer)).await;
     browser.run("document.getElementById('back').click()").await;
     browser.arrives("the page that was asked for", |path| path == "/t/acme/tools").await;
     browser.open("/t/acme/members").await;

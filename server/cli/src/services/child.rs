@@ -214,7 +214,15 @@ mod tests {
 
     #[test]
     fn leftover_process_is_ended_and_a_stranger_is_not() {
-        let start = |mark: &str| Command::new("/bin/sh").args(["-c", "while :; do sleep 0.05; done", mark]).spawn().unwrap();
+        let start = |mark: &str| {
+            let child = Command::new("/bin/sh").args(["-c", "while :; do sleep 0.05; done", mark]).spawn().unwrap();
+            let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+            // Just after the start, the kernel does not have the command line yet.
+            while !command_line(pid).is_some_and(|line| line.contains(mark)) {
+                thread::sleep(GLANCE);
+            }
+            child
+        };
         let farewell = Farewell { polite: Signal::SIGTERM, firm: Signal::SIGKILL };
         let (mut ours, mut stranger) = (start("/trunkline-mark-a"), start("/trunkline-mark-b"));
         let file = pid_file("process", &ours.id().to_string());

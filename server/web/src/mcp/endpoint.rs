@@ -26,7 +26,7 @@ use super::{
     methods::{self, Exchange},
     origin,
     place::Place,
-    respond, session,
+    respond, session, unread,
 };
 use crate::{WebState, doctor, middleware::request_id};
 
@@ -40,12 +40,7 @@ pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpReque
     let measure = Measure::start();
     let (caller, measure, accept, body) = match receive(&state, &place, &request, &mut payload, measure).await {
         Ok(received) => received,
-        Err(mut refused) => {
-            // Nobody reads the rest. While the answer holds it, the server closes the connection; once dropped, a body in chunks would be
-            // read to its end, however long that is.
-            refused.extensions_mut().insert(payload);
-            return refused;
-        }
+        Err(refused) => return unread::closing(refused, payload),
     };
     let incoming = match classify(&body, &headers::of_era(request.headers())) {
         Ok(incoming) => incoming,

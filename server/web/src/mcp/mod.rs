@@ -12,6 +12,7 @@ mod respond;
 mod run;
 mod session;
 mod stream;
+mod unread;
 
 use actix_web::http::Method;
 
