@@ -237,7 +237,8 @@ pub fn request(id: &str, method: &str, params: &str) -> String {
 
 /// A successful answer around a result that is already JSON.
 pub fn success(id: &RawValue, result: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.get())
+    // Not `format!`, which would grow and move a large result once more for the last brace.
+    [r#"{"jsonrpc":"2.0","id":"#, id.get(), r#","result":"#, result, "}"].concat()
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! How long a list of many tools takes, at a steady rate. Latency counts from when a request was due, so that a slow answer does not hide the
-//! ones that had to wait for it; the timer of the generator adds up to a millisecond.
+//! ones that had to wait for it.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
+use tokio::{io::AsyncWriteExt as _, task::JoinSet};
 
 use crate::{installation::Installation, load, say};
 
@@ -26,7 +29,7 @@ pub(crate) async fn measure(program: &Path, tools: usize, per_second: u32, secon
     let request = request(installation.url(), installation.key());
     let address = installation.url().trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned();
     ensure!(address.starts_with("127."), "load goes to loopback addresses only");
-    let mut socket = TcpStream::connect(&address).await?;
+    let mut socket = tokio::net::TcpStream::connect(&address).await?;
     let mut first = Vec::new();
     socket.write_all(request.as_bytes()).await?;
     load::read(&mut socket, &mut first).await?;
@@ -35,11 +38,11 @@ pub(crate) async fn measure(program: &Path, tools: usize, per_second: u32, secon
 
     let length = Duration::from_secs(seconds.clamp(1, 60)) * 2;
     let begin = Instant::now() + WARM_UP;
-    let mut clients = JoinSet::new();
+    let (first, mut clients) = (Arc::new(first), JoinSet::new());
     for number in 0..CONNECTIONS {
-        let (address, request, size) = (address.clone(), request.clone(), first.len());
+        let (address, request, first) = (address.clone(), request.clone(), Arc::clone(&first));
         let (pause, offset) = (Duration::from_secs(1) * CONNECTIONS / per_second, Duration::from_secs(1) * number / per_second);
-        clients.spawn(async move { client(&address, &request, size, begin + offset, pause, length).await });
+        clients.spawn_blocking(move || client(&address, &request, &first, begin + offset, pause, length));
     }
     let mut all = Histogram::<u64>::new(3)?;
     while let Some(one) = clients.join_next().await {
@@ -68,26 +71,34 @@ fn request(url: &str, key: &str) -> String {
     )
 }
 
-/// One connection: a request whenever one is due. Every answer has the size of the first.
-async fn client(
+/// One connection: a request whenever one is due, from a thread of its own, since the runtime's timer is right to a millisecond only.
+/// Every answer has the body of the first.
+fn client(
     address: &str,
     request: &str,
-    size: usize,
+    first: &[u8],
     begin: Instant,
     pause: Duration,
     length: Duration,
 ) -> anyhow::Result<Histogram<u64>> {
-    let mut socket = TcpStream::connect(address).await?;
+    let mut socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
-    let (mut latencies, mut answer) = (Histogram::<u64>::new(3)?, Vec::with_capacity(size));
+    socket.set_read_timeout(Some(ANSWER_WITHIN))?;
+    let (mut latencies, mut answer) = (Histogram::<u64>::new(3)?, vec![0; first.len()]);
+    let body = body(first).context("an answer has a body")?;
     let mut due = begin;
     while due < begin + length {
-        tokio::time::sleep_until(due.into()).await;
-        socket.write_all(request.as_bytes()).await?;
-        tokio::time::timeout(ANSWER_WITHIN, load::read(&mut socket, &mut answer)).await.context("no answer in time")??;
-        ensure!(answer.len() == size, "another answer: {:.600}", String::from_utf8_lossy(&answer));
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        socket.write_all(request.as_bytes())?;
+        socket.read_exact(&mut answer).context("no answer in time")?;
         latencies.record(u64::try_from(due.elapsed().as_micros())?)?;
+        ensure!(answer.ends_with(body), "another answer: {:.600}", String::from_utf8_lossy(&answer));
         due += pause;
     }
     Ok(latencies)
+}
+
+fn body(answer: &[u8]) -> Option<&[u8]> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    answer.get(end + 4..).filter(|body| !body.is_empty())
 }

@@ -9,6 +9,9 @@ use super::{
     revision::Revision,
 };
 
+/// Room for what stands beside the items of a list; more of it is no fault, only a copy.
+const BESIDE_ITEMS: usize = 1024;
+
 /// May a client keep the result? Then the stateless revision wants to be told for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
@@ -79,11 +82,13 @@ fn meta(revision: Revision, from: Option<&str>, additions: &[(&str, &str)]) -> O
 }
 
 /// Result of a list from items that are JSON already.
-pub fn list<'a>(revision: Revision, key: &str, items: impl Iterator<Item = &'a str>, next_cursor: Option<&str>) -> String {
-    let mut result = String::from("{\"");
+pub fn list(revision: Revision, key: &str, items: &[&str], next_cursor: Option<&str>) -> String {
+    // A page may be large: it is not moved while it grows.
+    let mut result = String::with_capacity(BESIDE_ITEMS + items.iter().map(|item| item.len() + 1).sum::<usize>());
+    result.push_str("{\"");
     result.push_str(key);
     result.push_str("\":[");
-    for (i, item) in items.enumerate() {
+    for (i, item) in items.iter().enumerate() {
         if i > 0 {
             result.push(',');
         }

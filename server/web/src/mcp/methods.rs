@@ -130,7 +130,7 @@ fn list(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>, kind: I
         _ => gateway::list_items(platform, caller, kind, cursor),
     };
     let page = page.ok_or_else(|| ErrorObject::new(INVALID_PARAMS, "the cursor is not one that this list gave you"))?;
-    Ok(results::list(request.revision, kind.as_str(), page.items.into_iter(), page.next_cursor.as_deref()))
+    Ok(results::list(request.revision, kind.as_str(), &page.items, page.next_cursor.as_deref()))
 }
 
 async fn initialize(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -> HttpResponse {
