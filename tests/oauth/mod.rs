@@ -3,6 +3,7 @@
 mod clients;
 mod codes;
 mod flow;
+mod load;
 mod redirects;
 mod refreshing;
 mod revoking;
