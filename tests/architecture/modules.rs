@@ -11,7 +11,7 @@ const ORDER: &[&[&str]] = &[
     &["call", "metrics", "audit", "usage", "quota", "health", "handshake", "bus", "upstream"],
     &["vault"],
     &["accounts"],
-    &["agents"],
+    &["agents", "certificates"],
     &["catalog", "session"],
     &["oauth"],
     &["record", "execution", "rotation"],

@@ -56,6 +56,8 @@ async fn every_route_answers_with_security_headers_to_everybody() {
             ("client", "cli"),
             ("grant", "gra"),
             ("toolset_name", "set"),
+            ("issuer", "tis"),
+            ("certificate_name", "crn"),
         ] {
             path = path.replace(&format!("{{{name}}}"), &format!("{prefix}_{id}"));
         }

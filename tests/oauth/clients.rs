@@ -103,7 +103,7 @@ async fn a_manual_client_has_a_secret_that_is_shown_once_and_replaced() {
     let acme = app.tenant("acme").await;
     acme.agent("agent", "tools:read").await;
     let owner = acme.owner_browser().await;
-    let fields = [("name", "Backend"), ("redirect_uris", "https://app.example/cb"), ("secret", "yes"), ("agent", "")];
+    let fields = [("name", "Backend"), ("redirect_uris", "https://app.example/cb"), ("proof", "client_secret"), ("agent", "")];
     let page = owner.post("/t/acme/clients", &fields).await.ok();
     assert_eq!(page.header("cache-control"), "no-store");
     let find = |page: &str, prefix: &str| {
@@ -162,7 +162,10 @@ async fn a_tenant_admits_any_client_listed_ones_or_after_approval() {
     assert_eq!(approved.status, 200);
     assert_eq!(owner.post("/t/acme/clients/policy", &[("admission", "listed"), ("hosts", "")]).await.status, 422);
     assert_eq!(
-        owner.post("/t/acme/clients", &[("name", ""), ("redirect_uris", "http://evil.example"), ("secret", "yes")]).await.status,
+        owner
+            .post("/t/acme/clients", &[("name", ""), ("redirect_uris", "http://evil.example"), ("proof", "client_secret")])
+            .await
+            .status,
         422
     );
 }

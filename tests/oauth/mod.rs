@@ -1,12 +1,18 @@
 //! The authorization server, through its front door; tests are named after the requirements.
 
+mod assertions;
+mod certificates;
 mod clients;
 mod codes;
+mod exchange;
 mod flow;
 mod load;
+mod proofs;
 mod redirects;
 mod refreshing;
 mod revoking;
 mod rmcp;
+mod services;
 mod steps;
 mod tokens;
+mod told;

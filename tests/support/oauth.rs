@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use trunkline_platform::ids::{AgentId, KeyId};
+use trunkline_platform::{
+    ids::{AgentId, ClientId, KeyId},
+    oauth::{self, NewClient, NewProof},
+};
 
-use super::{Agent, Answer, Tenant, TestApp, Visitor, http};
+use super::{Agent, Answer, Era, Tenant, TestApp, Visitor, http, message};
 
 /// The redirect URI of clients that have no reason for another one.
 pub(crate) const REDIRECT: &str = "http://127.0.0.1:9/callback";
@@ -200,4 +203,61 @@ impl Tenant<'_> {
     pub(crate) async fn owner_browser(&self) -> Visitor {
         Visitor::signed_in(&self.app.url, &format!("owner@{}.example", self.slug)).await
     }
+}
+
+/// What a member makes a client with.
+pub(crate) struct Made {
+    /// The client.
+    pub(crate) client: OAuthClient,
+    /// Its id in the tenant.
+    pub(crate) id: ClientId,
+}
+
+impl Tenant<'_> {
+    /// A client that the owner makes; it acts by itself as that agent.
+    pub(crate) async fn client(&self, proof: NewProof, agent: Option<AgentId>) -> Made {
+        let owner = self.owner.clone();
+        let created = self
+            .app
+            .act(|platform| async move {
+                let new = NewClient::parse("Service", REDIRECT, proof, agent).expect("a client");
+                oauth::add_client(&platform, &owner, new).await.expect("the client is made")
+            })
+            .await;
+        let client = OAuthClient {
+            url: self.app.url.clone(),
+            id: created.client_id,
+            secret: created.secret.map(|secret| secret.reveal().to_owned()),
+            redirect_uri: REDIRECT.to_owned(),
+        };
+        Made { client, id: created.id }
+    }
+}
+
+/// The claims of a token, whoever has signed them.
+pub(crate) fn claims_of(token: &str) -> Value {
+    let claims = token.split('.').nth(1).unwrap_or_else(|| panic!("no token: {token}"));
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).expect("base64url")).expect("JSON")
+}
+
+/// A form to the token endpoint, with these headers.
+pub(crate) async fn token_request(url: &str, headers: &[(&str, &str)], fields: &[(&str, &str)]) -> Answer {
+    let mut request = http().post(format!("{url}/oauth/token"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    Answer::read(request.form(fields).send().await.expect("an answer")).await
+}
+
+/// Lists tools with these headers.
+pub(crate) async fn list_with(client: &reqwest::Client, url: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = client
+        .post(url)
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", Era::Stateless.revision())
+        .header("mcp-method", "tools/list");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    Answer::read(request.json(&message(Era::Stateless, "tools/list", json!({}))).send().await.expect("an answer")).await
 }

@@ -6,8 +6,8 @@ use trunkline_platform::{
     actor::{Member, Role},
     clock::Clock as _,
     ids::{
-        AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, PasskeyId, SessionId,
-        SourceId, TicketId, ToolId, ToolsetId, UserId,
+        AgentId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, PasskeyId,
+        SessionId, SourceId, TicketId, ToolId, ToolsetId, TrustedIssuerId, UserId,
     },
     random,
 };
@@ -49,6 +49,10 @@ pub(crate) struct Seeded<'a> {
     pub(crate) client: ClientId,
     /// What the developer let it do.
     pub(crate) grant: GrantId,
+    /// An identity provider that is believed.
+    pub(crate) issuer: TrustedIssuerId,
+    /// A name in certificates.
+    pub(crate) certificate_name: CertificateNameId,
     /// A session of the developer.
     pub(crate) session: SessionId,
     /// A passkey of the developer.
@@ -111,6 +115,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     let viewer = (viewer, viewer_email);
     let (source, definition, change) = insert_source(&mut sql, app, &tenant, &canary, upstream).await;
     let toolset = insert_toolset(&mut sql, app, &tenant, &canary, tool).await;
+    let (issuer, certificate_name) = insert_trust(&mut sql, app, &tenant, &canary, agent.id).await;
     let (client, grant) = insert_grant(&mut sql, app, &tenant, &canary, agent.id, developer.user).await;
     let (session, passkey) = insert_sign_in(&mut sql, app, &tenant, &canary, &developer).await;
     Seeded {
@@ -129,9 +134,50 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
         toolset,
         client,
         grant,
+        issuer,
+        certificate_name,
         session,
         passkey,
     }
+}
+
+/// An identity provider, and what certificates mean, beside the verbs.
+async fn insert_trust(
+    sql: &mut PgConnection,
+    app: &TestApp,
+    tenant: &Tenant<'_>,
+    canary: &str,
+    agent: AgentId,
+) -> (TrustedIssuerId, CertificateNameId) {
+    let now = app.clock.now();
+    let (issuer, name) = (TrustedIssuerId::new(now), CertificateNameId::new(now));
+    sqlx::query(
+        "INSERT INTO app.trusted_issuers (id, tenant_id, issuer, clients, agent_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(issuer)
+    .bind(tenant.id)
+    .bind(format!("https://{canary}.example/idp"))
+    .bind(vec![format!("{canary} client")])
+    .bind(agent)
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("an identity provider");
+    sqlx::query("INSERT INTO app.certificate_policies (tenant_id, bundle, required) VALUES ($1, '', false)")
+        .bind(tenant.id)
+        .execute(&mut *sql)
+        .await
+        .expect("a policy");
+    sqlx::query("INSERT INTO app.certificate_names (id, tenant_id, name, agent_id, created_at) VALUES ($1, $2, $3, $4, $5)")
+        .bind(name)
+        .bind(tenant.id)
+        .bind(format!("dns:{canary}.example"))
+        .bind(agent)
+        .bind(now)
+        .execute(sql)
+        .await
+        .expect("a name");
+    (issuer, name)
 }
 
 /// A client with a secret, and a grant, beside the verbs.

@@ -33,6 +33,7 @@ impl Ports {
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         let mut public = open(config.http.listen, "http.listen")?;
         public.tls.clone_from(&config.http.tls);
+        public.client_certificates = config.http.client_certificates;
         public.workers = config.http.workers;
         public.grace_s = config.shutdown.grace_s;
         let mut ops = open(config.ops_listen, "ops.listen")?;
@@ -112,6 +113,8 @@ impl Installation {
             public_url: platform.settings.public_url.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             behind_proxy: config.http.behind_proxy,
+            client_certificates: config.http.client_certificates,
+            certificate_header: config.http.certificate_header.clone(),
         };
         let state = WebState { platform: platform.clone(), settings };
         let public =

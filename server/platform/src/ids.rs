@@ -154,6 +154,10 @@ define_ids! {
     TokenId "tok"
     /// A code or a refresh token.
     TicketId "tkt"
+    /// An identity provider that a tenant believes.
+    TrustedIssuerId "tis"
+    /// A name in certificates that stands for an agent.
+    CertificateNameId "crn"
     /// A running server process.
     ReplicaId "rep"
 }

@@ -109,6 +109,8 @@ pub struct Inner {
     pub(crate) verified_tokens: oauth::VerifiedTokens,
     /// Documents of clients that are being fetched here.
     pub(crate) document_fetches: oauth::DocumentFetches,
+    /// Key sets and metadata of others that were fetched here.
+    pub(crate) published_documents: oauth::PublishedDocuments,
     /// Steps of handshakes that may be kept at the same time.
     pub(crate) handshakes: Arc<Semaphore>,
     /// Keys whose use was noted today.
@@ -145,6 +147,7 @@ impl Platform {
             signing_keys: oauth::SigningKeys::default(),
             verified_tokens: oauth::VerifiedTokens::default(),
             document_fetches: oauth::DocumentFetches::default(),
+            published_documents: oauth::PublishedDocuments::default(),
             handshakes: Arc::new(Semaphore::new(handshake::MOST_AT_ONCE)),
             keys_seen: KeysSeen::default(),
             upstreams: Upstreams::default(),

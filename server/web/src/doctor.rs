@@ -75,6 +75,8 @@ pub(crate) fn refused(hop: Hop, failure: &Failure) -> Option<Told> {
 fn fault(hop: Hop, error: &OAuthError) -> Fault {
     match (error.cause, error.code) {
         (Some(cause), _) => of_cause(cause),
+        (None, ErrorCode::UnauthorizedClient) => Fault::ClientUnfit,
+        (None, ErrorCode::InvalidDpopProof) => Fault::NotProven,
         (None, ErrorCode::InvalidClient) => Fault::ClientAuthentication,
         (None, ErrorCode::InvalidTarget) => Fault::UnknownResource,
         (None, ErrorCode::InvalidScope) => Fault::NoScope,
@@ -100,5 +102,8 @@ fn of_cause(cause: Cause) -> Fault {
         Cause::VerifierMismatch => Fault::VerifierMismatch,
         Cause::RefreshReused => Fault::RefreshReused,
         Cause::GrantEnded => Fault::GrantEnded,
+        Cause::AgentStopped => Fault::AgentStopped,
+        Cause::NotProven => Fault::NotProven,
+        Cause::AssertionRefused => Fault::AssertionRefused,
     }
 }

@@ -11,6 +11,7 @@ pub mod mcp;
 mod middleware;
 mod oauth;
 pub mod ops;
+mod peer;
 pub mod routes;
 pub mod server;
 mod state;

@@ -4,6 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +17,7 @@ use actix_web::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use crate::{WebState, middleware::surround, ops, routes};
+use crate::{WebState, middleware::surround, ops, peer, routes};
 
 /// Waiting connections that the kernel keeps while all workers are busy.
 const BACKLOG: u32 = 2048;
@@ -39,6 +40,8 @@ pub struct Listen {
     addr: SocketAddr,
     /// Certificate chain and key, for TLS of its own.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Whether clients are asked for certificates there.
+    pub client_certificates: bool,
     /// Threads that serve requests; 0 is one per core.
     pub workers: usize,
     /// Longest wait for running requests when stopping, in seconds.
@@ -56,7 +59,7 @@ impl Listen {
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(UNREAD_WITHIN))?;
         let addr = socket.local_addr()?;
-        Ok(Self { socket, addr, tls: None, workers: 0, grace_s: 0 })
+        Ok(Self { socket, addr, tls: None, client_certificates: false, workers: 0, grace_s: 0 })
     }
 
     /// The real address.
@@ -120,12 +123,15 @@ where
         .tls_handshake_timeout(TLS_DEADLINE)
         // A client that closes its side has gone: else a silent stream would notice with its next comment only, seconds later.
         .h1_allow_half_closed(false)
+        .on_connect(peer::remember)
         .max_connections(MAX_CONNECTIONS);
     if listen.workers > 0 {
         server = server.workers(listen.workers);
     }
     let server = match &listen.tls {
-        Some((certificate, key)) => server.listen_rustls_0_23(listen.socket, tls(certificate, key)?)?,
+        Some((certificate, key)) => {
+            server.listen_rustls_0_23(listen.socket, tls(certificate, key, listen.client_certificates)?)?
+        }
         None => server.listen(listen.socket)?,
     };
     let server = server.run();
@@ -133,7 +139,7 @@ where
 }
 
 /// TLS 1.2 and 1.3 with the process's provider.
-fn tls(certificate: &Path, key: &Path) -> io::Result<rustls::ServerConfig> {
+fn tls(certificate: &Path, key: &Path, client_certificates: bool) -> io::Result<rustls::ServerConfig> {
     let unusable = |path: &Path, reason: String| io::Error::other(format!("{}: {reason}", path.display()));
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -142,8 +148,11 @@ fn tls(certificate: &Path, key: &Path) -> io::Result<rustls::ServerConfig> {
         return Err(unusable(certificate, "there is no certificate in it".to_owned()));
     }
     let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error.to_string()))?;
-    rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, private_key)
-        .map_err(|error| unusable(key, error.to_string()))
+    let builder = rustls::ServerConfig::builder();
+    let builder = if client_certificates {
+        builder.with_client_cert_verifier(Arc::new(peer::AnyCertificate::default()))
+    } else {
+        builder.with_no_client_auth()
+    };
+    builder.with_single_cert(chain, private_key).map_err(|error| unusable(key, error.to_string()))
 }

@@ -21,12 +21,22 @@ pub struct WebSettings {
     pub trusted_proxies: Vec<Network>,
     /// Is every connection made by a proxy?
     pub behind_proxy: bool,
+    /// Does our own listener ask for client certificates?
+    pub client_certificates: bool,
+    /// The header in which a trusted proxy forwards them, in lower case.
+    pub certificate_header: Option<String>,
 }
 
 impl WebSettings {
     /// `scheme://host[:port]`, as browsers write it into `Origin`.
     pub fn origin(&self) -> String {
         self.public_url.origin().ascii_serialization()
+    }
+
+    /// Can a client show a certificate at all?
+    pub fn sees_certificates(&self) -> bool {
+        let is_reached_directly = !self.behind_proxy || !self.trusted_proxies.is_empty();
+        (self.client_certificates && is_reached_directly) || self.certificate_header.is_some()
     }
 
     /// Do browsers reach it by TLS?

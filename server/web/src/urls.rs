@@ -1,8 +1,8 @@
 //! Every path we link to, as functions.
 
 use trunkline_platform::ids::{
-    AgentId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, PasskeyId, SessionId, SourceId, ToolId,
-    ToolsetId, UserId,
+    AgentId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, PasskeyId, SessionId,
+    SourceId, ToolId, ToolsetId, TrustedIssuerId, UserId,
 };
 
 /// The front page.
@@ -271,6 +271,36 @@ pub fn toolset(slug: &str, toolset: ToolsetId) -> String {
 /// The MCP endpoint of a toolset.
 pub fn toolset_mcp(slug: &str, name: &str) -> String {
     format!("/t/{slug}/mcp/{name}")
+}
+
+/// Whom a tenant believes beside its members.
+pub fn trust(slug: &str) -> String {
+    format!("/t/{slug}/trust")
+}
+
+/// Believes an identity provider.
+pub fn trust_issuers(slug: &str) -> String {
+    format!("/t/{slug}/trust/issuers")
+}
+
+/// Believes it no more.
+pub fn trust_issuer_remove(slug: &str, issuer: TrustedIssuerId) -> String {
+    format!("/t/{slug}/trust/issuers/{issuer}/remove")
+}
+
+/// Changes what client certificates mean.
+pub fn trust_certificates(slug: &str) -> String {
+    format!("/t/{slug}/trust/certificates")
+}
+
+/// Lets a name in certificates stand for an agent.
+pub fn trust_names(slug: &str) -> String {
+    format!("/t/{slug}/trust/names")
+}
+
+/// Takes that back.
+pub fn trust_name_remove(slug: &str, name: CertificateNameId) -> String {
+    format!("/t/{slug}/trust/names/{name}/remove")
 }
 
 /// A tenant's OAuth clients.

@@ -18,7 +18,7 @@ use trunkline_platform::{
     Platform,
     accounts::{self, Browser, LogIn},
     clock::SystemClock,
-    gateway,
+    gateway::{self, Shown},
     oauth::{self, Answer, Redemption},
     secret::Plaintext,
 };
@@ -55,7 +55,8 @@ pub(crate) async fn measure(program: &Path, count: usize) -> anyhow::Result<()> 
     let verify_us = began.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS);
     let began = Instant::now();
     for token in tokens.iter().cycle().take(REQUESTS as usize) {
-        ensure!(black_box(gateway::authenticate(&platform, "tokens", None, token.reveal()).await).is_ok(), "a caller is refused");
+        let shown = Shown { bearer: Some(token.reveal()), proof: None, certificate: None };
+        ensure!(black_box(gateway::authenticate(&platform, "tokens", None, shown).await).is_ok(), "a caller is refused");
     }
     let authenticate_us = began.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS);
     say(format!("access tokens, {} of them, {REQUESTS} requests on one thread:", tokens.len()));

@@ -78,6 +78,8 @@ fn http(reader: &mut Reader) -> Option<Http> {
     let certificate = reader.optional("http.tls_cert", |path| Ok(PathBuf::from(path)));
     let key = reader.optional("http.tls_key", |path| Ok(PathBuf::from(path)));
     let workers = reader.number("http.workers", 0..=1024);
+    let client_certificates = reader.parsed::<Certificates>("http.client_certificates", "off or optional");
+    let header = reader.optional("http.client_certificate_header", header_name);
     let tls = match (certificate?.value(), key?.value()) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
@@ -85,7 +87,46 @@ fn http(reader: &mut Reader) -> Option<Http> {
         (None, Some(_)) => return reader.refuse("http.tls_cert", "is missing, but http.tls_key is set; TLS needs both"),
     };
     let workers = usize::try_from(workers?).ok();
-    Some(Http { listen: listen?, behind_proxy: behind_proxy?, trusted_proxies: trusted_proxies?, tls, workers: workers? })
+    let (behind_proxy, trusted_proxies): (bool, Vec<Network>) = (behind_proxy?, trusted_proxies?);
+    let client_certificates = client_certificates? == Certificates::Optional;
+    if client_certificates && tls.is_none() {
+        return reader
+            .refuse("http.client_certificates", "is optional, but without http.tls_cert nobody can show a certificate here");
+    }
+    let certificate_header = header?.value();
+    if certificate_header.is_some() && (!behind_proxy || trusted_proxies.is_empty()) {
+        let message = "needs http.behind_proxy and http.trusted_proxies: from anybody else a certificate proves nothing";
+        return reader.refuse("http.client_certificate_header", message);
+    }
+    Some(Http { listen: listen?, behind_proxy, trusted_proxies, tls, client_certificates, certificate_header, workers: workers? })
+}
+
+/// Whether our own listener asks for certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Certificates {
+    Off,
+    Optional,
+}
+
+impl std::str::FromStr for Certificates {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            "optional" => Ok(Self::Optional),
+            _ => Err("neither"),
+        }
+    }
+}
+
+fn header_name(text: &str) -> Result<String, String> {
+    let is_name = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if is_name {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("expected the name of a header, such as x-forwarded-client-cert".to_owned())
+    }
 }
 
 fn public_url(reader: &mut Reader) -> Option<Given<Url>> {

@@ -68,6 +68,18 @@ pub static KEYS: &[Key] = &[
     set("http.trusted_proxies", Kind::List, "", "Networks whose X-Forwarded-For is believed, such as 10.0.0.0/8."),
     open("http.tls_cert", Kind::Text, "/etc/trunkline/tls.crt", "Certificate chain (PEM), for TLS without a proxy."),
     open("http.tls_key", Kind::Text, "/etc/trunkline/tls.key", "Its private key (PEM)."),
+    set(
+        "http.client_certificates",
+        Kind::Text,
+        "off",
+        "off, or optional: clients may show certificates to the TLS listener. What they mean is each tenant's setting.",
+    ),
+    open(
+        "http.client_certificate_header",
+        Kind::Text,
+        "x-forwarded-client-cert",
+        "Header in which http.trusted_proxies forward a client's certificate: PEM, URL-encoded. They must remove it from what clients send.",
+    ),
     set("http.workers", Kind::Number, "0", "Threads that serve requests; 0 is one per core."),
     set(
         "ops.listen",

@@ -63,6 +63,10 @@ pub struct Http {
     pub trusted_proxies: Vec<Network>,
     /// Certificate and key, for TLS of its own.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Are clients asked for certificates there?
+    pub client_certificates: bool,
+    /// The header in which trusted proxies forward the certificates of clients, in lower case.
+    pub certificate_header: Option<String>,
     /// Threads that serve requests; 0 is one per core.
     pub workers: usize,
 }

@@ -6,7 +6,8 @@ use crate::{
     actor::Role,
     call::Outcome,
     ids::{
-        AgentId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId, TenantId, ToolId, ToolsetId, UserId,
+        AgentId, CertificateNameId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId, TenantId, ToolId,
+        ToolsetId, TrustedIssuerId, UserId,
     },
     mail::AccountChange,
 };
@@ -117,6 +118,16 @@ pub enum Event {
     ClientSecretReplaced(ClientId),
     /// Which clients members may use changed.
     ClientPolicyChanged(TenantId),
+    /// An identity provider is believed.
+    IssuerTrusted(TrustedIssuerId),
+    /// It is not any more, and what came of its assertions is revoked.
+    IssuerRemoved(TrustedIssuerId),
+    /// What client certificates mean changed.
+    CertificatePolicyChanged(TenantId),
+    /// A name in certificates stands for an agent.
+    CertificateNameAdded(CertificateNameId, AgentId),
+    /// It does not any more.
+    CertificateNameRemoved(CertificateNameId, AgentId),
     /// A client may act as an agent.
     GrantGiven(GrantId, AgentId),
     /// It may not any more; the word says why.
@@ -175,6 +186,11 @@ impl Event {
             Self::ClientBlocked(_) => "client.blocked",
             Self::ClientSecretReplaced(_) => "client.secret_replaced",
             Self::ClientPolicyChanged(_) => "client.policy_changed",
+            Self::IssuerTrusted(_) => "issuer.trusted",
+            Self::IssuerRemoved(_) => "issuer.removed",
+            Self::CertificatePolicyChanged(_) => "certificate.policy_changed",
+            Self::CertificateNameAdded(..) => "certificate.name_added",
+            Self::CertificateNameRemoved(..) => "certificate.name_removed",
             Self::GrantGiven(..) => "grant.given",
             Self::GrantRevoked(..) => "grant.revoked",
         }
@@ -189,7 +205,8 @@ impl Event {
             | Self::SsoChanged(id)
             | Self::SsoRemoved(id)
             | Self::DataKeyRenewed(id)
-            | Self::ClientPolicyChanged(id) => id.to_string(),
+            | Self::ClientPolicyChanged(id)
+            | Self::CertificatePolicyChanged(id) => id.to_string(),
             Self::MemberInvited(id, _) | Self::InvitationWithdrawn(id) => id.to_string(),
             Self::MemberJoined(id, _)
             | Self::MemberRoleChanged(id, _)
@@ -223,6 +240,8 @@ impl Event {
             | Self::ClientApproved(id)
             | Self::ClientBlocked(id)
             | Self::ClientSecretReplaced(id) => id.to_string(),
+            Self::IssuerTrusted(id) | Self::IssuerRemoved(id) => id.to_string(),
+            Self::CertificateNameAdded(id, _) | Self::CertificateNameRemoved(id, _) => id.to_string(),
             Self::GrantGiven(id, _) | Self::GrantRevoked(id, _) => id.to_string(),
         }
     }
@@ -233,8 +252,11 @@ impl Event {
             Self::MemberInvited(_, role) | Self::MemberJoined(_, role) | Self::MemberRoleChanged(_, role) => {
                 json!({ "role": role })
             }
+            Self::GrantGiven(_, agent) | Self::CertificateNameAdded(_, agent) | Self::CertificateNameRemoved(_, agent) => {
+                json!({ "agent": agent })
+            }
             Self::GrantRevoked(_, why) => json!({ "why": why }),
-            Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) | Self::GrantGiven(_, agent) => json!({ "agent": agent }),
+            Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
             Self::ToolPublished(_, number) => json!({ "version": number }),
             Self::ToolTried(_, outcome) => json!({ "outcome": outcome.as_str() }),

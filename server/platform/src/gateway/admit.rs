@@ -62,7 +62,9 @@ pub async fn admit_call(
             Decision::NoSession => return Err(draft.refuse_with(caller.session_ended(platform))),
             Decision::Stale => match caller.reload(platform).await {
                 Ok(fresh) => caller = fresh,
-                Err(Unauthenticated::Invalid) => return Err(draft.refuse(Outcome::Denied, "revoked", Refusal::Revoked)),
+                Err(Unauthenticated::Invalid | Unauthenticated::Unproven) => {
+                    return Err(draft.refuse(Outcome::Denied, "revoked", Refusal::Revoked));
+                }
                 Err(Unauthenticated::Unavailable) => break,
             },
         }

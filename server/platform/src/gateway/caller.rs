@@ -14,10 +14,11 @@ use crate::{
         snapshot::{Current, LoadedItem, LoadedTool},
         toolset::Toolset,
     },
+    certificates::ClientCertificate,
     dialogue::ItemKind,
     handshake::Fault,
     ids::{AgentId, GrantId, KeyId, SourceId},
-    oauth::{self, AccessToken, Endpoint, Unverified},
+    oauth::{self, AccessToken, Endpoint, Proven, Unproven, Unverified, Via},
     session::{self, Session},
 };
 
@@ -30,6 +31,28 @@ pub enum Credential {
     Key(Arc<Key>),
     /// An access token, verified.
     Token(Arc<AccessToken>),
+    /// A certificate whose name stands for an agent.
+    Certificate(Arc<Holder>),
+}
+
+/// Who holds a certificate, at one moment.
+#[derive(Debug)]
+pub struct Holder {
+    certificate: Arc<ClientCertificate>,
+    agent: AgentId,
+    /// All that its agent may.
+    scopes: ScopeSet,
+}
+
+/// What a request shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// A key or an access token.
+    pub bearer: Option<&'a str>,
+    /// The proof that came with it, where it was sent under the scheme that wants one.
+    pub proof: Option<Proven<'a>>,
+    /// The certificate of its connection.
+    pub certificate: Option<&'a Arc<ClientCertificate>>,
 }
 
 /// An agent of a tenant, with what it showed, at one moment.
@@ -45,6 +68,7 @@ pub struct Caller {
     pub session: Option<Arc<Session>>,
     /// The toolset whose endpoint it is at. `None`: the tenant's.
     pub toolset: Option<Arc<Toolset>>,
+    certificate: Option<Arc<ClientCertificate>>,
     slug: Arc<str>,
 }
 
@@ -53,66 +77,124 @@ pub struct Caller {
 pub enum Unauthenticated {
     /// No such credential, or not any more.
     Invalid,
+    /// The proof of possession is not taken.
+    Unproven,
     /// It cannot be found out now.
     Unavailable,
 }
 
-/// Finds out whose bearer this is, at the endpoint of that tenant or of one of its toolsets.
+/// Finds out whose request this is, at the endpoint of that tenant or of one of its toolsets.
 pub async fn authenticate(
     platform: &Platform,
     slug: &str,
     toolset: Option<&str>,
-    bearer: &str,
+    shown: Shown<'_>,
 ) -> Result<Caller, Unauthenticated> {
-    let caller = identify(platform, slug, toolset, bearer).await;
-    if matches!(caller, Err(Unauthenticated::Invalid)) {
+    let caller = identify(platform, slug, toolset, shown).await;
+    if matches!(caller, Err(Unauthenticated::Invalid | Unauthenticated::Unproven)) {
         platform.metrics.failed_authentications.inc();
     }
     caller
 }
 
-async fn identify(platform: &Platform, slug: &str, toolset: Option<&str>, bearer: &str) -> Result<Caller, Unauthenticated> {
+async fn identify(platform: &Platform, slug: &str, toolset: Option<&str>, shown: Shown<'_>) -> Result<Caller, Unauthenticated> {
     // By their form: guesses and typing errors cost no look-up.
-    let token = match BearerKey::parse(bearer) {
-        Some(key) => Shown::Key(key),
-        None => Shown::Token(oauth::verify(platform, bearer).await.map_err(|unverified| match unverified {
-            Unverified::Invalid => Unauthenticated::Invalid,
-            Unverified::Unavailable => Unauthenticated::Unavailable,
-        })?),
+    let bearer = match shown.bearer {
+        Some(bearer) => match BearerKey::parse(bearer) {
+            // A key is bound to nothing that could be proven.
+            Some(_) if shown.proof.is_some() => return Err(Unauthenticated::Invalid),
+            Some(key) => Some(Bearer::Key(key)),
+            None => Some(Bearer::Token(verified(platform, bearer, shown.proof).await?)),
+        },
+        None => None,
     };
     let snapshot = platform.snapshots.get(platform, slug).await.map_err(|error| {
         tracing::warn!(error = %error, source = ?error, "a tenant cannot be loaded");
         Unauthenticated::Unavailable
     })?;
     let snapshot = snapshot.ok_or(Unauthenticated::Invalid)?;
-    let credential = match token {
-        Shown::Key(bearer) => {
+    let credential = match bearer {
+        Some(Bearer::Key(bearer)) => {
             let key = snapshot.key(bearer.lookup(), &bearer.digest()).ok_or(Unauthenticated::Invalid)?;
             Credential::Key(Arc::clone(key))
         }
-        Shown::Token(token) => Credential::Token(token),
-    };
-    Caller::with(platform, snapshot, credential, slug.into(), toolset)
-}
-
-/// Why a bearer was refused at that endpoint, as far as it can be told to those who operate it.
-pub async fn why_refused(platform: &Platform, slug: &str, toolset: Option<&str>, bearer: &str) -> Fault {
-    if BearerKey::parse(bearer).is_some() {
-        return Fault::ExpiredOrRevoked;
-    }
-    match oauth::verify(platform, bearer).await {
-        Ok(token) => {
-            let is_for = |toolset| token.audience == Endpoint::url_of(platform, slug, toolset);
-            if is_for(toolset) || is_for(None) { Fault::ExpiredOrRevoked } else { Fault::OtherResource }
+        Some(Bearer::Token(token)) => Credential::Token(token),
+        None => {
+            let certificate = shown.certificate.ok_or(Unauthenticated::Invalid)?;
+            Credential::Certificate(Holder::find(platform, &snapshot, certificate).ok_or(Unauthenticated::Invalid)?)
         }
-        Err(_) if oauth::is_one_of_ours(platform, bearer) => Fault::ExpiredOrRevoked,
-        Err(_) => Fault::NotACredential,
-    }
+    };
+    Caller::with(platform, snapshot, credential, shown.certificate.cloned(), slug.into(), toolset)
 }
 
-enum Shown {
+/// Why a credential was refused at that endpoint, as far as it can be told to those who operate it.
+pub async fn why_refused(
+    platform: &Platform,
+    slug: &str,
+    toolset: Option<&str>,
+    shown: Shown<'_>,
+    why: Unauthenticated,
+) -> Fault {
+    if why == Unauthenticated::Unproven {
+        return Fault::NotProven;
+    }
+    let Some(bearer) = shown.bearer else { return Fault::NotCertified };
+    if BearerKey::parse(bearer).is_none() {
+        let token = match oauth::verify(platform, bearer).await {
+            Ok(token) => token,
+            Err(_) if oauth::is_one_of_ours(platform, bearer) => return Fault::ExpiredOrRevoked,
+            Err(_) => return Fault::NotACredential,
+        };
+        let is_for = |toolset| token.audience == Endpoint::url_of(platform, slug, toolset);
+        if !is_for(toolset) && !is_for(None) {
+            return Fault::OtherResource;
+        }
+        let is_bound_otherwise = token.binding.key.is_some() != shown.proof.is_some();
+        if is_bound_otherwise || !Credential::Token(token).is_shown_with(shown.certificate.map(Arc::as_ref)) {
+            return Fault::NotProven;
+        }
+    }
+    let snapshot = platform.snapshots.get(platform, slug).await.ok().flatten();
+    let counts = |snapshot: &Current| {
+        shown.certificate.is_some_and(|shown| snapshot.certificates.verify(shown, platform.clock.now()).is_some())
+    };
+    let is_uncertified = snapshot.is_some_and(|snapshot| snapshot.certificates.is_required() && !counts(&snapshot));
+    if is_uncertified { Fault::NotCertified } else { Fault::ExpiredOrRevoked }
+}
+
+enum Bearer {
     Key(BearerKey),
     Token(Arc<AccessToken>),
+}
+
+/// The token, if it is one of ours and came under the scheme it was issued for (RFC 9449 §7.1).
+async fn verified(platform: &Platform, text: &str, proof: Option<Proven<'_>>) -> Result<Arc<AccessToken>, Unauthenticated> {
+    let token = oauth::verify(platform, text).await.map_err(|unverified| match unverified {
+        Unverified::Invalid => Unauthenticated::Invalid,
+        Unverified::Unavailable => Unauthenticated::Unavailable,
+    })?;
+    let (wanted, proof) = match (&token.binding.key, proof) {
+        (None, None) => return Ok(token),
+        (Some(wanted), Some(proof)) => (wanted, proof),
+        _ => return Err(Unauthenticated::Invalid),
+    };
+    match oauth::prove(platform, proof, Some((text, wanted))).await {
+        Ok(_) => Ok(token),
+        Err(Unproven::Invalid(_)) => Err(Unauthenticated::Unproven),
+        Err(Unproven::Failed(error)) => {
+            tracing::warn!(%error, "it cannot be found out whether a proof was used before");
+            Err(Unauthenticated::Unavailable)
+        }
+    }
+}
+
+impl Holder {
+    /// Whoever the certificate's name stands for in that tenant.
+    fn find(platform: &Platform, snapshot: &Current, certificate: &Arc<ClientCertificate>) -> Option<Arc<Self>> {
+        let agent = snapshot.certificates.verify(certificate, platform.clock.now())?.agent?;
+        let scopes = snapshot.agent(agent)?.scopes.clone();
+        Some(Arc::new(Self { certificate: Arc::clone(certificate), agent, scopes }))
+    }
 }
 
 impl Credential {
@@ -125,6 +207,8 @@ impl Credential {
                 Some(user) => format!("{user} {}", token.client),
                 None => token.grant.to_string(),
             },
+            // The agent's, whichever of its certificates: they are renewed more often than sessions end.
+            Self::Certificate(holder) => format!("certificate {}", holder.agent),
         }
     }
 
@@ -133,6 +217,7 @@ impl Credential {
         match self {
             Self::Key(key) => &key.scopes,
             Self::Token(token) => &token.scopes,
+            Self::Certificate(holder) => &holder.scopes,
         }
     }
 
@@ -140,23 +225,24 @@ impl Credential {
     pub fn key(&self) -> Option<KeyId> {
         match self {
             Self::Key(key) => Some(key.id),
-            Self::Token(_) => None,
+            Self::Token(_) | Self::Certificate(_) => None,
         }
     }
 
     /// The grant, if it comes from one.
     pub fn grant(&self) -> Option<GrantId> {
         match self {
-            Self::Key(_) => None,
+            Self::Key(_) | Self::Certificate(_) => None,
             Self::Token(token) => Some(token.grant),
         }
     }
 
     /// As it is now: a key as the snapshot has it. `None`: it is not good any more.
-    fn again(&self, snapshot: &Current) -> Option<Self> {
+    fn again(&self, platform: &Platform, snapshot: &Current) -> Option<Self> {
         match self {
             Self::Key(key) => snapshot.key_by_lookup(&key.lookup).map(|key| Self::Key(Arc::clone(key))),
             Self::Token(token) => Some(Self::Token(Arc::clone(token))),
+            Self::Certificate(holder) => Holder::find(platform, snapshot, &holder.certificate).map(Self::Certificate),
         }
     }
 
@@ -170,10 +256,37 @@ impl Credential {
                 let is_audience = |toolset| token.audience == Endpoint::url_of(platform, slug, toolset);
                 let is_here = is_audience(toolset) || (toolset.is_some() && is_audience(None));
                 let is_good = token.is_current(now.timestamp()) && !snapshot.denied.has(token.grant, token.id);
+                let is_alive = |via: &Via| match via {
+                    Via::Grant(grant) => !snapshot.denied.has_grant(*grant),
+                    Via::Token(token) => !snapshot.denied.has_token(*token),
+                    Via::Key(lookup) => snapshot.key_by_lookup(lookup).is_some_and(|key| key.state(now) == KeyState::Active),
+                };
+                let is_good = is_good && token.via.iter().all(is_alive);
                 (is_here && is_good && token.tenant == snapshot.tenant).then_some(token.agent)
             }
+            Self::Certificate(holder) => Some(holder.agent),
         }
     }
+
+    /// May it be used over the connection that has shown that certificate?
+    fn is_shown_with(&self, certificate: Option<&ClientCertificate>) -> bool {
+        match self {
+            Self::Token(token) => {
+                let wanted = token.binding.certificate.as_ref();
+                wanted.is_none_or(|wanted| certificate.is_some_and(|shown| shown.thumbprint() == *wanted))
+            }
+            Self::Key(_) | Self::Certificate(_) => true,
+        }
+    }
+}
+
+/// A tenant that wants certificates serves nobody without one of its authorities', and nobody with that of another agent.
+fn is_certified(platform: &Platform, snapshot: &Current, certificate: Option<&ClientCertificate>, agent: AgentId) -> bool {
+    if !snapshot.certificates.is_required() {
+        return true;
+    }
+    let identity = certificate.and_then(|certificate| snapshot.certificates.verify(certificate, platform.clock.now()));
+    identity.is_some_and(|identity| identity.agent.is_none_or(|of| of == agent))
 }
 
 /// Why a session cannot be gone on with.
@@ -231,17 +344,22 @@ impl Caller {
         platform: &Platform,
         snapshot: Current,
         credential: Credential,
+        certificate: Option<Arc<ClientCertificate>>,
         slug: Arc<str>,
         toolset: Option<&str>,
     ) -> Result<Self, Unauthenticated> {
         let agent = credential.agent(platform, &snapshot, &slug, toolset).ok_or(Unauthenticated::Invalid)?;
+        if !credential.is_shown_with(certificate.as_deref()) || !is_certified(platform, &snapshot, certificate.as_deref(), agent)
+        {
+            return Err(Unauthenticated::Invalid);
+        }
         let agent = Arc::clone(snapshot.agent(agent).ok_or(Unauthenticated::Invalid)?);
         // The endpoint of a toolset that is not there is nobody's.
         let toolset = match toolset {
             None => None,
             Some(name) => Some(Arc::clone(snapshot.toolset(name).ok_or(Unauthenticated::Invalid)?)),
         };
-        Ok(Self { snapshot, agent, credential, session: None, toolset, slug })
+        Ok(Self { snapshot, agent, credential, session: None, toolset, certificate, slug })
     }
 
     /// The same caller after a change of its tenant, if it still is one.
@@ -252,16 +370,17 @@ impl Caller {
             Unauthenticated::Unavailable
         })?;
         let snapshot = snapshot.ok_or(Unauthenticated::Invalid)?;
-        let credential = self.credential.again(&snapshot).ok_or(Unauthenticated::Invalid)?;
-        let caller = Self::with(platform, snapshot, credential, Arc::clone(&self.slug), self.at())?;
+        let credential = self.credential.again(platform, &snapshot).ok_or(Unauthenticated::Invalid)?;
+        let caller = Self::with(platform, snapshot, credential, self.certificate.clone(), Arc::clone(&self.slug), self.at())?;
         Ok(Self { session: self.session.clone(), ..caller })
     }
 
     /// The same caller as its tenant is now; `None` if it is not one any more, or its session has ended.
     pub async fn again(&self, platform: &Platform) -> Option<Self> {
         let snapshot = platform.snapshots.get(platform, &self.slug).await.ok()??;
-        let credential = self.credential.again(&snapshot)?;
-        let mut caller = Self::with(platform, snapshot, credential, Arc::clone(&self.slug), self.at()).ok()?;
+        let credential = self.credential.again(platform, &snapshot)?;
+        let caller = Self::with(platform, snapshot, credential, self.certificate.clone(), Arc::clone(&self.slug), self.at());
+        let mut caller = caller.ok()?;
         caller.session.clone_from(&self.session);
         if let Some(session) = &caller.session {
             // While it cannot be asked, it is believed.

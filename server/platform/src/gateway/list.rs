@@ -42,7 +42,7 @@ pub async fn admit_list(platform: &Platform, mut caller: Caller) -> Result<Calle
             Decision::Unavailable => break,
             Decision::Stale => match caller.reload(platform).await {
                 Ok(fresh) => caller = fresh,
-                Err(Unauthenticated::Invalid) => return Err(Refusal::Revoked),
+                Err(Unauthenticated::Invalid | Unauthenticated::Unproven) => return Err(Refusal::Revoked),
                 Err(Unauthenticated::Unavailable) => break,
             },
         }

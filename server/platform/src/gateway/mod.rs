@@ -29,7 +29,7 @@ use trunkline_protocol::{jsonrpc::ErrorObject, mcp::Revision, oauth::scope::Scop
 
 pub use admit::admit_call;
 pub use call::AdmittedCall;
-pub use caller::{Caller, Credential, SessionRefused, Unauthenticated, authenticate, why_refused};
+pub use caller::{Caller, Credential, Holder, SessionRefused, Shown, Unauthenticated, authenticate, why_refused};
 pub use changes::{Change, Ears, Interest, watch};
 pub use draft::clip;
 pub use hearing::Hearing;

@@ -127,6 +127,14 @@ fn of_fault(fault: Fault) -> (&'static str, &'static str) {
             "The client's token is for another endpoint.",
             "It keeps one log-in for several servers of the same host. Log out in the client and add this server under its own name.",
         ),
+        Fault::NotProven => (
+            "The client did not show the key or the certificate that its token is bound to.",
+            "A token of type DPoP is sent with the scheme DPoP and a fresh proof for each request; one of a certificate over connections with that certificate. Look at the client's clock, and whether a proxy in front changes the address.",
+        ),
+        Fault::NotCertified => (
+            "The client showed no certificate that counts in this tenant.",
+            "Under Trust stand the authorities that are believed, and the names that act as agents. Behind a proxy, see http.client_certificate_header.",
+        ),
         Fault::OtherOrigin => (
             "The client reached this installation under another address than its public one.",
             "Use the address shown on this page. If it is the same, the proxy in front does not pass on Host or X-Forwarded-Proto: see http.behind_proxy and public_url.",
@@ -202,6 +210,18 @@ fn of_fault(fault: Fault) -> (&'static str, &'static str) {
         Fault::GrantEnded => (
             "The client's access was revoked or has ended.",
             "Log in again from the client. The agent's page shows its grants and how they ended.",
+        ),
+        Fault::ClientUnfit => (
+            "The client may not ask for tokens in this way.",
+            "The detail says why. Under Clients stand how it proves itself and the agent it acts as.",
+        ),
+        Fault::AgentStopped => (
+            "The agent that the client acts as is suspended or removed.",
+            "Resume it under Agents, or choose another one for the client.",
+        ),
+        Fault::AssertionRefused => (
+            "What the client brought in exchange for a token was refused.",
+            "The detail says why. Identity providers, and the clients they may speak of, are set under Trust.",
         ),
         Fault::InsufficientScope => (
             "The client's token lacks a scope, and it did not ask for it.",

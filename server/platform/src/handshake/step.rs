@@ -40,6 +40,10 @@ pub enum Fault {
     ExpiredOrRevoked,
     /// The token is for another endpoint.
     OtherResource,
+    /// The token is bound to a key or a certificate that the client did not show.
+    NotProven,
+    /// The certificate counts for nobody here, or there is none and the tenant wants one.
+    NotCertified,
     /// The address it used is not the one this installation has.
     OtherOrigin,
     /// It looked for metadata where there is none.
@@ -78,8 +82,14 @@ pub enum Fault {
     VerifierMismatch,
     /// An old refresh token came again after its successor was used.
     RefreshReused,
+    /// It may not ask for tokens in this way; the detail says why.
+    ClientUnfit,
+    /// The agent is suspended, or not there any more.
+    AgentStopped,
     /// The grant was revoked or has ended.
     GrantEnded,
+    /// What the client brought to be exchanged is not taken; the detail says why.
+    AssertionRefused,
     /// The token lacks a scope.
     InsufficientScope,
     /// The request is malformed; the detail says how.

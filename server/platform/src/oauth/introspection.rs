@@ -1,9 +1,10 @@
 //! What a token is worth at the moment (RFC 7662), for the client it was given to.
 
+use serde_json::Value;
 use trunkline_protocol::oauth::scope::ScopeSet;
 
 use super::{
-    Client, grant, issuer,
+    Client, exchange, grant, issuer, place,
     ticket::{self, Kind},
     token,
 };
@@ -28,6 +29,10 @@ pub struct Introspection {
     pub issued_at: Option<i64>,
     /// Who issued it.
     pub issuer: String,
+    /// What has to be shown with it, as the token says it (RFC 7800).
+    pub binding: Option<Value>,
+    /// Services that act for the agent (RFC 8693 §4.1).
+    pub acts: Option<Value>,
     /// Is it an access token?
     pub is_access: bool,
 }
@@ -50,6 +55,8 @@ pub async fn introspect(platform: &Platform, client: &Client, text: &str) -> Res
             expires_at: token.expires_at.timestamp(),
             issued_at: None,
             issuer: issuer(platform),
+            binding: None,
+            acts: None,
             is_access: false,
         }));
     }
@@ -65,6 +72,14 @@ pub async fn introspect(platform: &Platform, client: &Client, text: &str) -> Res
     if !is_live || grant::store::is_revoked(&mut tx, token.id).await? {
         return Ok(None);
     }
+    tx.commit().await?;
+    if !token.via.is_empty() {
+        let slug = place::slug_of(platform, token.tenant).await?;
+        let Some(snapshot) = platform.snapshots.get(platform, slug.as_str()).await? else { return Ok(None) };
+        if !exchange::is_alive(platform, &snapshot, token.tenant, &token.via).await? {
+            return Ok(None);
+        }
+    }
     Ok(Some(Introspection {
         scopes: token.scopes.clone(),
         agent: token.agent,
@@ -72,6 +87,8 @@ pub async fn introspect(platform: &Platform, client: &Client, text: &str) -> Res
         expires_at: token.expires_at,
         issued_at: Some(token.issued_at),
         issuer: issuer(platform),
+        binding: token.binding.to_claim(),
+        acts: token.acts.clone(),
         is_access: true,
     }))
 }

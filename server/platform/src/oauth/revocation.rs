@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Client, grant,
+    Client, client, grant, standing,
     ticket::{self, Kind},
     token,
 };
@@ -40,6 +40,10 @@ pub async fn revoke_grant(platform: &Platform, actor: &Member, id: GrantId) -> R
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let found = grant::store::find(&mut tx, id).await?.ok_or(Error::not_found("grant"))?;
     grant::end(&mut tx, platform.clock.now(), Some(actor), id, "revoked").await?;
+    if standing::is_of_service(&mut tx, id).await? {
+        // It has what it needs to ask again at once: only without its client is it really over.
+        client::end(&mut tx, platform.clock.now(), actor, found.client).await?;
+    }
     Ok((found.agent, finish(platform, tx).await?))
 }
 

@@ -14,7 +14,9 @@ use trunkline_protocol::oauth::{
     scope::ScopeSet,
 };
 
-use super::{Grant, issuer, signing};
+use serde_json::Value;
+
+use super::{Binding, Grant, issuer, signing};
 use crate::{
     Platform,
     error::Result,
@@ -48,11 +50,63 @@ pub struct AccessToken {
     pub audience: String,
     /// What it may use, within its agent's ceiling.
     pub scopes: ScopeSet,
+    /// What has to be shown with it.
+    pub binding: Binding,
+    /// Services that act for the agent, the last one outermost (RFC 8693 §4.1).
+    pub acts: Option<Value>,
+    /// What it was exchanged for, which must still be good.
+    pub via: Vec<Via>,
     /// Until when, in seconds since 1970.
     pub expires_at: i64,
     /// Since when.
     pub issued_at: i64,
     used_here: AtomicBool,
+}
+
+/// What a token was exchanged for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// A token of that grant.
+    Grant(GrantId),
+    /// That token.
+    Token(TokenId),
+    /// The key with that lookup part.
+    Key(String),
+}
+
+impl Via {
+    fn read(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            Some(("key", lookup)) => Some(Self::Key(lookup.to_owned())),
+            Some(_) => None,
+            None => text.parse().map(Self::Grant).or_else(|_| text.parse().map(Self::Token)).ok(),
+        }
+    }
+}
+
+impl std::fmt::Display for Via {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Grant(id) => id.fmt(f),
+            Self::Token(id) => id.fmt(f),
+            Self::Key(lookup) => write!(f, "key:{lookup}"),
+        }
+    }
+}
+
+/// What a token says beside its grant.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Terms {
+    /// What has to be shown with it.
+    pub(super) binding: Binding,
+    /// Who acts.
+    pub(super) acts: Option<Value>,
+    /// What it was exchanged for.
+    pub(super) via: Vec<Via>,
+    /// Its latest end, in seconds since 1970.
+    pub(super) not_after: Option<i64>,
+    /// Who let the agent be acted as, if the grant does not say it.
+    pub(super) user: Option<UserId>,
 }
 
 /// Why a token is not taken.
@@ -121,6 +175,9 @@ impl AccessToken {
             client: claims.client_id,
             audience: claims.aud,
             scopes,
+            binding: Binding::of_claim(claims.cnf.as_ref())?,
+            acts: claims.act,
+            via: claims.via.iter().map(|via| Via::read(via)).collect::<Option<_>>()?,
             expires_at: claims.exp,
             issued_at: claims.iat,
             used_here: AtomicBool::new(false),
@@ -168,10 +225,17 @@ pub async fn verify(platform: &Platform, text: &str) -> Result<Arc<AccessToken>,
 }
 
 /// A fresh token of that grant.
-pub(super) fn issue(platform: &Platform, ring: &signing::Ring, grant: &Grant, scopes: &ScopeSet) -> Result<(Plaintext, i64)> {
+pub(super) fn issue(
+    platform: &Platform,
+    ring: &signing::Ring,
+    grant: &Grant,
+    scopes: &ScopeSet,
+    terms: &Terms,
+) -> Result<(Plaintext, i64)> {
     let at = platform.clock.now();
     let now = at.timestamp();
-    let life = MAX_LIFE_S.min(grant.expires_at.timestamp() - now).max(1);
+    let end = terms.not_after.unwrap_or(i64::MAX).min(grant.expires_at.timestamp());
+    let life = MAX_LIFE_S.min(end - now).max(1);
     let claims = Claims {
         iss: issuer(platform),
         sub: grant.agent.to_string(),
@@ -184,9 +248,10 @@ pub(super) fn issue(platform: &Platform, ring: &signing::Ring, grant: &Grant, sc
         scope: scopes.to_string(),
         tenant: grant.tenant.to_string(),
         grant: grant.id.to_string(),
-        user: grant.user.map(|user| user.to_string()),
-        cnf: None,
-        act: None,
+        user: grant.user.or(terms.user).map(|user| user.to_string()),
+        cnf: terms.binding.to_claim(),
+        act: terms.acts.clone(),
+        via: terms.via.iter().map(Via::to_string).collect(),
     };
     Ok((Plaintext::new(signing::sign(platform, ring, &claims)?), life))
 }

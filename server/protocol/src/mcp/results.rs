@@ -161,8 +161,7 @@ mod tests {
     #[test]
     fn lists_and_empty_results_are_json_in_each_era() {
         for revision in Revision::ALL {
-            let list: Value =
-                serde_json::from_str(&list(revision, "tools", ["{}", "{}"].into_iter(), Some("x\""))).expect("JSON");
+            let list: Value = serde_json::from_str(&list(revision, "tools", &["{}", "{}"], Some("x\""))).expect("JSON");
             assert_eq!(list["tools"].as_array().map(Vec::len), Some(2));
             assert_eq!(list["nextCursor"], "x\"");
             assert_eq!(list["resultType"].is_string(), revision.has_result_metadata());

@@ -86,6 +86,9 @@ pub struct Claims {
     /// Who acts for the subject (RFC 8693 §4.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<serde_json::Value>,
+    /// What it was exchanged for: it is good as long as all of that is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<String>,
 }
 
 impl Claims {

@@ -31,6 +31,8 @@ pub enum ErrorCode {
     InvalidClientMetadata,
     /// Revocation of a kind of token that is not there.
     UnsupportedTokenType,
+    /// The proof of possession is not taken (RFC 9449 §5).
+    InvalidDpopProof,
     /// Something that is needed is away.
     TemporarilyUnavailable,
     /// Our fault.
@@ -55,6 +57,7 @@ impl ErrorCode {
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::UnsupportedTokenType => "unsupported_token_type",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -100,6 +103,12 @@ pub enum Cause {
     RefreshReused,
     /// The grant or its refresh token has ended, or is not known.
     GrantEnded,
+    /// The agent is suspended, or not there any more.
+    AgentStopped,
+    /// The client did not prove to have the key that its token is bound to.
+    NotProven,
+    /// The token or assertion that was brought to be exchanged is not taken.
+    AssertionRefused,
 }
 
 /// A refusal: its code, and for the client's developer what is wrong and what would be right.

@@ -11,4 +11,5 @@ pub mod parameters;
 pub mod pkce;
 pub mod redirect_uri;
 pub mod scope;
+pub mod signed;
 pub mod token;

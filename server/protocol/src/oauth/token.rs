@@ -28,7 +28,35 @@ pub enum Exchange {
         /// Less than was granted, if it is to be less.
         scopes: Option<Vec<Scope>>,
     },
+    /// Nothing but what the client is (RFC 6749 §4.4).
+    ClientCredentials {
+        /// Less than its agent may, if it is to be less.
+        scopes: Option<Vec<Scope>>,
+    },
+    /// Another token (RFC 8693).
+    Token {
+        /// The token.
+        subject: String,
+        /// Less than it has, if it is to be less.
+        scopes: Option<Vec<Scope>>,
+    },
+    /// What an identity provider says (RFC 7523 §2.1, as the enterprise-managed authorization of MCP profiles it).
+    Assertion {
+        /// The assertion.
+        assertion: String,
+        /// Less than it allows, if it is to be less.
+        scopes: Option<Vec<Scope>>,
+    },
 }
+
+/// Grant types beside `authorization_code` and `refresh_token`.
+pub const SERVICE_GRANTS: &[&str] = &["client_credentials", EXCHANGE, ASSERTION];
+/// RFC 8693.
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// RFC 7523.
+const ASSERTION: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// RFC 8693 §3: the type of our tokens.
+pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// A token request without its client.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,20 +80,55 @@ impl TokenRequest {
                 token: parameters.require("refresh_token")?.to_owned(),
                 scopes: parameters.get("scope").map(read_scopes).transpose()?,
             },
+            "client_credentials" => Exchange::ClientCredentials { scopes: scopes(parameters)? },
+            EXCHANGE => read_exchange(parameters)?,
+            ASSERTION => {
+                Exchange::Assertion { assertion: parameters.require("assertion")?.to_owned(), scopes: scopes(parameters)? }
+            }
             _ => {
-                let known = "grant_type must be authorization_code or refresh_token";
+                let known = "grant_type must be authorization_code, refresh_token, client_credentials, or that of token exchange or jwt-bearer";
                 return Err(OAuthError::new(ErrorCode::UnsupportedGrantType, known));
             }
         };
-        Ok(Self { exchange, resource: parameters.get("resource").map(str::to_owned) })
+        Ok(Self { resource: target(parameters, &exchange)?, exchange })
+    }
+}
+
+fn scopes(parameters: &Parameters) -> Result<Option<Vec<Scope>>, OAuthError> {
+    parameters.get("scope").map(read_scopes).transpose()
+}
+
+fn read_exchange(parameters: &Parameters) -> Result<Exchange, OAuthError> {
+    let subject = parameters.require("subject_token")?.to_owned();
+    if parameters.require("subject_token_type")? != ACCESS_TOKEN_TYPE {
+        return Err(invalid_request(format!("subject_token_type must be {ACCESS_TOKEN_TYPE}")));
+    }
+    if parameters.get("actor_token").is_some() || parameters.get("actor_token_type").is_some() {
+        return Err(invalid_request("actor_token is not taken: the client itself is the actor"));
+    }
+    if parameters.get("requested_token_type").is_some_and(|kind| kind != ACCESS_TOKEN_TYPE) {
+        return Err(invalid_request(format!("requested_token_type must be {ACCESS_TOKEN_TYPE}")));
+    }
+    Ok(Exchange::Token { subject, scopes: scopes(parameters)? })
+}
+
+/// `resource`; an exchange may also say it as `audience`, which then has to be the same.
+fn target(parameters: &Parameters, exchange: &Exchange) -> Result<Option<String>, OAuthError> {
+    let (resource, audience) = (parameters.get("resource"), parameters.get("audience"));
+    match (exchange, resource, audience) {
+        (Exchange::Token { .. }, Some(resource), Some(audience)) if resource != audience => {
+            Err(OAuthError::new(ErrorCode::InvalidTarget, "resource and audience name different endpoints"))
+        }
+        (Exchange::Token { .. }, None, audience) => Ok(audience.map(str::to_owned)),
+        _ => Ok(resource.map(str::to_owned)),
     }
 }
 
 /// The answer to a token request.
-pub fn answer(access_token: &str, expires_in: i64, scopes: &ScopeSet, refresh_token: Option<&str>) -> Value {
+pub fn answer(access_token: &str, token_type: &str, expires_in: i64, scopes: &ScopeSet, refresh_token: Option<&str>) -> Value {
     let mut answer = json!({
         "access_token": access_token,
-        "token_type": "Bearer",
+        "token_type": token_type,
         "expires_in": expires_in,
         "scope": scopes.to_string(),
     });

@@ -12,7 +12,7 @@ use trunkline_platform::{
     actor::{Member, Permission},
     agents,
     ids::{ClientId, GrantId},
-    oauth::{self, Admission, ClientKind, ClientPolicy, ClientState, ListedClient, ListedGrant, NewClient, Revoked},
+    oauth::{self, Admission, ClientKind, ClientPolicy, ClientState, ListedClient, ListedGrant, NewClient, NewProof, Revoked},
     secret::Plaintext,
 };
 use trunkline_protocol::oauth::redirect_uri::shown_host;
@@ -58,7 +58,10 @@ struct ClientsPage {
     hosts: String,
     client_name: String,
     redirect_uris: String,
-    has_secret: bool,
+    proofs: Vec<Choice>,
+    keys: String,
+    certificate_name: String,
+    trust_url: String,
     agents: Vec<Choice>,
 }
 
@@ -154,11 +157,30 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, sa
         hosts: policy.hosts.join("\n"),
         client_name: field("name"),
         redirect_uris: field("redirect_uris"),
-        has_secret: said.form.as_ref().is_none_or(|fields| fields.get("secret") == "yes"),
+        proofs: proofs(&field("proof")),
+        keys: field("keys"),
+        certificate_name: field("certificate_name"),
+        trust_url: urls::trust(slug),
         agents: std::iter::once(nobody).chain(agents).collect(),
         errors: said.errors,
     };
     page_with(status, &page)
+}
+
+/// How a new client may prove who it is.
+fn proofs(chosen: &str) -> Vec<Choice> {
+    let choice = |value: &str, label: &str, hint: &str| Choice {
+        value: value.to_owned(),
+        label: label.to_owned(),
+        hint: hint.to_owned(),
+        chosen: value == if chosen.is_empty() { "client_secret" } else { chosen },
+    };
+    vec![
+        choice("client_secret", "A secret", "Shown once. For a server that can keep it."),
+        choice("private_key_jwt", "A key of its own", "It signs; nothing secret ever leaves it."),
+        choice("tls_client_auth", "A certificate", "Of an authority on the Trust page."),
+        choice("none", "Nothing", "A program on people’s computers can keep no secret."),
+    ]
 }
 
 fn row(slug: &str, client: ListedClient) -> ClientRow {
@@ -186,7 +208,8 @@ fn row(slug: &str, client: ListedClient) -> ClientRow {
 async fn add(state: web::Data<WebState>, member: Allowed<ManageKeys>, form: Form<Fields>) -> Page {
     let fields = form.0;
     let agent = fields.get("agent").parse().ok();
-    let new = NewClient::parse(fields.get("name"), fields.exactly("redirect_uris"), fields.get("secret") == "yes", agent);
+    let proof = NewProof::parse(fields.get("proof"), fields.exactly("keys"), fields.get("certificate_name"));
+    let new = proof.and_then(|proof| NewClient::parse(fields.get("name"), fields.exactly("redirect_uris"), proof, agent));
     let created = match new {
         Ok(new) => oauth::add_client(&state.platform, &member.actor, new).await,
         Err(error) => Err(error),

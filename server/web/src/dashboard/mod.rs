@@ -25,6 +25,7 @@ mod sources;
 mod sso;
 mod tools;
 mod toolsets;
+mod trust;
 mod welcome;
 
 use actix_web::{
@@ -60,6 +61,7 @@ pub fn routes() -> Vec<Route> {
         agents::routes(),
         keys::routes(),
         clients::routes(),
+        trust::routes(),
         tools::routes(),
         sources::routes(),
         toolsets::routes(),

@@ -62,7 +62,8 @@ mod tests {
     fn client(behind_proxy: bool, trusted: &[&str], peer: &str, forwarded: &[&str]) -> String {
         let trusted_proxies = trusted.iter().map(|text| text.parse().unwrap()).collect();
         let public_url = url::Url::parse("https://trunkline.example").unwrap();
-        let settings = WebSettings { public_url, trusted_proxies, behind_proxy };
+        let settings =
+            WebSettings { public_url, trusted_proxies, behind_proxy, client_certificates: false, certificate_header: None };
         client_ip(&settings, peer.parse().unwrap(), forwarded).to_string()
     }
 

@@ -1,6 +1,7 @@
 //! Who asks, and what with: the parameters of handlers. One sees from them who may call a handler and what it is given.
 
 mod allowed;
+mod certificate;
 mod client_ip;
 pub(crate) mod cookies;
 mod csrf;
@@ -13,6 +14,7 @@ pub use allowed::{
     Allowed, InTenant, ManageAgents, ManageKeys, ManageMembers, ManageOwners, ManageSignIn, ManageTenant, ManageTools, Needs,
     View, ViewAudit,
 };
+pub(crate) use certificate::{PeerCertificate, client_certificate};
 pub use client_ip::ClientIp;
 pub use fields::{Fields, Query};
 pub use form::{FieldErrors, Form};

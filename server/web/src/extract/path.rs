@@ -5,8 +5,8 @@ use std::future::{Ready, ready};
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use trunkline_platform::{
     ids::{
-        AgentId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, PasskeyId,
-        SessionId, SourceId, ToolId, ToolVersionId, ToolsetId, UserId,
+        AgentId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId,
+        LimitId, PasskeyId, SessionId, SourceId, ToolId, ToolVersionId, ToolsetId, TrustedIssuerId, UserId,
     },
     secret::Plaintext,
 };
@@ -48,6 +48,8 @@ path_parts! {
     EntryId "call"
     ClientId "client"
     GrantId "grant"
+    TrustedIssuerId "issuer"
+    CertificateNameId "certificate_name"
     UserId "member"
     InvitationId "invitation"
     SessionId "session"

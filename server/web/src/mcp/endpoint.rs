@@ -13,11 +13,15 @@ use actix_web::{
 };
 use futures_util::StreamExt as _;
 use trunkline_platform::{
-    gateway::{self, Caller, Credential, Measure, Unauthenticated},
+    gateway::{self, Caller, Credential, Measure, Shown, Unauthenticated},
     handshake::{Fault, Hop, Told},
+    oauth::Proven,
     session as sessions,
 };
-use trunkline_protocol::mcp::{Incoming, Notification, Request, Revision, classify};
+use trunkline_protocol::{
+    mcp::{Incoming, Notification, Request, Revision, classify},
+    oauth::challenge::Challenge,
+};
 
 use super::{
     MAX_BODY,
@@ -28,7 +32,7 @@ use super::{
     place::Place,
     respond, session, unread,
 };
-use crate::{WebState, doctor, middleware::request_id};
+use crate::{WebState, doctor, extract::client_certificate, middleware::request_id};
 
 /// Longest time for a body to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -179,38 +183,79 @@ pub(super) async fn caller(state: &WebState, place: &Place, request: &HttpReques
     if !origin::is_allowed(state, request) {
         return Err(respond::transport(403, "this origin may not use the endpoint"));
     }
-    let caller = identify(state, place, request.headers()).await;
-    if caller.as_ref().is_err_and(|refused| refused.status() == StatusCode::UNAUTHORIZED) {
-        let fault = match bearer(request.headers()) {
-            Some(bearer) => Some(gateway::why_refused(&state.platform, &place.tenant, place.toolset.as_deref(), bearer).await),
-            None => request.headers().contains_key(header::AUTHORIZATION).then_some(Fault::NotACredential),
-        };
-        doctor::challenged(state, request, &place.tenant, fault).await;
-    }
-    if let Ok(caller) = &caller
-        && let Credential::Token(token) = &caller.credential
+    let caller = match identify(state, place, request).await {
+        Ok(caller) => caller,
+        Err((refused, fault)) => {
+            if refused.status() == StatusCode::UNAUTHORIZED {
+                doctor::challenged(state, request, &place.tenant, fault).await;
+            }
+            return Err(refused);
+        }
+    };
+    if let Credential::Token(token) = &caller.credential
         && token.is_first_use()
     {
         let (tenant, grant) = (Some(caller.snapshot.tenant), Some(token.grant.to_string()));
         doctor::tell_of(state, request, tenant, Told::well(Hop::Call), Some(&token.client), grant);
     }
-    caller
+    Ok(caller)
 }
 
+/// The answer to a request of nobody, and what is wrong with what it showed, if it showed something.
+type Unknown = (HttpResponse, Option<Fault>);
+
 /// Whose request this is; else the answer to it.
-async fn identify(state: &WebState, place: &Place, headers: &HeaderMap) -> Result<Caller, HttpResponse> {
-    let Some(bearer) = bearer(headers) else {
-        return Err(respond::unauthorized(state, place, headers.contains_key(header::AUTHORIZATION)));
+async fn identify(state: &WebState, place: &Place, request: &HttpRequest) -> Result<Caller, Unknown> {
+    let headers = request.headers();
+    let (presented, certificate) = (headers.contains_key(header::AUTHORIZATION), client_certificate(state, request));
+    let unauthorized = |challenge, fault| (respond::unauthorized(state, place, challenge), fault);
+    let credential = credential(headers);
+    if credential.is_none() && presented {
+        return Err(unauthorized(Challenge::Invalid, Some(Fault::NotACredential)));
+    }
+    if credential.is_none() && certificate.is_none() {
+        return Err(unauthorized(Challenge::Missing, None));
+    }
+    let url = format!("{}{}", state.settings.origin(), request.path());
+    let proof = match &credential {
+        Some((Scheme::Proven, _)) => match single(headers, "dpop") {
+            Some(proof) => Some(Proven { proof, method: request.method().as_str(), url: &url }),
+            None => return Err(unauthorized(Challenge::Unproven, Some(Fault::NotProven))),
+        },
+        _ => None,
     };
-    match gateway::authenticate(&state.platform, &place.tenant, place.toolset.as_deref(), bearer).await {
+    let shown = Shown { bearer: credential.map(|(_, token)| token), proof, certificate: certificate.as_ref() };
+    let (slug, toolset) = (&*place.tenant, place.toolset.as_deref());
+    match gateway::authenticate(&state.platform, slug, toolset, shown).await {
         Ok(caller) => Ok(caller),
-        Err(Unauthenticated::Invalid) => Err(respond::unauthorized(state, place, true)),
-        Err(Unauthenticated::Unavailable) => Err(respond::unavailable(None, 1_000)),
+        Err(Unauthenticated::Unavailable) => Err((respond::unavailable(None, 1_000), None)),
+        // A certificate that means nothing here is no failure yet: most who have one go on to log in.
+        Err(_) if !presented => Err(unauthorized(Challenge::Missing, None)),
+        Err(why) => {
+            let fault = gateway::why_refused(&state.platform, slug, toolset, shown, why).await;
+            let challenge = if why == Unauthenticated::Unproven { Challenge::Unproven } else { Challenge::Invalid };
+            Err(unauthorized(challenge, Some(fault)))
+        }
     }
 }
 
-/// The bearer: one header, the scheme in any case, exactly one space, visible characters. Anything else is none.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// How a token is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Bearer,
+    /// With a proof of possession (RFC 9449).
+    Proven,
+}
+
+/// The only header of that name, as a text.
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut values = headers.get_all(name);
+    let value = values.next()?.to_str().ok()?;
+    if values.next().is_some() { None } else { Some(value) }
+}
+
+/// The token: one header, the scheme in any case, exactly one space, visible characters. Anything else is none.
+fn credential(headers: &HeaderMap) -> Option<(Scheme, &str)> {
     let mut values = headers.get_all(header::AUTHORIZATION);
     let value = values.next().filter(|value| value.len() <= MAX_AUTHORIZATION)?.to_str().ok()?;
     if values.next().is_some() {
@@ -218,7 +263,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     }
     let (scheme, token) = value.split_once(' ')?;
     let is_token = !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b));
-    (scheme.eq_ignore_ascii_case("bearer") && is_token).then_some(token)
+    let schemes = [("bearer", Scheme::Bearer), ("dpop", Scheme::Proven)];
+    let (_, scheme) = schemes.into_iter().find(|(name, _)| scheme.eq_ignore_ascii_case(name)).filter(|_| is_token)?;
+    Some((scheme, token))
 }
 
 /// Why there is no body: the status and the reason.
@@ -251,7 +298,7 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_str(value).expect("header"));
         }
-        bearer(&headers).map(str::to_owned)
+        credential(&headers).map(|(_, token)| token.to_owned())
     }
 
     #[test]

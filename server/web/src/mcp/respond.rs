@@ -60,11 +60,15 @@ pub(super) fn transport(status: u16, message: &'static str) -> HttpResponse {
 }
 
 /// No bearer, or one that does not work here. Which check failed is not told.
-pub(super) fn unauthorized(state: &WebState, place: &Place, presented: bool) -> HttpResponse {
-    let challenge = if presented { Challenge::Invalid } else { Challenge::Missing };
+pub(super) fn unauthorized(state: &WebState, place: &Place, challenge: Challenge<'_>) -> HttpResponse {
+    let proof = challenge.proof_header();
     let challenge = challenge.header(&place.metadata_url(state), FIRST_SCOPE);
     let body = ErrorObject::new(jsonrpc::INVALID_REQUEST, "send a bearer that works at this endpoint").to_body(None);
-    builder(401).insert_header((header::WWW_AUTHENTICATE, challenge)).insert_header(ContentType::json()).body(body)
+    builder(401)
+        .insert_header((header::WWW_AUTHENTICATE, challenge))
+        .append_header((header::WWW_AUTHENTICATE, proof))
+        .insert_header(ContentType::json())
+        .body(body)
 }
 
 fn unavailable_error(retry_after_ms: u64) -> ErrorObject {
@@ -95,7 +99,7 @@ fn refused(state: &WebState, place: &Place, id: Option<&RawValue>, refusal: &Ref
     match refusal {
         Refusal::Limited { by, retry_after_ms } => limited(id, *by, *retry_after_ms),
         Refusal::Unavailable { retry_after_ms } => unavailable(id, *retry_after_ms),
-        Refusal::Revoked => unauthorized(state, place, true),
+        Refusal::Revoked => unauthorized(state, place, Challenge::Invalid),
         Refusal::InsufficientScope { scopes } => {
             let challenge = Challenge::Insufficient(scopes).header(&place.metadata_url(state), FIRST_SCOPE);
             let body = refusal_error(refusal).to_body(id);

@@ -26,11 +26,7 @@ const KEPT: &str = "max-age=300";
 pub(super) async fn authorization_server(state: Data<WebState>, request: HttpRequest) -> HttpResponse {
     doctor::tell(&state, &request, None, Told::well(Hop::ServerMetadata));
     let issuer = oauth::issuer(&state.platform);
-    let document = AuthorizationServer {
-        issuer: &issuer,
-        more_grant_types: &[],
-        authentication_methods: &["none", "client_secret_basic", "client_secret_post"],
-    };
+    let document = AuthorizationServer { issuer: &issuer, certificates: state.settings.sees_certificates() };
     open_to_browsers(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, KEPT)).json(document.to_json()))
 }
 

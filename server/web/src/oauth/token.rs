@@ -10,7 +10,7 @@ use actix_web::{
 use serde_json::json as body;
 use trunkline_platform::{
     handshake::{Hop, Told},
-    oauth::{self, Client, Failure, Presented, Redemption},
+    oauth::{self, Client, Failure, Presented, Proven, Redemption},
     quota::attempts::{self, Attempt},
     secret::Plaintext,
 };
@@ -18,11 +18,14 @@ use trunkline_protocol::oauth::{
     client_metadata::Authentication,
     error::{ErrorCode, OAuthError, invalid_request},
     parameters::{MAX_LENGTH, Parameters},
-    token::{Exchange, TokenRequest, answer},
+    token::{ACCESS_TOKEN_TYPE, Exchange, TokenRequest, answer},
 };
 
 use super::answer::{failed, json};
-use crate::{WebState, doctor, extract::ClientIp};
+use crate::{
+    WebState, doctor,
+    extract::{ClientIp, client_certificate},
+};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -45,9 +48,10 @@ pub(super) async fn token(state: Data<WebState>, ip: ClientIp, request: HttpRequ
 }
 
 async fn exchange(state: &WebState, request: &HttpRequest, form: &Parameters, hop: Hop) -> Result<HttpResponse, Failure> {
-    let client = client(state, request, form).await?;
+    let client = proven(state, request, client(state, request, form).await?).await?;
     let TokenRequest { exchange, resource } = TokenRequest::parse(form)?;
     let platform = &state.platform;
+    let is_exchanged = matches!(exchange, Exchange::Token { .. });
     let tokens = match exchange {
         Exchange::AuthorizationCode { code, redirect_uri, verifier } => {
             let shown = Redemption {
@@ -61,6 +65,13 @@ async fn exchange(state: &WebState, request: &HttpRequest, form: &Parameters, ho
         Exchange::RefreshToken { token, scopes } => {
             oauth::refresh(platform, &client, &token, scopes, resource.as_deref()).await?
         }
+        Exchange::ClientCredentials { scopes } => {
+            oauth::client_credentials(platform, &client, scopes, resource.as_deref()).await?
+        }
+        Exchange::Token { subject, scopes } => oauth::exchange(platform, &client, &subject, scopes, resource.as_deref()).await?,
+        Exchange::Assertion { assertion, scopes } => {
+            oauth::redeem_assertion(platform, &client, &assertion, scopes, resource.as_deref()).await?
+        }
     };
     doctor::tell_of(
         state,
@@ -71,7 +82,24 @@ async fn exchange(state: &WebState, request: &HttpRequest, form: &Parameters, ho
         Some(tokens.grant.to_string()),
     );
     let refresh_token = tokens.refresh_token.as_ref().map(Plaintext::reveal);
-    Ok(json(200, &answer(tokens.access_token.reveal(), tokens.expires_in, &tokens.scopes, refresh_token)))
+    let token_type = if tokens.is_proven { "DPoP" } else { "Bearer" };
+    let mut answer = answer(tokens.access_token.reveal(), token_type, tokens.expires_in, &tokens.scopes, refresh_token);
+    if is_exchanged {
+        answer["issued_token_type"] = body!(ACCESS_TOKEN_TYPE);
+    }
+    Ok(json(200, &answer))
+}
+
+/// The client with the key that it proves to have, if it sent a proof (RFC 9449 §5).
+async fn proven(state: &WebState, request: &HttpRequest, client: Client) -> Result<Client, Failure> {
+    let mut proofs = request.headers().get_all("dpop");
+    let Some(proof) = proofs.next() else { return Ok(client) };
+    if proofs.next().is_some() {
+        return Err(Failure::refuse(ErrorCode::InvalidDpopProof, "there are several DPoP headers"));
+    }
+    let url = format!("{}/token", oauth::issuer(&state.platform));
+    let proof = Proven { proof: proof.to_str().unwrap_or_default(), method: request.method().as_str(), url: &url };
+    client.proven(&state.platform, proof).await
 }
 
 /// Whoever only fails is slowed down.
@@ -121,7 +149,13 @@ pub(super) async fn introspect(state: Data<WebState>, ip: ClientIp, request: Htt
             answer["iat"] = body!(issued_at);
         }
         if found.is_access {
-            answer["token_type"] = body!("Bearer");
+            let is_proven = found.binding.as_ref().is_some_and(|binding| binding.get("jkt").is_some());
+            answer["token_type"] = body!(if is_proven { "DPoP" } else { "Bearer" });
+        }
+        for (name, value) in [("cnf", found.binding), ("act", found.acts)] {
+            if let Some(value) = value {
+                answer[name] = value;
+            }
         }
         Ok(answer)
     };
@@ -137,7 +171,8 @@ async fn client(state: &WebState, request: &HttpRequest, form: &Parameters) -> R
     if headers.next().is_some() {
         return Err(OAuthError::new(ErrorCode::InvalidClient, "there are several Authorization headers").into());
     }
-    oauth::authenticate(&state.platform, &Presented::read(header, form)?).await
+    let presented = Presented::read(header, form)?.with_certificate(client_certificate(state, request));
+    oauth::authenticate(&state.platform, &presented).await
 }
 
 /// The form. The query is no part of it: what stands in an address is kept by servers on the way.

@@ -31,6 +31,16 @@ impl Denied {
         Ok(Self { grants, tokens: store::revoked_tokens(tx, since).await?.into_iter().collect() })
     }
 
+    /// Was the grant revoked?
+    pub fn has_grant(&self, grant: GrantId) -> bool {
+        self.grants.contains(&grant)
+    }
+
+    /// Was the token revoked?
+    pub fn has_token(&self, token: TokenId) -> bool {
+        self.tokens.contains(&token)
+    }
+
     /// Was the token revoked, or the grant it comes from?
     pub fn has(&self, grant: GrantId, token: TokenId) -> bool {
         self.grants.contains(&grant) || self.tokens.contains(&token)

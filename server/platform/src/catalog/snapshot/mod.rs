@@ -29,6 +29,7 @@ use crate::{
     Platform,
     accounts::TenantSlug,
     agents::{self, Agent, Key},
+    certificates::CertificateTrust,
     db::TenantTx,
     dialogue::ItemKind,
     epoch,
@@ -68,6 +69,8 @@ pub struct Snapshot {
     pub limits: LimitTable,
     /// Grants and tokens that were revoked while a token of theirs may still be good by itself.
     pub denied: Denied,
+    /// What client certificates mean.
+    pub certificates: CertificateTrust,
     /// Sealed secrets, each with the place it opens at. Read anew with the keys: both may have changed.
     credentials: HashMap<CredentialId, (String, Vec<u8>)>,
     data_key: Option<DataKeys>,
@@ -77,6 +80,11 @@ impl Snapshot {
     /// The agent.
     pub fn agent(&self, id: AgentId) -> Option<&Arc<Agent>> {
         self.agents.get(&id)
+    }
+
+    /// All agents.
+    pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.agents.values()
     }
 
     /// The key with that lookup part, if its digest matches.
@@ -351,6 +359,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         .collect();
     let limits = LimitTable::load(&mut tx).await?;
     let denied = Denied::load(&mut tx, platform.clock.now()).await?;
+    let certificates = CertificateTrust::load(&mut tx).await?;
     let data_key = vault::find(&mut tx, &platform.master_key).await?;
     tx.commit().await?;
 
@@ -379,6 +388,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
         denied,
+        certificates,
         credentials,
         data_key,
     };

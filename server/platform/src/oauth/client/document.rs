@@ -16,7 +16,7 @@ use reqwest::{
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use trunkline_protocol::oauth::{
-    client_metadata::{Authentication, ClientMetadata, document_url, local_document_url},
+    client_metadata::{ClientMetadata, document_url, local_document_url},
     error::{Cause, ErrorCode, OAuthError},
 };
 use url::Url;
@@ -184,9 +184,6 @@ async fn fetch_now(platform: &Platform, client_id: &str, url: Url, now: i64) -> 
     let body: Value = serde_json::from_slice(&answer.body).map_err(|_| unusable(Cause::DocumentInvalid, "it is not JSON"))?;
     let metadata =
         ClientMetadata::of_document(client_id, &body).map_err(|error| unusable(Cause::DocumentInvalid, &error.description))?;
-    if metadata.authentication == Authentication::PrivateKeyJwt {
-        return Err(unusable(Cause::DocumentInvalid, "its token_endpoint_auth_method must be none"));
-    }
     Ok((metadata, keep_for(&answer.headers)))
 }
 

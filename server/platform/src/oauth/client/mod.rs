@@ -1,6 +1,7 @@
 //! What a client is, wherever it came from: a document at its own address, a registration of its own, or made by hand in a tenant. What it
 //! says of itself is believed by nobody; what a tenant thinks of it stands beside it.
 
+mod assertion;
 mod authentication;
 mod document;
 mod manual;
@@ -17,12 +18,12 @@ use trunkline_protocol::oauth::{
 
 pub use authentication::{Presented, authenticate};
 pub use document::DocumentFetches;
-pub use manual::{CreatedClient, CreatedSecret, NewClient, add, replace_secret};
-pub(super) use policy::meet;
+pub use manual::{CreatedClient, CreatedSecret, NewClient, NewProof, add, replace_secret};
 pub use policy::{Admission, ClientPolicy, approve, block, list, policy, set_policy};
+pub(super) use policy::{end, meet, meet_named};
 pub use registration::{Registered, register};
 
-use super::Failure;
+use super::{Binding, Failure};
 use crate::{
     Platform,
     error::Result,
@@ -102,6 +103,10 @@ pub struct Client {
     pub jwks_uri: Option<String>,
     /// The only tenant that knows it, if it was made there, and the agent it acts as with its own credentials.
     pub home: Option<(TenantId, ClientId, Option<AgentId>)>,
+    /// The name in its certificate, for `TlsClientAuth`.
+    pub certificate_name: Option<String>,
+    /// What its request has shown, which its tokens will be bound to.
+    pub binding: Binding,
     secret: Option<Digest>,
 }
 
@@ -139,6 +144,8 @@ impl Client {
             jwks: metadata.jwks,
             jwks_uri: metadata.jwks_uri,
             home: None,
+            certificate_name: None,
+            binding: Binding::default(),
             secret,
         }
     }

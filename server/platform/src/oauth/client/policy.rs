@@ -1,7 +1,7 @@
 //! What a tenant thinks of clients: whom its members may use, and what happens when it changes its mind.
 
 use chrono::{DateTime, Utc};
-use trunkline_protocol::oauth::{client_metadata::Authentication, redirect_uri};
+use trunkline_protocol::oauth::redirect_uri;
 
 use super::{Client, ClientKind, ClientState, ListedClient, store};
 use crate::{
@@ -119,9 +119,8 @@ pub(in crate::oauth) async fn meet(
         kind: client.kind,
         name: &client.name,
         state,
-        authentication: Authentication::None,
         redirect_uris: &[],
-        secret: None,
+        proof: store::StoredProof::default(),
         agent: None,
         by: Some(actor.user),
     };
@@ -168,10 +167,40 @@ pub async fn block(platform: &Platform, actor: &Member, id: ClientId) -> Result<
     actor.require(Permission::ManageAgents)?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    store::set_state(&mut tx, id, ClientState::Blocked).await?;
-    for grant in grant::store::live_of_client(&mut tx, id).await? {
-        grant::end(&mut tx, now, Some(actor), grant, "client_blocked").await?;
-    }
-    audit::append(&mut tx, now, actor, &Event::ClientBlocked(id)).await?;
+    end(&mut tx, now, actor, id).await?;
     finish(platform, tx).await
+}
+
+/// The same in the transaction at hand.
+pub(in crate::oauth) async fn end(tx: &mut TenantTx, now: DateTime<Utc>, actor: &Member, id: ClientId) -> Result<()> {
+    store::set_state(tx, id, ClientState::Blocked).await?;
+    for grant in grant::store::live_of_client(tx, id).await? {
+        grant::end(tx, now, Some(actor), grant, "client_blocked").await?;
+    }
+    audit::append(tx, now, actor, &Event::ClientBlocked(id)).await
+}
+
+/// A client that somebody has named beforehand, made known if it is new. `None`: it may not be used.
+pub(in crate::oauth) async fn meet_named(tx: &mut TenantTx, now: DateTime<Utc>, client: &Client) -> Result<Option<ClientId>> {
+    if let Some(row) = store::find(tx, &client.client_id).await? {
+        return Ok((row.state() == ClientState::Approved).then_some(row.id));
+    }
+    if client.kind == ClientKind::Manual {
+        return Ok(None);
+    }
+    let id = ClientId::new(now);
+    let row = store::NewRow {
+        id,
+        client_id: &client.client_id,
+        kind: client.kind,
+        name: &client.name,
+        state: ClientState::Approved,
+        redirect_uris: &[],
+        proof: store::StoredProof::default(),
+        agent: None,
+        by: None,
+    };
+    let id = store::insert_new(tx, &row, now).await?;
+    audit::append_all(tx, now, None, &[Event::ClientMet(id)]).await?;
+    Ok(Some(id))
 }

@@ -4,10 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use trunkline_protocol::oauth::{
-    client_metadata::{Authentication, ClientMetadata},
-    error::ErrorCode,
-};
+use trunkline_protocol::oauth::client_metadata::{Authentication, ClientMetadata};
 
 use super::{Client, ClientKind, store};
 use crate::{
@@ -40,10 +37,6 @@ pub struct Registered {
 pub async fn register(platform: &Platform, from: IpAddr, body: &Value) -> Result<Registered, Failure> {
     attempts::check(platform, Attempt::RegistrationFromIp, &from.to_string()).await?;
     let metadata = ClientMetadata::of_registration(body)?;
-    if metadata.authentication == Authentication::PrivateKeyJwt {
-        let known = "token_endpoint_auth_method must be none, client_secret_basic or client_secret_post";
-        return Err(Failure::refuse(ErrorCode::InvalidClientMetadata, known));
-    }
     let client_id = format!("{PREFIX}{}", random::base62(LENGTH));
     let secret = (metadata.authentication == Authentication::ClientSecret).then(|| Plaintext::generate("tl_secret_"));
     let at = platform.clock.now();
@@ -58,6 +51,7 @@ impl Registered {
     pub fn to_json(&self, asked: &Value) -> Value {
         let method = match self.metadata.authentication {
             Authentication::None => "none",
+            Authentication::PrivateKeyJwt => "private_key_jwt",
             _ => match asked.get("token_endpoint_auth_method").and_then(Value::as_str) {
                 Some("client_secret_post") => "client_secret_post",
                 _ => "client_secret_basic",

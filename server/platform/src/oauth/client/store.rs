@@ -117,6 +117,8 @@ pub(in crate::oauth) struct Row {
     pub(super) redirect_uris: Vec<String>,
     secret_digest: Option<Vec<u8>>,
     pub(super) jwks: Option<Json<Value>>,
+    pub(super) jwks_uri: Option<String>,
+    pub(super) certificate_name: Option<String>,
     pub(super) agent_id: Option<AgentId>,
 }
 
@@ -139,22 +141,36 @@ impl Row {
     }
 }
 
+/// How a client proves who it is, as it is stored.
+pub(super) struct StoredProof<'a> {
+    pub(super) authentication: Authentication,
+    pub(super) secret: Option<Digest>,
+    pub(super) jwks: Option<&'a Value>,
+    pub(super) jwks_uri: Option<&'a str>,
+    pub(super) certificate_name: Option<&'a str>,
+}
+
+impl Default for StoredProof<'_> {
+    fn default() -> Self {
+        Self { authentication: Authentication::None, secret: None, jwks: None, jwks_uri: None, certificate_name: None }
+    }
+}
+
 pub(super) struct NewRow<'a> {
     pub(super) id: ClientId,
     pub(super) client_id: &'a str,
     pub(super) kind: ClientKind,
     pub(super) name: &'a str,
     pub(super) state: ClientState,
-    pub(super) authentication: Authentication,
     pub(super) redirect_uris: &'a [String],
-    pub(super) secret: Option<Digest>,
+    pub(super) proof: StoredProof<'a>,
     pub(super) agent: Option<AgentId>,
     pub(super) by: Option<UserId>,
 }
 
 pub(super) async fn find(tx: &mut TenantTx, client_id: &str) -> Result<Option<Row>> {
     Ok(sqlx::query_as(
-        "SELECT id, kind, name, state, authentication, redirect_uris, secret_digest, jwks, agent_id
+        "SELECT id, kind, name, state, authentication, redirect_uris, secret_digest, jwks, jwks_uri, certificate_name, agent_id
          FROM app.clients WHERE tenant_id = $1 AND client_id = $2",
     )
     .bind(tx.tenant())
@@ -171,8 +187,9 @@ pub(super) async fn insert(tx: &mut TenantTx, row: &NewRow<'_>, now: Time) -> Re
 pub(super) async fn insert_new(tx: &mut TenantTx, row: &NewRow<'_>, now: Time) -> Result<ClientId> {
     Ok(sqlx::query_scalar(
         "INSERT INTO app.clients
-           (id, tenant_id, client_id, kind, name, state, authentication, redirect_uris, secret_digest, agent_id, created_by, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+           (id, tenant_id, client_id, kind, name, state, authentication, redirect_uris, secret_digest, agent_id, created_by, created_at,
+            jwks, jwks_uri, certificate_name)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
          ON CONFLICT (tenant_id, client_id) DO UPDATE SET name = app.clients.name
          RETURNING id",
     )
@@ -182,12 +199,15 @@ pub(super) async fn insert_new(tx: &mut TenantTx, row: &NewRow<'_>, now: Time) -
     .bind(row.kind.as_str())
     .bind(row.name)
     .bind(row.state.as_str())
-    .bind(row.authentication.as_str())
+    .bind(row.proof.authentication.as_str())
     .bind(row.redirect_uris)
-    .bind(row.secret.as_ref().map(Digest::as_bytes))
+    .bind(row.proof.secret.as_ref().map(Digest::as_bytes))
     .bind(row.agent)
     .bind(row.by)
     .bind(now)
+    .bind(row.proof.jwks.map(Json))
+    .bind(row.proof.jwks_uri)
+    .bind(row.proof.certificate_name)
     .fetch_one(tx.connection())
     .await?)
 }
@@ -223,6 +243,23 @@ pub(in crate::oauth) async fn touch(tx: &mut TenantTx, id: ClientId, name: &str,
         .execute(tx.connection())
         .await?;
     Ok(())
+}
+
+/// Somebody is given something by it, in this transaction. False if it is not approved. Whoever blocks it at the same time waits for this
+/// transaction or goes before it, and so sees what was given or prevents it.
+pub(in crate::oauth) async fn touch_approved(tx: &mut TenantTx, id: ClientId, now: Time) -> Result<bool> {
+    let done = sqlx::query("UPDATE app.clients SET last_used_at = $3 WHERE tenant_id = $1 AND id = $2 AND state = 'approved'")
+        .bind(tx.tenant())
+        .bind(id)
+        .bind(now)
+        .execute(tx.connection())
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The tenant's slug.
+pub(in crate::oauth) async fn slug(tx: &mut TenantTx) -> Result<String> {
+    Ok(sqlx::query_scalar("SELECT slug FROM app.tenants WHERE id = $1").bind(tx.tenant()).fetch_one(tx.connection()).await?)
 }
 
 pub(super) async fn list(tx: &mut TenantTx, now: Time) -> Result<Vec<ListedClient>> {

@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     ids::{AgentId, ClientId, GrantId, TicketId, UserId},
     oauth::{
-        Client, Endpoint, Failure, signing,
+        Client, Endpoint, Failure, signing, standing,
         ticket::{self, Kind},
     },
     secret::Plaintext,
@@ -113,10 +113,11 @@ pub async fn redeem(platform: &Platform, client: &Client, shown: Redemption<'_>)
         revoked_at: None,
     };
     store::insert(&mut tx, &grant).await?;
+    standing::bind(&mut tx, grant.id, client).await?;
     store::use_code(&mut tx, code.id, grant.id, now).await?;
     let refresh_token = refresh::begin(&mut tx, &grant, now).await?;
     audit::append_all(&mut tx, now, None, &[Event::GrantGiven(grant.id, grant.agent)]).await?;
-    let tokens = tokens(platform, &ring, &grant, grant.scopes.clone(), Some(refresh_token))?;
+    let tokens = tokens(platform, &ring, client, &grant, grant.scopes.clone(), Some(refresh_token))?;
     tx.commit().await?;
     Ok(tokens)
 }

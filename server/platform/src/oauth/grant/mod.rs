@@ -12,7 +12,11 @@ pub(super) use code::{NewCode, issue as issue_code};
 pub use code::{Redemption, redeem};
 pub use refresh::refresh;
 
-use super::{signing::Ring, token};
+use super::{
+    Client,
+    signing::Ring,
+    token::{self, Terms},
+};
 use crate::{
     Platform,
     actor::{Member, Permission},
@@ -63,7 +67,7 @@ pub struct ListedGrant {
     pub client_name: String,
     /// The client, as it shows itself.
     pub client_id: String,
-    /// Address of who gave it; empty for a service.
+    /// Address of who gave it, or whom an identity provider named; empty for a service.
     pub user_email: String,
     /// What it may use.
     pub scopes: ScopeSet,
@@ -92,6 +96,8 @@ pub struct Tokens {
     pub scopes: ScopeSet,
     /// The refresh token.
     pub refresh_token: Option<Plaintext>,
+    /// Is the access token good only with a proof of possession?
+    pub is_proven: bool,
 }
 
 impl Grant {
@@ -126,7 +132,16 @@ pub(super) async fn end(
 }
 
 /// Tokens of a grant. Signed before the transaction ends: without a signature nothing has happened.
-fn tokens(platform: &Platform, ring: &Ring, grant: &Grant, scopes: ScopeSet, refresh_token: Option<Plaintext>) -> Result<Tokens> {
-    let (access_token, expires_in) = token::issue(platform, ring, grant, &scopes)?;
-    Ok(Tokens { tenant: grant.tenant, grant: grant.id, access_token, expires_in, scopes, refresh_token })
+fn tokens(
+    platform: &Platform,
+    ring: &Ring,
+    client: &Client,
+    grant: &Grant,
+    scopes: ScopeSet,
+    refresh_token: Option<Plaintext>,
+) -> Result<Tokens> {
+    let terms = Terms { binding: client.binding.clone(), ..Terms::default() };
+    let (access_token, expires_in) = token::issue(platform, ring, grant, &scopes, &terms)?;
+    let is_proven = terms.binding.key.is_some();
+    Ok(Tokens { tenant: grant.tenant, grant: grant.id, access_token, expires_in, scopes, refresh_token, is_proven })
 }

@@ -15,7 +15,7 @@ use crate::{
     error::Result,
     ids::TicketId,
     oauth::{
-        Client, Endpoint, Failure, signing,
+        Client, Endpoint, Failure, signing, standing,
         ticket::{self, Kind},
     },
     secret::Plaintext,
@@ -85,6 +85,7 @@ pub async fn refresh(
     if grant.client_id != client.client_id || !grant.is_live(now) {
         return Err(invalid().into());
     }
+    standing::check_key(&mut tx, &grant, client).await?;
     if resource.is_some_and(|resource| resource != grant.resource) {
         return Err(OAuthError::new(ErrorCode::InvalidTarget, "resource is not that of the grant").into());
     }
@@ -123,7 +124,7 @@ pub async fn refresh(
     let (successor, text) = make(&mut tx, &grant, Some(token.id), now).await?;
     store::use_refresh(&mut tx, token.id, successor, now).await?;
     store::touch(&mut tx, grant.id, now).await?;
-    let tokens = tokens(platform, &ring, &grant, scopes, Some(text))?;
+    let tokens = tokens(platform, &ring, client, &grant, scopes, Some(text))?;
     tx.commit().await?;
     Ok(tokens)
 }

@@ -112,7 +112,7 @@ pub(super) async fn list(tx: &mut TenantTx, agent: AgentId, now: Time) -> Result
         expires_at: Time,
     }
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT g.id, c.name, c.client_id, COALESCE(u.email, '') AS email, g.scopes, g.toolset, g.created_at, g.last_used_at, g.expires_at
+        "SELECT g.id, c.name, c.client_id, COALESCE(u.email, g.subject) AS email, g.scopes, g.toolset, g.created_at, g.last_used_at, g.expires_at
          FROM app.grants g
          JOIN app.clients c ON c.tenant_id = g.tenant_id AND c.id = g.client_id
          LEFT JOIN app.users u ON u.id = g.user_id
