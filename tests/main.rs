@@ -16,6 +16,8 @@ mod browser;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod dashboard;
 #[cfg(test)]
 mod db;

@@ -12,6 +12,7 @@ const ORDER: &[&[&str]] = &[
     &["vault"],
     &["accounts"],
     &["agents", "certificates"],
+    &["connections"],
     &["catalog", "session"],
     &["oauth"],
     &["record", "execution", "rotation"],

@@ -114,6 +114,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     .await;
     let viewer = (viewer, viewer_email);
     let (source, definition, change) = insert_source(&mut sql, app, &tenant, &canary, upstream).await;
+    insert_connection(&mut sql, app, &tenant, &canary, source, developer.user).await;
     let toolset = insert_toolset(&mut sql, app, &tenant, &canary, tool).await;
     let (issuer, certificate_name) = insert_trust(&mut sql, app, &tenant, &canary, agent.id).await;
     let (client, grant) = insert_grant(&mut sql, app, &tenant, &canary, agent.id, developer.user).await;
@@ -139,6 +140,44 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
         session,
         passkey,
     }
+}
+
+/// A provider of people's accounts, and one of them, beside the verbs.
+async fn insert_connection(
+    sql: &mut PgConnection,
+    app: &TestApp,
+    tenant: &Tenant<'_>,
+    canary: &str,
+    source: SourceId,
+    user: UserId,
+) {
+    sqlx::query(
+        "INSERT INTO app.connection_providers
+           (tenant_id, source_id, origin, issuer, names_itself, authorization_url, token_url, client_id, authentication, scopes, resource,
+            updated_at)
+         VALUES ($1, $2, 'https://127.0.0.1:9', $3, true, $3 || '/authorize', $3 || '/token', $4, 'none', 'read', '', $5)",
+    )
+    .bind(tenant.id)
+    .bind(source)
+    .bind(format!("https://{canary}.example"))
+    .bind(format!("{canary}-client"))
+    .bind(app.clock.now())
+    .execute(&mut *sql)
+    .await
+    .expect("a provider");
+    sqlx::query(
+        "INSERT INTO app.connections
+           (id, tenant_id, source_id, user_id, access, scopes, state, error, connected_at, refreshed_at)
+         VALUES (gen_random_uuid(), $1, $2, $3, sha256('access'), 'read', 'broken', $4, $5, $5)",
+    )
+    .bind(tenant.id)
+    .bind(source)
+    .bind(user)
+    .bind(format!("{canary} broke it"))
+    .bind(app.clock.now())
+    .execute(&mut *sql)
+    .await
+    .expect("a connection");
 }
 
 /// An identity provider, and what certificates mean, beside the verbs.

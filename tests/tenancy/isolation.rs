@@ -81,6 +81,9 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
             ("meanwhile", "serve_approved"),
             ("default_effect", "destructive"),
         ],
+        "/t/{tenant}/sources/new/api" => vec![("name", "another-api"), ("url", "http://127.0.0.1:9")],
+        // While people's accounts are connected, a source stays where it is.
+        "/t/{tenant}/sources/{source}/accounts" => vec![("credential", "tenant")],
         "/t/{tenant}/sources/{source}/definitions" => vec![("action", "all"), ("seen", "2099-01-01T00:00:00Z")],
         "/t/{tenant}/toolsets/new" | "/t/{tenant}/toolsets/{toolset}/edit" => vec![("name", "another"), ("title", "Another")],
         "/t/{tenant}/clients/{client}/approve"
@@ -99,6 +102,8 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         | "/t/{tenant}/sources/{source}/disable"
         | "/t/{tenant}/sources/{source}/enable"
         | "/t/{tenant}/sources/{source}/remove"
+        | "/t/{tenant}/connections/{source}"
+        | "/t/{tenant}/connections/{source}/disconnect"
         | "/t/{tenant}/toolsets/{toolset}/delete"
         | "/logout"
         | "/account/sessions/end-others"
@@ -327,6 +332,8 @@ async fn state_of(app: &TestApp, of: &Seeded<'_>) -> Vec<String> {
         "toolsets",
         "toolset_tools",
         "sso_connections",
+        "connection_providers",
+        "connections",
     ] {
         let rows = format!("SELECT (to_jsonb(t) - 'last_used_on')::text FROM app.{table} t WHERE tenant_id = $1 ORDER BY 1");
         let rows: Vec<String> =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use trunkline_platform::{Platform, Result, accounts, bus, catalog, jobs, oauth, quota, record, session, upstream};
+use trunkline_platform::{Platform, Result, accounts, bus, catalog, connections, jobs, oauth, quota, record, session, upstream};
 
 use crate::lifecycle::Tasks;
 
@@ -17,6 +17,8 @@ const NOTE_KEYS_EVERY: Duration = Duration::from_secs(5);
 const DROP_IDLE_EVERY: Duration = Duration::from_mins(1);
 /// A change of the signing keys whose notification was missed is noticed after this.
 const SIGNING_KEYS_EVERY: Duration = Duration::from_secs(30);
+/// How soon tokens of people that run out are noticed.
+const CONNECTIONS_EVERY: Duration = Duration::from_secs(5);
 /// How soon a source that is due is noticed.
 const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// Partitions exist months ahead; this only has to happen now and then.
@@ -67,10 +69,14 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
 }
 
 fn start_oauth_rounds(tasks: &mut Tasks, platform: &Platform) {
-    let (to_sign, to_forget) = (platform.clone(), platform.clone());
+    let (to_sign, to_forget, to_connect) = (platform.clone(), platform.clone(), platform.clone());
     tasks.spawn("signing keys", |stop| {
         let refresh = |platform: Platform| async move { oauth::refresh_signing_keys(&platform).await };
         done(async move { every(&to_sign, SIGNING_KEYS_EVERY, stop, "the signing keys are not looked after", refresh).await })
+    });
+    tasks.spawn("connections", |stop| {
+        let refresh = |platform: Platform| async move { connections::refresh_due(&platform).await };
+        done(async move { every(&to_connect, CONNECTIONS_EVERY, stop, "connections are not refreshed", refresh).await })
     });
     tasks.spawn("expired grants", |stop| {
         let forget = |platform: Platform| async move { oauth::forget_expired(&platform).await.map(drop) };

@@ -134,6 +134,8 @@ define_ids! {
     CredentialId "crd"
     /// Where imported definitions come from.
     SourceId "src"
+    /// A person's account at the provider of a source.
+    ConnectionId "con"
     /// A tool, prompt or resource of a source.
     DefinitionId "def"
     /// A change of a definition that waits for a person.

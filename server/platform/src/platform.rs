@@ -15,6 +15,7 @@ use crate::{
     bus::Bus,
     catalog::snapshot::Snapshots,
     clock::Clock,
+    connections,
     conversations::Conversations,
     db::Db,
     dialogue::ItemKind,
@@ -115,6 +116,8 @@ pub struct Inner {
     pub(crate) handshakes: Arc<Semaphore>,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
+    /// Tokens of people for sources that ask for their accounts.
+    pub(crate) connections: connections::Held,
     /// Servers that are called for tenants.
     pub upstreams: Upstreams,
     /// Numbers for Prometheus.
@@ -150,6 +153,7 @@ impl Platform {
             published_documents: oauth::PublishedDocuments::default(),
             handshakes: Arc::new(Semaphore::new(handshake::MOST_AT_ONCE)),
             keys_seen: KeysSeen::default(),
+            connections: connections::Held::default(),
             upstreams: Upstreams::default(),
             metrics: Arc::default(),
             running: Arc::default(),

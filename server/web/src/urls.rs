@@ -65,6 +65,26 @@ pub fn account_security() -> &'static str {
     "/account/security"
 }
 
+/// Which accounts at other servers the person has connected.
+pub fn account_connections() -> &'static str {
+    "/account/connections"
+}
+
+/// Where somebody connects their own account to a source.
+pub fn connection(slug: &str, source: SourceId) -> String {
+    format!("/t/{slug}/connections/{source}")
+}
+
+/// Whether each person uses their own account at a source.
+pub fn source_accounts(slug: &str, source: SourceId) -> String {
+    format!("{}/accounts", self::source(slug, source))
+}
+
+/// The form for the origin of HTTP tools.
+pub fn source_new_api(slug: &str) -> String {
+    format!("{}/api", source_new(slug))
+}
+
 /// The same, for somebody whom that organisation asks for a second factor.
 pub fn second_factor_for(slug: &str) -> String {
     format!("/account/security?for={}", encode(slug))

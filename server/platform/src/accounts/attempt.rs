@@ -15,7 +15,7 @@ use crate::{
 const LIFETIME: TimeDelta = TimeDelta::minutes(10);
 
 /// Keeps what the answer will be held against; the answer comes with the secret that is returned.
-pub(super) async fn keep(
+pub(crate) async fn keep(
     platform: &Platform,
     tx: &mut SystemTx,
     kind: &'static str,
@@ -31,7 +31,7 @@ pub(super) async fn keep(
 }
 
 /// What was kept, used up by this. `None`: never begun, answered already, too late, or begun in another browser.
-pub(super) async fn take<T: DeserializeOwned>(
+pub(crate) async fn take<T: DeserializeOwned>(
     platform: &Platform,
     tx: &mut SystemTx,
     kind: &'static str,

@@ -5,7 +5,7 @@
 //! Mailed links work once, for an hour (invitations a week), and sign nobody in.
 
 mod account;
-mod attempt;
+pub(crate) mod attempt;
 mod invitation;
 mod membership;
 mod passkey;

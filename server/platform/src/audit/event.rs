@@ -82,6 +82,16 @@ pub enum Event {
     SourceDisabled(SourceId),
     /// It is gone, and its tools are disabled.
     SourceRemoved(SourceId),
+    /// Each person uses their own account at it from now on, or the provider of their accounts changed.
+    ConnectionProviderSet(SourceId),
+    /// It has one credential for the tenant again, and all connections ended.
+    ConnectionProviderRemoved(SourceId),
+    /// A member connected their account to it.
+    ConnectionMade(SourceId, UserId),
+    /// A member ended their connection.
+    ConnectionEnded(SourceId, UserId),
+    /// The provider refuses what a member had connected.
+    ConnectionBroken(SourceId, UserId),
     /// It brought a definition that is new.
     DefinitionFound(DefinitionId, SourceId, &'static str),
     /// A definition is served from now on.
@@ -168,6 +178,11 @@ impl Event {
             Self::SourceEnabled(_) => "source.enabled",
             Self::SourceDisabled(_) => "source.disabled",
             Self::SourceRemoved(_) => "source.removed",
+            Self::ConnectionProviderSet(_) => "connection.provider_set",
+            Self::ConnectionProviderRemoved(_) => "connection.provider_removed",
+            Self::ConnectionMade(..) => "connection.made",
+            Self::ConnectionEnded(..) => "connection.ended",
+            Self::ConnectionBroken(..) => "connection.broken",
             Self::DefinitionFound(..) => "definition.found",
             Self::DefinitionApproved(_) => "definition.approved",
             Self::DefinitionSwitchedOff(_) => "definition.switched_off",
@@ -224,7 +239,12 @@ impl Event {
             | Self::SourceChanged(id)
             | Self::SourceEnabled(id)
             | Self::SourceDisabled(id)
-            | Self::SourceRemoved(id) => id.to_string(),
+            | Self::SourceRemoved(id)
+            | Self::ConnectionProviderSet(id)
+            | Self::ConnectionProviderRemoved(id)
+            | Self::ConnectionMade(id, _)
+            | Self::ConnectionEnded(id, _)
+            | Self::ConnectionBroken(id, _) => id.to_string(),
             Self::DefinitionFound(id, ..)
             | Self::DefinitionApproved(id)
             | Self::DefinitionSwitchedOff(id)
@@ -259,6 +279,9 @@ impl Event {
             Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
             Self::ToolPublished(_, number) => json!({ "version": number }),
+            Self::ConnectionMade(_, user) | Self::ConnectionEnded(_, user) | Self::ConnectionBroken(_, user) => {
+                json!({ "user": user })
+            }
             Self::ToolTried(_, outcome) => json!({ "outcome": outcome.as_str() }),
             Self::DefinitionFound(_, source, state) => json!({ "source": source, "state": state }),
             Self::ChangePending(change, _) | Self::ChangeApproved(change, _) | Self::ChangeRejected(change, _) => {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Method,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value};
 use url::Url;
@@ -21,14 +21,24 @@ use crate::{
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) async fn run(egress: &Egress, tool: &HttpTool, arguments: &Map<String, Value>, secret: Option<Plaintext>) -> Run {
-    let request = match build(tool, arguments, secret) {
-        Ok(request) => request,
-        Err(run) => return run,
-    };
-    match egress.send(request).await {
-        Ok(answer) => read(answer),
-        Err(error) => error.into(),
+    exchange(egress, tool, arguments, secret, None).await.map_or_else(|run| run, read)
+}
+
+/// The same, without a look at the answer; with a person's token, if there is one.
+pub(super) async fn exchange(
+    egress: &Egress,
+    tool: &HttpTool,
+    arguments: &Map<String, Value>,
+    secret: Option<Plaintext>,
+    token: Option<&Plaintext>,
+) -> Result<OutboundAnswer, Run> {
+    let mut request = build(tool, arguments, secret)?;
+    if let Some(token) = token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).map_err(|_| broken())?;
+        value.set_sensitive(true);
+        request.headers.insert(AUTHORIZATION, value);
     }
+    egress.send(request).await.map_err(Run::from)
 }
 
 /// The request for these arguments.
@@ -146,7 +156,7 @@ fn broken() -> Run {
 }
 
 /// What the caller gets of an answer: its text, or the class of its failure. Upstream's error bodies stay upstream.
-fn read(answer: OutboundAnswer) -> Run {
+pub(super) fn read(answer: OutboundAnswer) -> Run {
     if !answer.status.is_success() {
         let status = answer.status.as_u16();
         return Run::failed(

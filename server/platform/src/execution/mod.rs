@@ -1,5 +1,6 @@
 //! Running a tool: a match over the closed set of kinds. What comes out is always an `Outcome`; nothing here decides who may.
 
+mod account;
 mod builtin;
 pub mod conformance;
 mod http;
@@ -11,6 +12,7 @@ use std::{borrow::Cow, time::Duration};
 use serde_json::{Map, Value, value::RawValue};
 use trunkline_protocol::mcp::{object::RawObject, tools::ToolResult};
 
+pub use account::Account;
 pub use conformance::TaskUse;
 pub use proxy::{asks_first, proxied_deadline, run_item, run_proxied, source_deadline, task_use};
 pub use validate::check;
@@ -21,6 +23,7 @@ use crate::{
     clock::Clock,
     dialogue::{Reply, Retry},
     egress::{Egress, EgressError},
+    ids::UserId,
     secret::Plaintext,
 };
 
@@ -42,6 +45,26 @@ pub enum Answer {
     Text(ToolResult),
     /// What an MCP server said.
     Reply(Reply),
+    /// The person has to connect an account first; how that is said depends on who calls.
+    Connect(ConnectFirst),
+}
+
+/// What a person needs to know to connect an account.
+#[derive(Debug, Clone)]
+pub struct ConnectFirst {
+    /// In words.
+    pub message: String,
+    /// Our page for it.
+    pub url: String,
+    /// What the caller had brought back for the tool's server, which is needed again.
+    pub retry: Option<Retry>,
+}
+
+impl ConnectFirst {
+    /// For those who cannot be sent anywhere: a text with the link.
+    pub fn text(&self) -> String {
+        format!("{} Open {} in a browser, then repeat the call.", self.message, self.url)
+    }
 }
 
 impl Run {
@@ -68,6 +91,7 @@ impl Run {
             Answer::Text(result) => &result.text,
             Answer::Reply(Reply::Result(result)) => result.get(),
             Answer::Reply(Reply::InputRequired(_)) => "The tool asks for input before it runs.",
+            Answer::Connect(connect) => &connect.message,
             Answer::Reply(Reply::Error(error)) => &error.message,
         }
     }
@@ -76,7 +100,17 @@ impl Run {
     pub fn is_billed(&self) -> bool {
         let error = self.error.as_deref();
         let asks = matches!(self.answer, Answer::Reply(Reply::InputRequired(_)));
-        let unsent = ["invalid_arguments", "tool_crashed", "secret_integrity", "egress_refused", "upstream_unreachable"];
+        let unsent = [
+            "invalid_arguments",
+            "tool_crashed",
+            "secret_integrity",
+            "egress_refused",
+            "upstream_unreachable",
+            CONNECTION_NEEDED,
+            "connection_declined",
+            "connection_needs_person",
+            "connection_unavailable",
+        ];
         // What a window onto a waiting call did not see is counted by the call itself.
         let unseen = ["state_gone", "call_lost"];
         !asks && error.is_none_or(|error| !unsent.contains(&error) && !unseen.contains(&error))
@@ -140,9 +174,22 @@ pub fn read_arguments(tool: &LoadedTool, raw: Option<&RawValue>) -> Result<Map<S
     }
 }
 
-/// Runs a tool with arguments that fit its schema.
-pub async fn run(means: Means<'_>, tool: &LoadedTool, arguments: &Map<String, Value>, secret: Option<Plaintext>) -> Run {
-    match &tool.tool.version.executor {
+/// Runs a tool with arguments that fit its schema; an HTTP tool with its caller's own account, where people use theirs.
+pub async fn run(
+    means: Means<'_>,
+    tool: &LoadedTool,
+    arguments: &Map<String, Value>,
+    secret: Option<Plaintext>,
+    account: Option<Account<'_>>,
+) -> Run {
+    match (&tool.tool.version.executor, account) {
+        (Executor::Http(http), Some(account)) => account::run_http(account, http, arguments, secret).await,
+        (executor, _) => run_alone(means, executor, arguments, secret).await,
+    }
+}
+
+async fn run_alone(means: Means<'_>, executor: &Executor, arguments: &Map<String, Value>, secret: Option<Plaintext>) -> Run {
+    match executor {
         Executor::Builtin { name } => builtin::run(*name, means.clock, arguments),
         Executor::Http(http) => http::run(means.egress, http, arguments, secret).await,
         // Those go by `run_proxied`, where they can talk.
@@ -159,7 +206,12 @@ pub struct Input {
     pub params: Option<RawObject<'static>>,
     /// What the caller brings back from an earlier round.
     pub retry: Option<Retry>,
+    /// The person for whom the caller acts, and whose accounts it uses. `None`: it acts for nobody.
+    pub user: Option<UserId>,
 }
+
+/// Class of a call that waits for its person to connect an account.
+pub const CONNECTION_NEEDED: &str = "connection_needed";
 
 /// Longest time a tool may take.
 pub fn deadline(executor: &Executor) -> Duration {

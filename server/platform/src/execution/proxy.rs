@@ -15,7 +15,7 @@ use trunkline_protocol::{
 };
 
 use super::{
-    Answer, Input, Run,
+    Account, Answer, Input, Run,
     conformance::{self, TaskUse, World},
 };
 use crate::{
@@ -23,12 +23,13 @@ use crate::{
     call::Outcome,
     catalog::{
         Executor,
-        snapshot::{Current, LoadedTool},
+        snapshot::{Current, LoadedSource, LoadedTool},
         source::SourceKind,
     },
+    connections::Token,
     dialogue::{AskError, Dialogue, InputRequired, Reply, Retry},
-    ids::SourceId,
-    upstream::{TraceContext, UpstreamError, UpstreamRequest},
+    ids::{SourceId, UserId},
+    upstream::{Target, TraceContext, UpstreamError, UpstreamRequest},
 };
 
 /// Longest time for one exchange, where the source says nothing else.
@@ -94,6 +95,7 @@ pub async fn run_proxied(
         params,
         mirrored: tool.mirrored(),
         trace: trace(&params_meta),
+        user: input.user,
         stop,
     };
     let run = request.rounds(input.retry, &dialogue).await;
@@ -133,8 +135,17 @@ pub async fn run_item(
 ) -> Run {
     let params = input.params.unwrap_or_default();
     let params_meta = params.get("_meta").unwrap_or_default().to_owned();
-    let request =
-        Request { platform, snapshot, source, method: &method, params, mirrored: &[], trace: trace(&params_meta), stop };
+    let request = Request {
+        platform,
+        snapshot,
+        source,
+        method: &method,
+        params,
+        mirrored: &[],
+        trace: trace(&params_meta),
+        user: input.user,
+        stop,
+    };
     request.rounds(input.retry, &dialogue).await
 }
 
@@ -146,7 +157,7 @@ fn failed(error: UpstreamError) -> Run {
         UpstreamError::Timeout => (Outcome::Timeout, "upstream_timeout"),
         UpstreamError::TooLarge => (Outcome::UpstreamError, "upstream_too_large"),
         UpstreamError::Broken(_) => (Outcome::UpstreamError, "upstream_protocol"),
-        UpstreamError::Unauthorized => (Outcome::UpstreamError, "upstream_unauthorized"),
+        UpstreamError::Unauthorized | UpstreamError::Forbidden => (Outcome::UpstreamError, "upstream_unauthorized"),
         UpstreamError::Status(_) => (Outcome::UpstreamError, "upstream_status"),
         UpstreamError::Cancelled => (Outcome::Cancelled, "cancelled"),
         UpstreamError::Busy => (Outcome::UpstreamError, "upstream_busy"),
@@ -192,6 +203,8 @@ struct Request<'a> {
     params: RawObject<'static>,
     mirrored: &'a [Mirrored],
     trace: TraceContext,
+    /// The person for whom the caller acts.
+    user: Option<UserId>,
     stop: CancellationToken,
 }
 
@@ -214,6 +227,45 @@ impl Request<'_> {
 
     async fn once(&self, retry: Option<&Retry>, dialogue: &Dialogue) -> Result<Reply, Run> {
         let source = self.snapshot.source(self.source).ok_or_else(unavailable)?;
+        let exchanged = match Account::of(&self.platform, &self.snapshot, source, self.user) {
+            Some(account) => self.once_as_person(account, retry, dialogue).await?,
+            None => self.once_as_tenant(source, retry, dialogue).await?,
+        };
+        match exchanged.map_err(failed)? {
+            Reply::Error(error) => self.fit(error).map(Reply::Error),
+            reply => Ok(reply),
+        }
+    }
+
+    /// With the person's own account. A server that refuses its token gets a newer one, once: what it refused did not run.
+    async fn once_as_person(
+        &self,
+        account: Account<'_>,
+        retry: Option<&Retry>,
+        dialogue: &Dialogue,
+    ) -> Result<Result<Reply, UpstreamError>, Run> {
+        let target = |token: &Token| {
+            let target = account.source.source.target_of_person(self.snapshot.tenant, &token.secret);
+            target.ok_or_else(unavailable)
+        };
+        let first = account.token(retry).await?;
+        match self.exchange(&target(&first)?, retry, dialogue).await {
+            Err(UpstreamError::Unauthorized) => {}
+            exchanged => return Ok(exchanged),
+        }
+        let second = account.newer(&first, retry).await?;
+        match self.exchange(&target(&second)?, retry, dialogue).await {
+            Err(UpstreamError::Unauthorized) => Err(account.give_up(&second, retry).await),
+            exchanged => Ok(exchanged),
+        }
+    }
+
+    async fn once_as_tenant(
+        &self,
+        source: &LoadedSource,
+        retry: Option<&Retry>,
+        dialogue: &Dialogue,
+    ) -> Result<Result<Reply, UpstreamError>, Run> {
         let target = self.snapshot.target(source).map_err(|error| {
             tracing::error!(source.id = %self.source, %error, "a source cannot be reached as it is stored");
             Run::failed(
@@ -224,8 +276,12 @@ impl Request<'_> {
         })?;
         let Some(target) = target else {
             let world = World { platform: &self.platform, tenant: self.snapshot.tenant };
-            return Ok(conformance::answer(world, self.method, &self.params, retry, dialogue).await);
+            return Ok(Ok(conformance::answer(world, self.method, &self.params, retry, dialogue).await));
         };
+        Ok(self.exchange(&target, retry, dialogue).await)
+    }
+
+    async fn exchange(&self, target: &Target, retry: Option<&Retry>, dialogue: &Dialogue) -> Result<Reply, UpstreamError> {
         let request = UpstreamRequest {
             method: self.method,
             params: &self.params,
@@ -233,12 +289,7 @@ impl Request<'_> {
             mirrored: self.mirrored,
             trace: Some(&self.trace),
         };
-        let exchanged =
-            self.platform.upstreams.exchange(&self.platform.egress, &target, request, dialogue, self.stop.clone()).await;
-        match exchanged.map_err(failed)? {
-            Reply::Error(error) => self.fit(error).map(Reply::Error),
-            reply => Ok(reply),
-        }
+        self.platform.upstreams.exchange(&self.platform.egress, target, request, dialogue, self.stop.clone()).await
     }
 
     /// An error as far as it is about what the caller asked, in codes of which revisions make their own. One about how we asked is ours: a

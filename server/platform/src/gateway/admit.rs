@@ -15,7 +15,6 @@ use crate::{
     Platform,
     call::Outcome,
     catalog::snapshot::LoadedTool,
-    dialogue::Retry,
     execution,
     quota::{Decision, WithoutRedis},
 };
@@ -110,16 +109,12 @@ fn prepare(
             Some(place.open(platform, &state).map_err(|_| Refusal::InvalidState)?)
         }
     };
-    let responses = request.input.responses.map(ToOwned::to_owned);
-    let retry = (responses.is_some() || state.is_some()).then(|| Retry {
-        responses,
-        state: match state.as_ref().map(|state| &state.held) {
-            Some(Held::Upstream(state)) => state.clone(),
-            _ => None,
-        },
-    });
+    let retry = match Held::retry(state.as_ref().map(|state| &state.held), request.input.responses) {
+        Ok(retry) => retry,
+        Err(run) => return Ok((Ready::Known(run), state)),
+    };
     let params = tool.tool.version.executor.is_proxied().then(|| params_of(request)).flatten();
-    Ok((Ready::Run(execution::Input { arguments, params, retry }), state))
+    Ok((Ready::Run(execution::Input { arguments, params, retry, user: caller.user() }), state))
 }
 
 /// The parameters as they go on to somebody else: without what was meant for us.

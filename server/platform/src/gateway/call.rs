@@ -10,12 +10,12 @@ use trunkline_protocol::{
         Revision,
         object::RawObject,
         results::{self, Caching},
-        tools::text_result,
+        tools::{ToolResult, text_result},
     },
 };
 
 use super::{
-    Caller, Finished, Voice,
+    Caller, Finished, Voice, connect,
     converse::{self, Leg, Ongoing, Patience},
     draft::Draft,
     parked,
@@ -28,7 +28,7 @@ use crate::{
     call::Outcome,
     catalog::snapshot::LoadedTool,
     dialogue::{Dialogue, InputRequired, Listener, Reply},
-    execution::{self, Answer, Input, Means, Run, TaskUse},
+    execution::{self, Account, Answer, Input, Means, Run, TaskUse},
     quota::Remaining,
     secret::{Plaintext, SealError},
 };
@@ -87,9 +87,12 @@ impl AdmittedCall {
             }
             (Ready::Run(input), _) => {
                 let secret = caller.snapshot.secret(&tool);
-                (quietly(platform, &tool, secret, &input.arguments, &cancelled).await, None)
+                let accounts = caller.snapshot.accounts_of(&tool);
+                let account = accounts.and_then(|source| Account::of(platform, &caller.snapshot, source, input.user));
+                (quietly(platform, &tool, secret, account, &input.arguments, &cancelled).await, None)
             }
         };
+        let (run, held) = connect::say(&voice, true, run, held);
         draft.settle(&run);
         let seal = |held| {
             let arguments = Value::Object(arguments).to_string();
@@ -130,6 +133,7 @@ pub(super) async fn quietly(
     platform: &Platform,
     tool: &LoadedTool,
     secret: Option<Result<Plaintext, SealError>>,
+    account: Option<Account<'_>>,
     arguments: &Map<String, Value>,
     cancelled: &CancellationToken,
 ) -> Run {
@@ -146,7 +150,7 @@ pub(super) async fn quietly(
     tokio::select! {
         biased;
         () = cancelled.cancelled() => Run::failed(Outcome::Cancelled, "cancelled", "The caller went away."),
-        run = execution::run(means, tool, arguments, secret) => run,
+        run = execution::run(means, tool, arguments, secret, account) => run,
         () = tokio::time::sleep(deadline) => converse::timed_out(),
     }
 }
@@ -245,6 +249,11 @@ pub(super) fn render(
     }
     match &run.answer {
         Answer::Text(result) => Ok(results::complete(revision, text_result(result), caching, &additions)),
+        // Where nobody could be asked.
+        Answer::Connect(connect) => {
+            let text = text_result(&ToolResult { text: connect.text(), is_error: true });
+            Ok(results::complete(revision, text, caching, &additions))
+        }
         Answer::Reply(Reply::Result(result)) => match RawObject::parse(result.get()) {
             Ok(result) => Ok(results::complete(revision, result, caching, &additions)),
             Err(_) => Err(ErrorObject::new(INTERNAL_ERROR, "the source answered with something that is no result")),

@@ -17,7 +17,7 @@ use crate::{
     certificates::ClientCertificate,
     dialogue::ItemKind,
     handshake::Fault,
-    ids::{AgentId, GrantId, KeyId, SourceId},
+    ids::{AgentId, GrantId, KeyId, SourceId, UserId},
     oauth::{self, AccessToken, Endpoint, Proven, Unproven, Unverified, Via},
     session::{self, Session},
 };
@@ -312,6 +312,14 @@ impl Caller {
                 tracing::warn!(%error, "a session cannot be looked up");
                 Err(SessionRefused::Unavailable)
             }
+        }
+    }
+
+    /// The person for whom it acts, and whose accounts it uses. `None`: a key, a certificate, or a service.
+    pub fn user(&self) -> Option<UserId> {
+        match &self.credential {
+            Credential::Key(_) | Credential::Certificate(_) => None,
+            Credential::Token(token) => token.user,
         }
     }
 

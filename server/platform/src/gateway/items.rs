@@ -16,6 +16,7 @@ use trunkline_protocol::{
 use super::{
     Caller, Finished, Input, Refusal, SOON_MS, Voice,
     call::{leg, render, resume},
+    connect,
     converse::{self, Ongoing, Patience},
     slot::Slot,
     state::{Held, Opened, Place},
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     Platform,
     catalog::snapshot::LoadedItem,
-    dialogue::{Dialogue, ItemKind, Reply, Retry},
+    dialogue::{Dialogue, ItemKind, Reply},
     execution::{self, Answer, Run},
 };
 
@@ -110,6 +111,7 @@ pub async fn answer_item(
     let waits = state.as_ref().is_some_and(|state| matches!(state.held, Held::Parked(_)));
     let slot = if waits { None } else { Some(take_slot(platform, caller, item)?) };
     let (run, held) = run(platform, caller, item, request, (state, slot), voice, cancelled).await;
+    let (run, held) = connect::say(voice, request.method != "completion/complete", run, held);
     let caching = if request.method == "resources/read" { Caching::Never } else { Caching::NotTold };
     let run = Run { error: None, answer: not_text(run.answer), ..run };
     let answer = render(voice.revision, &run, &[], caching, held, |held| place.seal(platform, held));
@@ -136,19 +138,13 @@ async fn run(
     voice: &Voice,
     cancelled: &CancellationToken,
 ) -> (Run, Option<Held>) {
-    let responses = request.responses.clone();
     let held = state.map(|state| state.held);
-    let input = execution::Input {
-        arguments: serde_json::Map::new(),
-        params: params_of(request, item),
-        retry: (responses.is_some() || held.is_some()).then(|| Retry {
-            responses,
-            state: match &held {
-                Some(Held::Upstream(state)) => state.clone(),
-                _ => None,
-            },
-        }),
+    let retry = match Held::retry(held.as_ref(), request.responses.as_deref()) {
+        Ok(retry) => retry,
+        Err(run) => return (run, None),
     };
+    let params = params_of(request, item);
+    let input = execution::Input { arguments: serde_json::Map::new(), params, retry, user: caller.user() };
     if let Some(Held::Parked(at)) = &held {
         return resume(platform, voice, at, input, cancelled).await;
     }
@@ -236,6 +232,6 @@ fn not_text(answer: Answer) -> Answer {
         Answer::Text(said) => {
             Answer::Reply(Reply::Error(ErrorObject::new(trunkline_protocol::jsonrpc::INTERNAL_ERROR, said.text)))
         }
-        reply @ Answer::Reply(_) => reply,
+        other => other,
     }
 }

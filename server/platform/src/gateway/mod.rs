@@ -7,6 +7,7 @@ mod admit;
 mod call;
 mod caller;
 mod changes;
+mod connect;
 mod converse;
 mod draft;
 mod hearing;

@@ -4,14 +4,15 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use redis::cmd;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::Caller;
+use super::{Caller, connect};
 use crate::{
     Platform,
     bus::Address,
     call::Outcome,
-    dialogue::Reply,
+    dialogue::{Reply, Retry},
     execution::{Answer, Run},
     redis::Away,
 };
@@ -31,11 +32,35 @@ pub(super) enum Held {
     Upstream(Option<String>),
     /// The request still runs on a replica and waits; the text is an `Address`.
     Parked(String),
+    /// The person connects an account. With what the request had brought back for whoever answers it, as JSON.
+    Connect {
+        /// Answers of the client.
+        responses: Option<String>,
+        /// The state that was given with the requests.
+        state: Option<String>,
+    },
 }
 
 impl Held {
     pub(super) fn parked(address: &Address) -> Self {
         Self::Parked(address.to_string())
+    }
+
+    pub(super) fn connect(retry: Retry) -> Self {
+        Self::Connect { responses: retry.responses.map(|json| json.get().to_owned()), state: retry.state }
+    }
+
+    /// What whoever answers the request gets with it. The failure is a result: the person does not want what it needs.
+    pub(super) fn retry(held: Option<&Self>, responses: Option<&RawValue>) -> Result<Option<Retry>, Run> {
+        match held {
+            None => Ok(responses.map(|responses| Retry { responses: Some(responses.to_owned()), state: None })),
+            Some(Self::Upstream(state)) => Ok(Some(Retry { responses: responses.map(ToOwned::to_owned), state: state.clone() })),
+            Some(Self::Parked(_)) => Ok(Some(Retry { responses: responses.map(ToOwned::to_owned), state: None })),
+            Some(Self::Connect { responses: before, state }) => {
+                let before = before.clone().and_then(|json| RawValue::from_string(json).ok());
+                connect::come_back(&Retry { responses: before, state: state.clone() }, responses)
+            }
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     catalog::snapshot::{self, Current, LoadedTool},
     dialogue::Dialogue,
     error::{Error, Result},
-    execution::{self, Input, Run},
+    execution::{self, Account, Answer, Input, Run},
     ids::ToolId,
     quota::attempts::{self, Attempt},
 };
@@ -48,30 +48,36 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let (tool, secret) = snapshot::load_one(platform, &mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTrialBegun(id)).await?;
-    let current =
-        if tool.tool.version.executor.is_proxied() { Some(snapshot::of_tenant(platform, &mut tx).await?) } else { None };
+    let current = snapshot::of_tenant(platform, &mut tx).await?;
     tx.commit().await?;
 
     let started = Instant::now();
-    let ran = match (execution::read_arguments(&tool, Some(arguments)), current) {
-        (Ok(arguments), None) => quietly(platform, &tool, secret, &arguments, &CancellationToken::new()).await,
-        (Ok(_), Some(current)) => proxied(platform, tool, current, arguments).await,
-        (Err(misfit), _) => misfit,
+    let ran = match execution::read_arguments(&tool, Some(arguments)) {
+        Ok(_) if tool.tool.version.executor.is_proxied() => proxied(platform, tool, current, actor, arguments).await,
+        Ok(arguments) => {
+            let accounts = current.accounts_of(&tool);
+            let account = accounts.and_then(|source| Account::of(platform, &current, source, Some(actor.user)));
+            quietly(platform, &tool, secret, account, &arguments, &CancellationToken::new()).await
+        }
+        Err(misfit) => misfit,
     };
     let took = started.elapsed();
 
     let mut tx = platform.db.tenant(actor.tenant).await?;
     audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTried(id, ran.outcome)).await?;
     tx.commit().await?;
-    let text = ran.text().to_owned();
+    let text = match &ran.answer {
+        Answer::Connect(connect) => connect.text(),
+        _ => ran.text().to_owned(),
+    };
     Ok(Trial { outcome: ran.outcome, error: ran.error, text, took })
 }
 
 /// A tool of a source, with nobody whom it could ask.
-async fn proxied(platform: &Platform, tool: LoadedTool, current: Current, arguments: &RawValue) -> Run {
+async fn proxied(platform: &Platform, tool: LoadedTool, current: Current, actor: &Member, arguments: &RawValue) -> Run {
     let mut params = RawObject::default();
     params.set("arguments", arguments.get().to_owned());
-    let input = Input { arguments: Map::new(), params: Some(params), retry: None };
+    let input = Input { arguments: Map::new(), params: Some(params), retry: None, user: Some(actor.user) };
     let stop = CancellationToken::new();
     let deadline = execution::proxied_deadline(&tool, &current);
     let run = execution::run_proxied(platform.clone(), Arc::new(tool), current, input, Dialogue::silent(), stop.clone());

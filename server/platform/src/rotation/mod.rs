@@ -10,7 +10,7 @@ use crate::{
     Platform,
     accounts::totp,
     audit::{self, Event},
-    catalog, epoch,
+    catalog, connections, epoch,
     error::{Error, Result},
     ids::{TenantId, uuid_v7},
     jobs, oauth, vault,
@@ -101,7 +101,7 @@ async fn reseal(platform: &Platform, tenant: TenantId) -> Result<u64> {
     loop {
         let mut tx = platform.db.tenant(tenant).await?;
         let Some(keys) = vault::find(&mut tx, &platform.master_key).await? else { return Ok(resealed) };
-        let count = catalog::reseal(&mut tx, &keys, VALUES).await?;
+        let count = catalog::reseal(&mut tx, &keys, VALUES).await? + connections::reseal(&mut tx, &keys, VALUES).await?;
         tx.commit().await?;
         if count == 0 {
             return Ok(resealed);

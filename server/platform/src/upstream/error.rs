@@ -22,9 +22,12 @@ pub enum UpstreamError {
     /// Not what the protocol allows; the text says what.
     #[error("the server does not keep to the protocol: {0}")]
     Broken(&'static str),
-    /// 401 or 403: the credential is missing, wrong or not enough.
+    /// 401: the credential is missing or wrong.
     #[error("the server does not accept the credential")]
     Unauthorized,
+    /// 403: the credential is not enough.
+    #[error("the server does not allow it with this credential")]
+    Forbidden,
     /// Another status, without an answer in the protocol.
     #[error("the server answered with status {0}")]
     Status(u16),

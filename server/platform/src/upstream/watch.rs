@@ -334,7 +334,8 @@ impl Watch<'_> {
 /// Is it a stream for changes?
 fn check(answer: &Answer) -> Result<(), UpstreamError> {
     match answer.status {
-        401 | 403 => Err(UpstreamError::Unauthorized),
+        401 => Err(UpstreamError::Unauthorized),
+        403 => Err(UpstreamError::Forbidden),
         200 if answer.is_stream => Ok(()),
         200 => Err(UpstreamError::Broken("it has no stream for changes")),
         status => Err(UpstreamError::Status(status)),

@@ -237,8 +237,10 @@ impl Answer {
             id: Option<&'a RawValue>,
             error: Box<RawValue>,
         }
-        if matches!(self.status, 401 | 403) {
-            return Err(UpstreamError::Unauthorized.into());
+        match self.status {
+            401 => return Err(UpstreamError::Unauthorized.into()),
+            403 => return Err(UpstreamError::Forbidden.into()),
+            _ => {}
         }
         let message = tokio::time::timeout_at(until, self.messages.next()).await.map_err(|_| UpstreamError::Timeout)?;
         let message = message.ok().flatten();

@@ -89,7 +89,8 @@ impl Revision {
         let code = match error.code {
             super::RESOURCE_NOT_FOUND => self.resource_not_found_code(),
             // Asking by URL through an error exists in one revision only.
-            super::URL_ELICITATION_REQUIRED if self != Self::V2025_11_25 => crate::jsonrpc::INTERNAL_ERROR,
+            super::URL_ELICITATION_REQUIRED if self == Self::V2025_11_25 => super::URL_ELICITATION_REQUIRED,
+            super::URL_ELICITATION_REQUIRED => crate::jsonrpc::INTERNAL_ERROR,
             // The range that the stateless revision reserves means nothing to older clients.
             -32_099..=-32_020 if self.has_handshake() => crate::jsonrpc::INTERNAL_ERROR,
             code => code,

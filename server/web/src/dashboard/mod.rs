@@ -7,6 +7,7 @@ mod attempts;
 mod clients;
 pub mod components;
 mod connect;
+mod connections;
 pub mod format;
 mod home;
 mod invitation;
@@ -56,6 +57,7 @@ pub fn routes() -> Vec<Route> {
         invitation::routes(),
         home::routes(),
         connect::routes(),
+        connections::routes(),
         // `new` before `{agent}`: the first that fits is taken.
         agent_edit::routes(),
         agents::routes(),

@@ -17,6 +17,7 @@ use crate::{
         source::Source,
         tool::Tool,
     },
+    connections::Provider,
     error::{Error, Result},
     ids::{DefinitionId, SourceId},
 };
@@ -183,6 +184,8 @@ pub struct LoadedSource {
     pub source: Source,
     /// What its secret is sealed as.
     pub(super) sealed: Option<(String, Vec<u8>)>,
+    /// Whom people have their accounts with, if each of them uses their own at this source.
+    pub provider: Option<Provider>,
     /// Requests for its prompts, resources and completions that run on this replica.
     pub(crate) running: Arc<AtomicU32>,
 }

@@ -30,6 +30,7 @@ use crate::{
     accounts::TenantSlug,
     agents::{self, Agent, Key},
     certificates::CertificateTrust,
+    connections::{self, Moment},
     db::TenantTx,
     dialogue::ItemKind,
     epoch,
@@ -51,6 +52,8 @@ const MAX_ABSENT: usize = 10_000;
 pub struct Snapshot {
     /// Which.
     pub tenant: TenantId,
+    /// Its name in URLs.
+    pub slug: String,
     /// May its agents call?
     pub active: bool,
     /// The epoch it was loaded under. Admission compares it with the one in Redis.
@@ -62,6 +65,8 @@ pub struct Snapshot {
     /// By kind, then by key.
     items: Vec<Arc<LoadedItem>>,
     sources: HashMap<SourceId, Arc<LoadedSource>>,
+    /// Of those: origins of HTTP tools at which people use their own accounts.
+    apis: Vec<Arc<LoadedSource>>,
     toolsets: HashMap<String, Arc<Toolset>>,
     /// Sources of their tools.
     toolset_sources: HashMap<ToolsetId, HashSet<SourceId>>,
@@ -146,9 +151,16 @@ impl Snapshot {
         self.sources.values()
     }
 
-    /// How the source is reached, with its secret opened; `None` if not over the network.
+    /// How the source is reached, with the tenant's secret opened; `None` if not over the network. Where each person uses their own account,
+    /// calls go by `Source::target_of_person`.
     pub fn target(&self, source: &LoadedSource) -> Result<Option<Target>> {
         source.source.target(self.tenant, source.sealed.as_ref(), self.data_key.as_ref())
+    }
+
+    /// The source whose accounts people use for that HTTP tool, if there is one at its origin.
+    pub fn accounts_of(&self, tool: &LoadedTool) -> Option<&Arc<LoadedSource>> {
+        let Executor::Http(http) = &tool.tool.version.executor else { return None };
+        self.apis.iter().find(|api| api.provider.as_ref().is_some_and(|provider| provider.origin == http.url.origin()))
     }
 
     /// The toolset of that name.
@@ -223,6 +235,13 @@ pub struct Snapshots {
 /// A snapshot that is being used.
 #[derive(Debug, Clone)]
 pub struct Current(Arc<(u64, Snapshot)>);
+
+impl Current {
+    /// The moment that it is of.
+    pub(crate) fn moment(&self) -> Moment {
+        (self.0.0, self.0.1.epoch.clone())
+    }
+}
 
 impl std::ops::Deref for Current {
     type Target = Snapshot;
@@ -351,6 +370,8 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     let missing = store::list_some(&mut tx, &missing).await?;
     let items = read_items(&mut tx, before).await?;
     let sources = source::store::list(&mut tx).await?;
+    let mut providers: HashMap<_, _> =
+        connections::load(&mut tx).await?.into_iter().map(|provider| (provider.source, provider)).collect();
     let toolsets = toolset::load(&mut tx).await?;
     let credentials: HashMap<_, _> = store::load_credentials(&mut tx)
         .await?
@@ -373,16 +394,23 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         let sealed = source.credential().and_then(|id| credentials.get(&id).cloned());
         // What runs goes on to be counted.
         let running = before.and_then(|before| before.sources.get(&source.id)).map(|loaded| Arc::clone(&loaded.running));
-        (source.id, Arc::new(LoadedSource { source, sealed, running: running.unwrap_or_default() }))
+        let provider = providers.remove(&source.id);
+        (source.id, Arc::new(LoadedSource { source, sealed, provider, running: running.unwrap_or_default() }))
+    };
+    let sources: HashMap<_, _> = sources.into_iter().map(&mut load_source).collect();
+    let asks_for_accounts = |loaded: &&Arc<LoadedSource>| {
+        loaded.source.enabled && loaded.provider.is_some() && matches!(loaded.source.kind, source::SourceKind::Api { .. })
     };
     let snapshot = Snapshot {
         tenant,
+        slug: slug.to_owned(),
         active,
         epoch,
         agents: agents.into_iter().map(|agent| (agent.id, Arc::new(agent))).collect(),
         keys: keys.into_iter().map(|stored| (stored.key.lookup.clone(), (Arc::new(stored.key), stored.digest))).collect(),
         items,
-        sources: sources.into_iter().map(&mut load_source).collect(),
+        apis: sources.values().filter(asks_for_accounts).cloned().collect(),
+        sources,
         toolset_sources: sources_of(&toolsets, &tools),
         tools,
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),

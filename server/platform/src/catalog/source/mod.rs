@@ -14,7 +14,8 @@ pub(super) mod store;
 
 use std::time::Duration;
 
-use reqwest::header::HeaderName;
+use reqwest::header::{AUTHORIZATION, HeaderName};
+use url::Url;
 
 pub use decide::{Decided, Pick, approve_changes, reject_changes, switch_off, switch_on};
 pub use definition::{
@@ -32,6 +33,7 @@ use crate::{
     Platform,
     actor::{Member, Permission},
     audit::{self, Event},
+    connections,
     db::{
         TenantTx,
         page::{Found, Search},
@@ -117,6 +119,46 @@ pub async fn create(platform: &Platform, actor: &Member, name: SourceName, prefi
     Ok(source)
 }
 
+/// Adds the origin of HTTP tools, so that people can connect their accounts with it.
+pub async fn create_api(platform: &Platform, actor: &Member, name: SourceName, url: Url) -> Result<Source> {
+    actor.require(Permission::ManageTools)?;
+    reaches(platform, &url)?;
+    if url.path() != "/" || url.query().is_some() {
+        return Err(Error::invalid(
+            "url",
+            "expected the scheme and host that the tools have in common, such as https://api.example.com",
+        ));
+    }
+    let now = platform.clock.now();
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    if store::count(&mut tx).await? >= MAX_SOURCES {
+        return Err(Error::conflict(format!("A tenant has at most {MAX_SOURCES} sources.")));
+    }
+    if store::list(&mut tx).await?.iter().any(|other| other.kind == SourceKind::Api { url: url.clone() }) {
+        return Err(Error::invalid("url", "there is a source of this host already"));
+    }
+    let source = Source {
+        id: SourceId::new(now),
+        name,
+        kind: SourceKind::Api { url },
+        enabled: true,
+        prefix: false,
+        policy: Policy::default(),
+        default_effect: trunkline_protocol::oauth::scope::Effect::Destructive,
+        timeout_ms: 30_000,
+        refreshed_at: None,
+        stale: None,
+        notice: String::new(),
+        created_at: now,
+        edition: 1,
+    };
+    store::insert(&mut tx, &source, Some(actor.user)).await?;
+    audit::append(&mut tx, now, actor, &Event::SourceAdded(source.id)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(source)
+}
+
 /// Changes where a source is, its secret, or how far it is trusted. Its name and prefix never change.
 pub async fn update(platform: &Platform, actor: &Member, id: SourceId, new: NewSource) -> Result<()> {
     actor.require(Permission::ManageTools)?;
@@ -125,8 +167,13 @@ pub async fn update(platform: &Platform, actor: &Member, id: SourceId, new: NewS
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let before = store::lock(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
     let SourceKind::Mcp { credential: old, .. } = &before.kind else {
-        return Err(Error::conflict("This source is built in; it can only be switched on and off."));
+        return Err(Error::conflict("Of this source nothing can be changed; it can only be switched on and off."));
     };
+    if connections::origin_of(&mut tx, id).await?.is_some_and(|origin| origin != new.origin()) {
+        let message =
+            "people have connected accounts for the host that it has now; go back to one credential for the tenant first";
+        return Err(Error::invalid("url", message));
+    }
     let kept = credential(platform, &mut tx, &new, *old).await?;
     let kind = SourceKind::Mcp { url: new.url, secret_header: new.secret_header, credential: kept };
     let (policy, default_effect, timeout_ms) = (new.policy, new.default_effect, new.timeout_ms);
@@ -148,9 +195,9 @@ pub async fn set_enabled(platform: &Platform, actor: &Member, id: SourceId, enab
     actor.require(Permission::ManageTools)?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    store::lock(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
+    let source = store::lock(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
     store::set_enabled(&mut tx, id, enabled).await?;
-    if enabled {
+    if enabled && !matches!(source.kind, SourceKind::Api { .. }) {
         store::schedule(&mut tx, id, now).await?;
     } else {
         store::unschedule(&mut tx, id).await?;
@@ -228,7 +275,11 @@ pub async fn get_definition(platform: &Platform, actor: &Member, source: SourceI
 /// May requests to it leave at all? Said here, where it can be mended, as well as at each request.
 fn check(platform: &Platform, new: &NewSource) -> Result<()> {
     new.check()?;
-    platform.egress.check(&new.url).map_err(|_| {
+    reaches(platform, &new.url)
+}
+
+fn reaches(platform: &Platform, url: &Url) -> Result<()> {
+    platform.egress.check(url).map_err(|_| {
         Error::invalid(
             "url",
             "sources are reached on public hosts only, by https:// on port 443, 8443 or one from 1024; the operator can allow others",
@@ -300,7 +351,18 @@ impl Source {
                 Some((HeaderName::from_bytes(name.as_bytes()).map_err(Error::internal)?, Plaintext::new(secret)))
             }
         };
+        Ok(Some(self.target_at(tenant, url, header)))
+    }
+
+    /// The same with a person's token instead of the tenant's secret.
+    pub(crate) fn target_of_person(&self, tenant: TenantId, token: &Plaintext) -> Option<Target> {
+        let SourceKind::Mcp { url, .. } = &self.kind else { return None };
+        let bearer = Plaintext::new(format!("Bearer {}", token.reveal()));
+        Some(self.target_at(tenant, url, Some((AUTHORIZATION, bearer))))
+    }
+
+    fn target_at(&self, tenant: TenantId, url: &Url, header: Option<(HeaderName, Plaintext)>) -> Target {
         let deadline = Duration::from_millis(self.timeout_ms.into());
-        Ok(Some(Target { tenant, source: self.id, url: url.clone(), header, deadline }))
+        Target { tenant, source: self.id, url: url.clone(), header, deadline }
     }
 }

@@ -15,17 +15,19 @@ use super::{
     fetch,
     publish::{Publication, publish},
     reconcile::{self, Fate, Judged, Known, Plan},
-    source::Source,
+    source::{Source, SourceKind},
     store::{self, Settled, Waiting},
 };
 use crate::{
     Platform,
     audit::{self, Event},
     catalog::definition::{Definition, ItemKind, Unreadable},
+    connections,
     db::TenantTx,
     epoch,
     error::{Error, Result},
     ids::{ChangeId, DefinitionId, SourceId, TenantId},
+    upstream::UpstreamError,
 };
 
 /// Between two looks at a source, give or take a tenth.
@@ -148,10 +150,24 @@ fn spread(pause: TimeDelta) -> TimeDelta {
 async fn look(platform: &Platform, tenant: TenantId, id: SourceId) -> Result<(Refreshed, Option<DateTime<Utc>>)> {
     let mut tx = platform.db.tenant(tenant).await?;
     let source = store::find(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
-    let target = super::target(platform, &mut tx, &source).await?;
+    let mut target = super::target(platform, &mut tx, &source).await?;
+    let accounts = connections::reader_of(&mut tx, id).await?;
     tx.commit().await?;
+    if matches!(source.kind, SourceKind::Api { .. }) {
+        return Err(Error::conflict("It has no lists: its tools stand in the list of tools."));
+    }
+    // The tenant's own secret reads the lists, if there is one; else the account of whoever set it up.
+    if let (Some(reader), true) = (&accounts, source.credential().is_none()) {
+        let token = connections::reader_token(platform, tenant, reader).await?;
+        target = token.as_ref().and_then(|token| source.target_of_person(tenant, token)).or(target);
+    }
     let lists = match tokio::time::timeout(DEADLINE, fetch::lists(platform, target.as_ref())).await {
         Ok(Ok(lists)) => lists,
+        Ok(Err(why)) if accounts.is_some() && why == UpstreamError::Unauthorized.to_string() => {
+            let why =
+                format!("{why}. Its lists are read with the account of whoever set the accounts up: they have to connect it");
+            return stale(platform, tenant, &source, &why).await;
+        }
         Ok(Err(why)) => return stale(platform, tenant, &source, &why).await,
         Err(_) => return stale(platform, tenant, &source, "its lists took longer than 45 s").await,
     };

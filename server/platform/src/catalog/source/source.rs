@@ -55,6 +55,11 @@ pub enum SourceKind {
         /// The sealed secret.
         credential: Option<CredentialId>,
     },
+    /// The origin of HTTP tools, which stand in the catalogue by themselves. It has no definitions, only the accounts of people.
+    Api {
+        /// The origin, as a URL.
+        url: Url,
+    },
     /// The fixtures of the conformance suite.
     Conformance,
 }
@@ -215,7 +220,7 @@ impl Source {
     pub(in crate::catalog) fn credential(&self) -> Option<CredentialId> {
         match &self.kind {
             SourceKind::Mcp { credential, .. } => *credential,
-            SourceKind::Conformance => None,
+            SourceKind::Api { .. } | SourceKind::Conformance => None,
         }
     }
 }

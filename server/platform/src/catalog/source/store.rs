@@ -54,6 +54,7 @@ impl TryFrom<SourceRow> for Source {
                 secret_header: row.secret_header,
                 credential: row.credential_id,
             },
+            "api" => SourceKind::Api { url: Url::parse(&row.url).map_err(Error::internal)? },
             "conformance" => SourceKind::Conformance,
             _ => return Err(Error::internal("a stored source is of an unknown kind")),
         };
@@ -83,6 +84,7 @@ impl TryFrom<SourceRow> for Source {
 fn columns(kind: &SourceKind) -> (&'static str, String, Option<&str>, Option<CredentialId>) {
     match kind {
         SourceKind::Mcp { url, secret_header, credential } => ("mcp", url.to_string(), secret_header.as_deref(), *credential),
+        SourceKind::Api { url } => ("api", url.to_string(), None, None),
         SourceKind::Conformance => ("conformance", String::new(), None, None),
     }
 }

@@ -75,7 +75,8 @@ fn hold<'u>(platform: &Platform, caller: &Caller, uris: impl Iterator<Item = &'u
     }
     let tenant = caller.snapshot.tenant;
     let is_heard = |source: &Source| source.enabled && matches!(source.kind, SourceKind::Mcp { .. });
-    let over_network = caller.snapshot.sources().filter(|loaded| is_heard(&loaded.source));
+    // Nobody's account is used to listen for others.
+    let over_network = caller.snapshot.sources().filter(|loaded| is_heard(&loaded.source) && loaded.provider.is_none());
     let mut ears = Vec::new();
     let mut known = platform.hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
     for id in over_network.map(|loaded| loaded.source.id) {
@@ -157,7 +158,7 @@ impl Heard {
     /// How it is reached now, and since which edition of it; `None` if it is switched off, gone or cannot be read.
     async fn reached(&self, platform: &Platform) -> Option<(i32, Target)> {
         let snapshot = platform.snapshots.get(platform, &self.slug).await.ok()??;
-        let loaded = snapshot.source(self.id).filter(|loaded| loaded.source.enabled)?;
+        let loaded = snapshot.source(self.id).filter(|loaded| loaded.source.enabled && loaded.provider.is_none())?;
         Some((loaded.source.edition, snapshot.target(loaded).ok()??))
     }
 

@@ -69,6 +69,8 @@ impl From<Run> for Told {
         };
         match run.answer {
             Answer::Text(text) => told.text = Some((text.text, text.is_error)),
+            // The call itself cannot be come back to any more: it has to be made again.
+            Answer::Connect(connect) => told.text = Some((connect.text(), true)),
             Answer::Reply(Reply::Result(result)) => told.result = Some(result),
             Answer::Reply(Reply::InputRequired(needed)) => (told.requests, told.state) = (needed.requests, needed.state),
             Answer::Reply(Reply::Error(error)) => told.refused = Some((error.code, error.message.into_owned(), error.data)),

@@ -1,5 +1,6 @@
 //! A person's own account: who they are, where they are signed in, how the account is protected.
 
+mod connections;
 mod passkeys;
 mod profile;
 mod security;
@@ -21,12 +22,15 @@ use crate::{
 pub(super) fn routes() -> Vec<Route> {
     let own =
         vec![Route::get("/account/prove", Access::Session, show_prove), Route::post("/account/prove", Access::Session, prove)];
-    [own, profile::routes(), security::routes(), totp::routes(), passkeys::routes()].into_iter().flatten().collect()
+    [own, connections::routes(), profile::routes(), security::routes(), totp::routes(), passkeys::routes()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
-/// The two pages of an account.
+/// The pages of an account.
 fn tabs(current: &str) -> Vec<Tab> {
-    [(urls::account(), "Account"), (urls::account_security(), "Security")]
+    [(urls::account(), "Account"), (urls::account_security(), "Security"), (urls::account_connections(), "Connections")]
         .map(|(url, label)| Tab { url: url.to_owned(), label: label.to_owned(), current: url == current })
         .into()
 }

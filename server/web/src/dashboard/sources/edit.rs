@@ -83,6 +83,7 @@ impl Draft {
     fn of(source: &Source) -> Self {
         let (url, secret_header) = match &source.kind {
             SourceKind::Mcp { url, secret_header, .. } => (url.to_string(), secret_header.clone().unwrap_or_default()),
+            SourceKind::Api { url } => (url.to_string(), String::new()),
             SourceKind::Conformance => (String::new(), String::new()),
         };
         Self {

@@ -1,5 +1,6 @@
 //! Sources: the list. The form stands in `edit`, one source with its definitions in `show`, one definition with its change in `definition`.
 
+mod accounts;
 mod definition;
 mod diff;
 mod edit;
@@ -21,7 +22,12 @@ use crate::{Access, Route, WebState, extract::InTenant, urls};
 pub(super) fn routes() -> Vec<Route> {
     let list = Route::get("/t/{tenant}/sources", Access::Member(Permission::View), list);
     // `new` before `{source}`: the first that fits is taken.
-    std::iter::once(list).chain(edit::routes()).chain(definition::routes()).chain(show::routes()).collect()
+    std::iter::once(list)
+        .chain(accounts::routes())
+        .chain(edit::routes())
+        .chain(definition::routes())
+        .chain(show::routes())
+        .collect()
 }
 
 #[derive(Template)]
@@ -77,6 +83,7 @@ fn row(slug: &str, listed: &ListedSource) -> SourceRow {
 fn place(source: &Source) -> String {
     match &source.kind {
         SourceKind::Mcp { url, .. } => url.to_string(),
+        SourceKind::Api { url } => format!("HTTP tools of {}", url.origin().ascii_serialization()),
         SourceKind::Conformance => "Fixtures of the conformance suite, built in".to_owned(),
     }
 }
@@ -84,6 +91,8 @@ fn place(source: &Source) -> String {
 fn state_word(source: &Source) -> &'static str {
     match (source.enabled, &source.stale, source.refreshed_at) {
         (false, ..) => "disabled",
+        // Nothing of it is ever read.
+        _ if matches!(source.kind, SourceKind::Api { .. }) => "active",
         (true, Some(_), _) => "stale",
         (true, None, Some(_)) => "active",
         (true, None, None) => "pending",

@@ -13,6 +13,7 @@ use trunkline_platform::{
             SourceKind,
         },
     },
+    connections,
     db::page::Search,
     ids::{ChangeId, DefinitionId, SourceId},
 };
@@ -83,6 +84,19 @@ struct SourceDetail {
     why: String,
     notice: String,
     refreshed: Option<Moment>,
+    /// Its tools are HTTP tools, and stand in the list of tools.
+    is_api: bool,
+    /// Where it is said whose accounts it uses; empty where nobody can have one.
+    accounts_url: String,
+    accounts: Option<AccountsView>,
+}
+
+/// Where each person uses their own account.
+struct AccountsView {
+    host: String,
+    connected: String,
+    broken: String,
+    connect_url: String,
 }
 
 #[derive(Default)]
@@ -123,6 +137,7 @@ async fn show(state: web::Data<WebState>, member: InTenant, id: Path<SourceId>, 
         Some(kind) => listed.of(kind).waiting,
         None => listed.total().waiting,
     };
+    let accounts = accounts(&state, &member, source).await?;
     page(&SourcePage {
         layout: member.layout(source.name.as_str(), "sources"),
         base: urls::tenant(slug),
@@ -137,8 +152,20 @@ async fn show(state: web::Data<WebState>, member: InTenant, id: Path<SourceId>, 
         can,
         waiting: if matches!(filter.show, Show::All | Show::Waiting) && can_manage { waiting } else { 0 },
         seen: platform.clock.now().to_rfc3339(),
-        source: detail(slug, source),
+        source: SourceDetail { accounts, ..detail(slug, source) },
     })
+}
+
+async fn accounts(state: &WebState, member: &InTenant, source: &Source) -> Result<Option<AccountsView>, Error> {
+    let Some(provider) = connections::find_provider(&state.platform, &member.actor, source.id).await? else { return Ok(None) };
+    let (working, broken) = connections::count(&state.platform, &member.actor, source.id).await?;
+    let people = |count: i64| if count == 1 { "1 person".to_owned() } else { format!("{} people", format::count(count)) };
+    Ok(Some(AccountsView {
+        host: provider.host().to_owned(),
+        connected: people(working),
+        broken: if broken == 0 { String::new() } else { people(broken) },
+        connect_url: urls::connection(member.slug(), source.id),
+    }))
 }
 
 fn filter(query: &Query) -> Result<DefinitionFilter, Error> {
@@ -168,6 +195,12 @@ fn detail(slug: &str, source: &Source) -> SourceDetail {
         why: source.stale.as_ref().map(|stale| stale.why.clone()).unwrap_or_default(),
         notice: source.notice.clone(),
         refreshed: source.refreshed_at.map(Moment::second),
+        is_api: matches!(source.kind, SourceKind::Api { .. }),
+        accounts_url: match &source.kind {
+            SourceKind::Mcp { .. } | SourceKind::Api { .. } => urls::source_accounts(slug, source.id),
+            SourceKind::Conformance => String::new(),
+        },
+        accounts: None,
     }
 }
 
