@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use trunkline_platform::actor::Role;
+use trunkline_platform::{actor::Role, rotation};
 
 use crate::support::{
     Page, TestApp, Visitor, http,
@@ -83,6 +83,19 @@ async fn somebody_new_becomes_a_member_with_the_role_of_their_group_and_for_that
     .await
     .expect("entries");
     assert_eq!(actions, ["member.joined", "sso.changed", "member.joined", "member.role_changed"]);
+}
+
+#[tokio::test]
+async fn s_11_the_client_secret_outlives_the_data_key_that_sealed_it() {
+    let (app, provider) = (TestApp::start().await, OpenId::start().await);
+    app.tenant("acme").await;
+    connect(&app, &provider, "acme").await;
+    provider.says(person("ada", "ada@acme.example", &["Builders"]));
+    let resealed = app.act(|platform| async move { rotation::renew(&platform, "acme").await.expect("renewed") }).await;
+    assert_eq!(resealed, 1);
+    let ada = Visitor::new(&app.url);
+    sign_on(&app, &ada, "/t/acme/agents").await.leads_to("/t/acme/agents");
+    ada.get("/t/acme/agents").await.ok();
 }
 
 #[tokio::test]

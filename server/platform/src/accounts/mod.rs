@@ -41,6 +41,7 @@ pub use session::{
     prove,
 };
 pub use signup::{Intent, PendingSignup, confirm, find_signup, sign_up};
+pub(crate) use sso::reseal as reseal_sso;
 pub use sso::{
     Answer, CALLBACK, Connection, GroupRole, NewConnection, Refusal, Settings as SsoSettings, SignInRules, SignOn, Through,
     begin_sign_on, change_rules, find_connection, finish_sign_on, remove_connection, set_connection, sign_in_rules,

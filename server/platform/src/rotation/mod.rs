@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Platform,
-    accounts::totp,
+    accounts::{self, totp},
     audit::{self, Event},
     catalog, connections, epoch,
     error::{Error, Result},
@@ -101,7 +101,9 @@ async fn reseal(platform: &Platform, tenant: TenantId) -> Result<u64> {
     loop {
         let mut tx = platform.db.tenant(tenant).await?;
         let Some(keys) = vault::find(&mut tx, &platform.master_key).await? else { return Ok(resealed) };
-        let count = catalog::reseal(&mut tx, &keys, VALUES).await? + connections::reseal(&mut tx, &keys, VALUES).await?;
+        let count = catalog::reseal(&mut tx, &keys, VALUES).await?
+            + connections::reseal(&mut tx, &keys, VALUES).await?
+            + accounts::reseal_sso(&mut tx, &keys).await?;
         tx.commit().await?;
         if count == 0 {
             return Ok(resealed);

@@ -10,7 +10,7 @@ use crate::{
     db::TenantTx,
     error::{Error, ErrorKind, FieldError, Result},
     ids::uuid_v7,
-    secret::Plaintext,
+    secret::{DataKeys, Plaintext},
     vault,
 };
 
@@ -160,7 +160,7 @@ pub async fn set_connection(platform: &Platform, actor: &Member, new: NewConnect
         .map_err(|reason| Error::invalid("issuer", format!("This provider cannot be used: {reason}.")))?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    let stored = store::find_connection(&mut tx).await?;
+    let stored = store::lock_connection(&mut tx).await?;
     let is_other =
         stored.as_ref().is_some_and(|row| row.issuer != connection.issuer.as_str() || row.client_id != connection.client_id);
     let sealed = match (secret, &stored) {
@@ -249,6 +249,14 @@ pub(super) async fn open(platform: &Platform, tx: &mut TenantTx, row: &store::Co
     let key = vault::find(tx, &platform.master_key).await?.ok_or_else(|| Error::internal("the tenant has no data key"))?;
     let secret = key.open(&place(tx), &row.sealed).map_err(Error::internal)?;
     String::from_utf8(secret.to_vec()).map(Plaintext::new).map_err(Error::internal)
+}
+
+/// Seals the tenant's client secret anew if it is sealed under an older key; how many. 0: it is not.
+pub(crate) async fn reseal(tx: &mut TenantTx, keys: &DataKeys) -> Result<u64> {
+    let Some(row) = store::lock_connection(tx).await? else { return Ok(0) };
+    let Some(sealed) = keys.reseal(&place(tx), &row.sealed).map_err(Error::internal)? else { return Ok(0) };
+    store::reseal_connection(tx, &sealed).await?;
+    Ok(1)
 }
 
 impl Connection {

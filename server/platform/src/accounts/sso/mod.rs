@@ -9,6 +9,7 @@ mod sign_on;
 
 use url::Url;
 
+pub(crate) use connection::reseal;
 pub use connection::{
     Connection, GroupRole, NewConnection, SignInRules, change_rules, find_connection, remove_connection, set_connection,
     sign_in_rules,

@@ -32,6 +32,24 @@ pub(in crate::accounts) async fn find_connection(tx: &mut TenantTx) -> Result<Op
     Ok(connection)
 }
 
+/// The same; until the end of the transaction nobody else changes it.
+pub(in crate::accounts) async fn lock_connection(tx: &mut TenantTx) -> Result<Option<ConnectionRow>> {
+    sqlx::query("SELECT 1 FROM app.sso_connections WHERE tenant_id = $1 FOR UPDATE")
+        .bind(tx.tenant())
+        .execute(tx.connection())
+        .await?;
+    find_connection(tx).await
+}
+
+pub(in crate::accounts) async fn reseal_connection(tx: &mut TenantTx, sealed: &[u8]) -> Result<()> {
+    sqlx::query("UPDATE app.sso_connections SET sealed = $2 WHERE tenant_id = $1")
+        .bind(tx.tenant())
+        .bind(sealed)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
 pub(in crate::accounts) async fn upsert_connection(tx: &mut TenantTx, row: &ConnectionRow, now: Time) -> Result<()> {
     sqlx::query(
         "INSERT INTO app.sso_connections
