@@ -17,17 +17,17 @@ use crate::support::{
     tools,
 };
 
-const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const TYP: &str = "oauth-id-jag+jwt";
+pub(super) const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+pub(super) const TYP: &str = "oauth-id-jag+jwt";
 
 /// An identity provider.
-struct Idp {
+pub(super) struct Idp {
     published: Published,
-    signer: Signer,
+    pub(super) signer: Signer,
 }
 
 impl Idp {
-    async fn start(algorithm: Algorithm) -> Self {
+    pub(super) async fn start(algorithm: Algorithm) -> Self {
         let idp = Self { published: Published::start().await, signer: Signer::new(algorithm) };
         let metadata = json!({ "issuer": idp.issuer(), "jwks_uri": idp.published.url("/keys") });
         idp.published.put("/idp/.well-known/openid-configuration", metadata);
@@ -35,11 +35,11 @@ impl Idp {
         idp
     }
 
-    fn issuer(&self) -> String {
+    pub(super) fn issuer(&self) -> String {
         self.published.url("/idp")
     }
 
-    fn claims(&self, acme: &Tenant<'_>, app: &TestApp, client: &OAuthClient) -> Value {
+    pub(super) fn claims(&self, acme: &Tenant<'_>, app: &TestApp, client: &OAuthClient) -> Value {
         let now = app.clock.now().timestamp();
         json!({
             "iss": self.issuer(), "sub": "00u-ada", "aud": format!("{}/oauth", app.url), "client_id": client.id, "iat": now,
@@ -47,7 +47,13 @@ impl Idp {
         })
     }
 
-    async fn trusted(&self, acme: &Tenant<'_>, app: &TestApp, client: &str, agent: Option<AgentId>) -> TrustedIssuerId {
+    pub(super) async fn trusted(
+        &self,
+        acme: &Tenant<'_>,
+        app: &TestApp,
+        client: &str,
+        agent: Option<AgentId>,
+    ) -> TrustedIssuerId {
         let claim = if agent.is_some() { "" } else { "agent" };
         let new = NewTrustedIssuer::parse(&self.issuer(), client, agent, claim).expect("a provider");
         let owner = acme.owner.clone();

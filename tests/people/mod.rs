@@ -1,3 +1,3 @@
 mod account;
-mod second_factor;
-mod sso;
+pub(crate) mod second_factor;
+pub(crate) mod sso;

@@ -8,7 +8,7 @@ use crate::support::{Authenticator, PASSWORD, SESSION, TestApp, Visitor, eventua
 const OWNER: &str = "owner@acme.example";
 
 /// Sets an authenticator app up; tells the recovery codes too.
-pub(super) async fn set_up(app: &TestApp, visitor: &Visitor) -> (Authenticator, Vec<String>) {
+pub(crate) async fn set_up(app: &TestApp, visitor: &Visitor) -> (Authenticator, Vec<String>) {
     let page = visitor.post("/account/security/authenticator", &[]).await.ok();
     let secret = page.between("data-copy-text>", "<").expect("the secret").to_owned();
     assert!(page.body.contains("<svg class=\"qr\"") && !page.body.contains("otpauth://evil"));

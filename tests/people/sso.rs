@@ -12,7 +12,7 @@ use crate::support::{
 const OWNER: &str = "owner@acme.example";
 const SETTINGS: &str = "/t/acme/settings/sign-in";
 
-async fn connect(app: &TestApp, provider: &OpenId, slug: &str) -> Visitor {
+pub(crate) async fn connect(app: &TestApp, provider: &OpenId, slug: &str) -> Visitor {
     let owner = Visitor::signed_in(&app.url, &format!("owner@{slug}.example")).await;
     let fields = [
         ("issuer", provider.issuer()),
@@ -28,12 +28,12 @@ async fn connect(app: &TestApp, provider: &OpenId, slug: &str) -> Visitor {
     owner
 }
 
-fn person(subject: &str, email: &str, groups: &[&str]) -> Value {
+pub(crate) fn person(subject: &str, email: &str, groups: &[&str]) -> Value {
     json!({ "sub": subject, "email": email, "email_verified": true, "groups": groups })
 }
 
 /// From the form to the provider and to its way back, which is not taken yet.
-async fn way_back(app: &TestApp, visitor: &Visitor, organisation: &str, next: &str) -> String {
+pub(crate) async fn way_back(app: &TestApp, visitor: &Visitor, organisation: &str, next: &str) -> String {
     let page = visitor.post("/login/sso", &[("organisation", organisation), ("next", next)]).await.ok();
     let target = page.header("refresh").trim_start_matches("0;url=").to_owned();
     assert!(target.contains("/authorize?"), "{} {}", page.status, page.body);

@@ -3,13 +3,23 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
+    web::Data,
 };
 use serde_json::json;
+use trunkline_platform::handshake::{Fault, Hop, Told};
 
-use crate::{dashboard::Page, error::HtmlError, middleware::request_id, routes};
+use crate::{WebState, dashboard::Page, doctor, error::HtmlError, middleware::request_id, routes};
 
-pub(crate) async fn answer(request: HttpRequest) -> Page {
+pub(crate) async fn answer(state: Data<WebState>, request: HttpRequest) -> Page {
     let allowed = methods(&request);
+    if let Some(hop) = metadata_sought(request.path()).filter(|_| allowed.is_empty()) {
+        let tenant = match tenant_in(request.path()) {
+            Some(slug) => doctor::tenant(&state, slug).await,
+            None => None,
+        };
+        let told = Told::failed(hop, Fault::NoSuchMetadata).because(format!("It asked for {}.", request.path()));
+        doctor::tell(&state, &request, tenant, told);
+    }
     if wants_html(&request) {
         return Err(if allowed.is_empty() { HtmlError::not_found("page") } else { HtmlError::WrongMethod(allowed) });
     }
@@ -26,6 +36,22 @@ pub(crate) async fn answer(request: HttpRequest) -> Page {
     Ok(response.content_type("application/problem+json").body(problem.to_string()))
 }
 
+/// A client that takes another address for the server than it has looks for metadata at a place derived from that. The doctor is told.
+fn metadata_sought(path: &str) -> Option<Hop> {
+    let names = [
+        ("oauth-protected-resource", Hop::ResourceMetadata),
+        ("oauth-authorization-server", Hop::ServerMetadata),
+        ("openid-configuration", Hop::ServerMetadata),
+    ];
+    let (_, sought) = path.split_once("/.well-known/")?;
+    names.into_iter().find(|(name, _)| sought.split('/').next() == Some(name)).map(|(_, hop)| hop)
+}
+
+/// The tenant that such a path names.
+fn tenant_in(path: &str) -> Option<&str> {
+    path.split_once("/t/").and_then(|(_, rest)| rest.split('/').next()).filter(|slug| !slug.is_empty())
+}
+
 /// The methods that routes with this path have, such as `GET, POST`.
 fn methods(request: &HttpRequest) -> String {
     let Some(pattern) = request.match_pattern() else { return String::new() };
@@ -37,4 +63,24 @@ fn methods(request: &HttpRequest) -> String {
 fn wants_html(request: &HttpRequest) -> bool {
     let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     accept.contains("text/html")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_where_clients_look_for_metadata_are_recognised() {
+        for (path, hop, tenant) in [
+            ("/.well-known/oauth-protected-resource", Some(Hop::ResourceMetadata), None),
+            ("/.well-known/oauth-protected-resource/mcp", Some(Hop::ResourceMetadata), None),
+            ("/t/acme/mcp/.well-known/oauth-protected-resource", Some(Hop::ResourceMetadata), Some("acme")),
+            ("/.well-known/oauth-authorization-server/t/acme/mcp", Some(Hop::ServerMetadata), Some("acme")),
+            ("/t/acme/.well-known/openid-configuration", Some(Hop::ServerMetadata), Some("acme")),
+            ("/.well-known/security.txt", None, None),
+            ("/t/acme/oauth-protected-resource", None, Some("acme")),
+        ] {
+            assert_eq!((metadata_sought(path), tenant_in(path)), (hop, tenant), "{path}");
+        }
+    }
 }

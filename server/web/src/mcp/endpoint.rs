@@ -15,7 +15,8 @@ use futures_util::StreamExt as _;
 use trunkline_platform::{
     gateway::{self, Caller, Credential, Measure, Shown, Unauthenticated},
     handshake::{Fault, Hop, Told},
-    oauth::Proven,
+    ids::TenantId,
+    oauth::{AccessToken, Proven},
     session as sessions,
 };
 use trunkline_protocol::{
@@ -61,7 +62,21 @@ pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpReque
         bytes_in: body.len(),
         mirrored: &mirrored,
     };
-    take(&exchange, caller, incoming, request.headers()).await
+    let (credential, tenant) = (caller.credential.clone(), caller.snapshot.tenant);
+    let response = take(&exchange, caller, incoming, request.headers()).await;
+    if let (StatusCode::FORBIDDEN, Credential::Token(token)) = (response.status(), &credential) {
+        tell_of_scope(&state, &request, tenant, token, &response);
+    }
+    response
+}
+
+/// Tells the doctor which scope was missing, if that is why. A client that asks for it goes on; one that does not is seen to have stopped.
+fn tell_of_scope(state: &WebState, request: &HttpRequest, tenant: TenantId, token: &AccessToken, response: &HttpResponse) {
+    let challenge = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some((_, scope)) = challenge.split_once(r#"error="insufficient_scope", scope=""#) else { return };
+    let scope = scope.split('"').next().unwrap_or_default();
+    let told = Told::failed(Hop::Call, Fault::InsufficientScope).because(format!("What it called needs {scope}."));
+    doctor::tell_of(state, request, Some(tenant), told, Some(&token.client), Some(token.grant.to_string()));
 }
 
 /// Answers what came. What a session settled counts in the era that has sessions; the other one has never heard of them.
