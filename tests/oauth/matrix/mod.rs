@@ -21,7 +21,8 @@ use world::World;
 use crate::support::TestApp;
 
 async fn run(revision: &'static str) {
-    let app = TestApp::builder().unlimited().start().await;
+    // On a busy machine Redis would count as away now and then; what is done then is another test's question.
+    let app = TestApp::builder().unlimited().set("REDIS_TIMEOUT_MS", 5_000).start().await;
     let (world, mut report) = (World::new(&app, revision).await, Report::new(revision));
     documents::cases(&mut report, &world).await;
     // Before the clock is moved: an identity provider has one of its own.
