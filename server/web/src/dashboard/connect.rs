@@ -158,24 +158,18 @@ fn tabs(slug: &str, chosen: &str) -> Vec<Tab> {
     CLIENTS.into_iter().map(tab).collect()
 }
 
-/// Opens Cursor with the server filled in. The key comes from a variable of the reader's.
+/// Opens Cursor with the server filled in. It logs in.
 fn cursor_link(name: &str, url: &str) -> String {
-    let config = json!({ "url": url, "headers": { "Authorization": "Bearer ${env:TRUNKLINE_KEY}" } });
+    let config = json!({ "url": url });
     urls::with_query(
         "cursor://anysphere.cursor-deeplink/mcp/install",
         &[("name", name), ("config", &BASE64.encode(config.to_string()))],
     )
 }
 
-/// Opens VS Code with the server filled in. It asks for the key.
+/// Opens VS Code with the server filled in. It logs in.
 fn vscode_link(name: &str, url: &str) -> String {
-    let config = json!({
-        "name": name,
-        "type": "http",
-        "url": url,
-        "headers": { "Authorization": "Bearer ${input:trunkline-key}" },
-        "inputs": [{ "type": "promptString", "id": "trunkline-key", "description": "Trunkline key", "password": true }],
-    });
+    let config = json!({ "name": name, "type": "http", "url": url });
     // Percent-encoded without plus signs for spaces: VS Code does not read those.
     let query = urls::with_query("vscode:mcp/install", &[("config", &config.to_string())]).replace('+', "%20");
     query.replacen("config=", "", 1)
