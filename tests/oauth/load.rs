@@ -29,6 +29,8 @@ const CALLERS: u64 = 8;
 const PER_SECOND: u64 = 200;
 /// Grants that are revoked.
 const ROUNDS: usize = 40;
+/// How often each replica is asked meanwhile: without a pause, the asking itself would be most of the load.
+const ASKED_EVERY: Duration = Duration::from_millis(20);
 /// Minutes that pass while keys change, and the calls of each.
 const MINUTES: usize = 40;
 const CALLS_A_MINUTE: usize = 50;
@@ -110,6 +112,7 @@ async fn ask_until_refused(endpoints: Endpoints, replica: usize, token: String) 
         let asked = Instant::now();
         let status = endpoints.call(replica, &token).await.status;
         seen.push((asked, Instant::now(), status));
+        tokio::time::sleep(ASKED_EVERY).await;
     }
     seen
 }
