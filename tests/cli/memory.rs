@@ -33,47 +33,67 @@ async fn serve(app: &TestApp) -> (Process, Agent) {
     (process, agent)
 }
 
-#[tokio::test]
-async fn a_gibibyte_in_chunks_is_413_and_is_not_kept() {
-    let app = TestApp::start().await;
-    let (process, agent) = serve(&app).await;
-    for _ in 0..50 {
-        agent.echo("warm").await;
-    }
+/// What came of a body that does not end.
+struct Poured {
+    /// Bytes that were taken before the answer, and before the connection was closed.
+    answered_after: u64,
+    taken: u64,
+    /// Resident bytes the server had more at most.
+    grown: u64,
+    answer: String,
+}
+
+/// Sends a gibibyte of spaces in chunks, after `headers` that end in no blank line.
+async fn pour(process: &Process, url: &str, headers: &str) -> Poured {
     let before = process.memory();
-    let mut stream = raw::connect(&agent.url).await;
-    let head = format!(
-        "POST /t/acme/mcp HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
-        raw::authority(&agent.url),
-        agent.key
-    );
+    let mut stream = raw::connect(url).await;
+    let head = format!("{headers}Host: {}\r\nTransfer-Encoding: chunked\r\n\r\n", raw::authority(url));
     stream.write_all(head.as_bytes()).await.expect("sent");
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
-    let (mut sent, mut most, mut answer) = (0_u64, before, None);
+    let (mut taken, mut most, mut answer) = (0_u64, before, None);
     let heard = |stream: &TcpStream| {
         let mut bytes = [0; 4096];
         let length = stream.try_read(&mut bytes).ok().filter(|length| *length > 0)?;
         Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
     };
-    while sent < 1024 * MIB {
+    while taken < 1024 * MIB {
         let writing = tokio::time::timeout(Duration::from_secs(5), stream.write_all(chunk.as_bytes())).await;
         if !matches!(writing, Ok(Ok(()))) {
             break;
         }
-        sent += 0x10000;
-        answer = answer.or_else(|| Some((sent, heard(&stream)?)));
-        if sent.is_multiple_of(MIB) {
+        taken += 0x10000;
+        answer = answer.or_else(|| Some((taken, heard(&stream)?)));
+        if taken.is_multiple_of(MIB) {
             most = most.max(process.memory());
             // All of it would take more than 30 seconds; the server closes after one, also on a machine that does much else.
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
     // It may have come together with the end.
-    let (after, answer) = answer.or_else(|| Some((sent, heard(&stream)?))).expect("an answer before the end of the body");
-    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"), "{answer}");
-    assert!(after < 16 * MIB, "answered after {} MiB", after / MIB);
-    assert!(sent < 1024 * MIB, "all of it was taken");
-    assert!(most - before < 32 * MIB, "grew by {} MiB", (most - before) / MIB);
+    let (answered_after, answer) =
+        answer.or_else(|| Some((taken, heard(&stream)?))).expect("an answer before the end of the body");
+    Poured { answered_after, taken, grown: most - before, answer }
+}
+
+#[tokio::test]
+async fn a_gibibyte_in_chunks_is_refused_and_not_kept() {
+    let app = TestApp::start().await;
+    let (process, agent) = serve(&app).await;
+    for _ in 0..50 {
+        agent.echo("warm").await;
+    }
+    let key = format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", agent.key);
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let foreign = "Content-Type: application/x-www-form-urlencoded\r\nOrigin: https://elsewhere.example\r\n";
+    // Too long for who reads it; and a form of another site, which nobody reads.
+    for (path, headers, status) in [("/t/acme/mcp", key.as_str(), 413), ("/oauth/token", form, 400), ("/login", foreign, 403)] {
+        let poured = pour(&process, &agent.url, &format!("POST {path} HTTP/1.1\r\n{headers}")).await;
+        assert!(poured.answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {}", poured.answer);
+        assert!(poured.answer.contains("connection: close"), "{path}: {}", poured.answer);
+        assert!(poured.answered_after < 16 * MIB, "{path}: answered after {} MiB", poured.answered_after / MIB);
+        assert!(poured.taken < 1024 * MIB, "{path}: all of it was taken");
+        assert!(poured.grown < 32 * MIB, "{path}: grew by {} MiB", poured.grown / MIB);
+    }
     assert!(agent.echo("x").await.is_ok());
 }
 

@@ -1,10 +1,6 @@
 //! Connecting one's own account to a source: our page first, which says what for; then the provider's, and back.
 
-use actix_web::{
-    HttpResponse,
-    http::{StatusCode, header::HeaderValue},
-    web,
-};
+use actix_web::{http::StatusCode, web};
 use askama::Template;
 use serde::Deserialize;
 use trunkline_platform::{
@@ -14,9 +10,8 @@ use trunkline_platform::{
     connections::{self, CALLBACK, Connection, ConnectionState, Finished, Refusal},
     ids::SourceId,
 };
-use url::Url;
 
-use super::{Page, components::Moment, layout::Layout, page, page_with, see_other};
+use super::{Page, components::Moment, layout::Layout, leaving::leave, page, page_with, see_other};
 use crate::{
     Access, Route, WebState,
     error::HtmlError,
@@ -62,15 +57,6 @@ struct ConnectionView {
     error: String,
     since: Moment,
     disconnect_url: String,
-}
-
-/// On the way: where to, for browsers that do not go by themselves.
-#[derive(Template)]
-#[template(path = "dashboard/connection_leaving.html")]
-struct LeavingPage {
-    layout: Layout,
-    url: String,
-    host: String,
 }
 
 #[derive(Template)]
@@ -131,21 +117,9 @@ async fn begin(state: web::Data<WebState>, member: InTenant, id: Path<SourceId>,
     let secret = member.visitor.session_secret().ok_or(HtmlError::SignIn(None))?;
     let begun = connections::begin(&state.platform, &member.actor, &member.tenant.slug, id.0, &secret).await?;
     match begun {
-        Some(url) => leave(&member.visitor, &url),
+        Some(url) => leave(&member.visitor, &url, "where you say yes or no"),
         None => Ok(see_other(&urls::connection(member.slug(), id.0))),
     }
-}
-
-/// A page that leads on by itself: the content policy lets forms lead to our own pages only, redirects included.
-fn leave(visitor: &Visitor, url: &Url) -> Page {
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let page = LeavingPage { layout: visitor.layout("One moment"), url: url.to_string(), host };
-    let mut response: HttpResponse = page_with(StatusCode::OK, &page)?;
-    if let (Ok(name), Ok(value)) = ("refresh".try_into(), HeaderValue::try_from(format!("0;url={url}"))) {
-        let name: actix_web::http::header::HeaderName = name;
-        response.headers_mut().insert(name, value);
-    }
-    Ok(response)
 }
 
 async fn disconnect(state: web::Data<WebState>, member: InTenant, id: Path<SourceId>, form: Form<DisconnectForm>) -> Page {

@@ -13,6 +13,7 @@ mod home;
 mod invitation;
 mod keys;
 pub mod layout;
+mod leaving;
 mod login;
 mod logs;
 mod members;

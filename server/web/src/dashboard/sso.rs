@@ -2,10 +2,7 @@
 
 use actix_web::{
     HttpResponse,
-    http::{
-        StatusCode,
-        header::{ContentType, HeaderValue},
-    },
+    http::{StatusCode, header::ContentType},
     web,
 };
 use askama::Template;
@@ -14,9 +11,8 @@ use trunkline_platform::{
     ErrorKind,
     accounts::{self, Answer, CALLBACK, Refusal, SignOn, TenantSlug, Through},
 };
-use url::Url;
 
-use super::{Page, layout::Layout, page_with, see_other, unfit};
+use super::{Page, layout::Layout, leaving::leave, page_with, see_other, unfit};
 use crate::{
     Access, Route, WebState,
     extract::{ClientIp, FieldErrors, Form, Visitor},
@@ -41,15 +37,6 @@ struct SsoPage {
     login_url: String,
     /// What people call the installation's provider, if it has one.
     provider: Option<String>,
-}
-
-/// On the way: where to, for browsers that do not go by themselves.
-#[derive(Template)]
-#[template(path = "dashboard/sso_leaving.html")]
-struct LeavingPage {
-    layout: Layout,
-    url: String,
-    host: String,
 }
 
 #[derive(Template)]
@@ -116,7 +103,7 @@ async fn begin(state: web::Data<WebState>, visitor: Visitor, ip: ClientIp, form:
     let goal = urls::parse_next(&next).unwrap_or(&default);
     let (from, browser) = (visitor.browser(ip), visitor.attempt_secret());
     match accounts::begin_sign_on(&state.platform, &whose, visitor.session(), goal, &from, &browser).await {
-        Ok(Some(url)) => leave(&visitor, &url),
+        Ok(Some(url)) => leave(&visitor, &url, "which says who you are"),
         // The same whether or not there is such an organisation.
         Ok(None) => refuse("This organisation has no single sign-on. Log in with your password or a passkey."),
         Err(error) if matches!(error.kind(), ErrorKind::Unavailable("identity provider")) => {
@@ -125,18 +112,6 @@ async fn begin(state: web::Data<WebState>, visitor: Visitor, ip: ClientIp, form:
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// A page that leads on by itself: the content policy lets forms lead to our own pages only, redirects included.
-fn leave(visitor: &Visitor, url: &Url) -> Page {
-    let host = url.host_str().unwrap_or_default().to_owned();
-    let page = LeavingPage { layout: visitor.layout("One moment"), url: url.to_string(), host };
-    let mut response: HttpResponse = page_with(StatusCode::OK, &page)?;
-    if let (Ok(name), Ok(value)) = ("refresh".try_into(), HeaderValue::try_from(format!("0;url={url}"))) {
-        let name: actix_web::http::header::HeaderName = name;
-        response.headers_mut().insert(name, value);
-    }
-    Ok(response)
 }
 
 async fn finish(state: web::Data<WebState>, visitor: Visitor, ip: ClientIp, answer: web::Query<Answer>) -> Page {

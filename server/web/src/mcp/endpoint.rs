@@ -31,7 +31,7 @@ use super::{
     methods::{self, Exchange},
     origin,
     place::Place,
-    respond, session, unread,
+    respond, session,
 };
 use crate::{WebState, doctor, extract::client_certificate, middleware::request_id};
 
@@ -45,7 +45,7 @@ pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpReque
     let measure = Measure::start();
     let (caller, measure, accept, body) = match receive(&state, &place, &request, &mut payload, measure).await {
         Ok(received) => received,
-        Err(refused) => return unread::closing(refused, payload),
+        Err(refused) => return refused,
     };
     let incoming = match classify(&body, &headers::of_era(request.headers())) {
         Ok(incoming) => incoming,

@@ -12,7 +12,6 @@ mod respond;
 mod run;
 mod session;
 mod stream;
-mod unread;
 
 use actix_web::http::Method;
 

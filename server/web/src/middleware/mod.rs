@@ -1,11 +1,12 @@
-//! What is wrapped around every request, from outside: span and request id, headers of the answer, the check of the host's name, the
-//! page for a failure, the shield.
+//! What is wrapped around every request, from outside: span and request id, what to do with an unread body, headers of the answer,
+//! the check of the host's name, the page for a failure, the shield.
 
 mod failure_page;
 pub(crate) mod headers;
 mod host;
 mod shield;
 mod trace;
+mod unread;
 
 use actix_web::{
     App, Error,
@@ -37,5 +38,6 @@ where
         .wrap(from_fn(failure_page::render))
         .wrap(from_fn(host::check))
         .wrap(from_fn(headers::add))
+        .wrap(from_fn(unread::keep))
         .wrap(trace::layer())
 }
