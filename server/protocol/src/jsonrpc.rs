@@ -238,8 +238,17 @@ pub fn request(id: &str, method: &str, params: &str) -> String {
 /// A successful answer around a result that is already JSON.
 pub fn success(id: &RawValue, result: &str) -> String {
     // Not `format!`, which would grow and move a large result once more for the last brace.
-    [r#"{"jsonrpc":"2.0","id":"#, id.get(), r#","result":"#, result, "}"].concat()
+    [BEFORE_ID, id.get(), BEFORE_RESULT, result, AFTER_RESULT].concat()
 }
+
+/// What stands before and after the result in a successful answer.
+pub fn around_result(id: &RawValue) -> (String, &'static str) {
+    ([BEFORE_ID, id.get(), BEFORE_RESULT].concat(), AFTER_RESULT)
+}
+
+const BEFORE_ID: &str = r#"{"jsonrpc":"2.0","id":"#;
+const BEFORE_RESULT: &str = r#","result":"#;
+const AFTER_RESULT: &str = "}";
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,14 @@
 //! Lists: what a caller may use, from memory, in order, in pages.
 
+use std::{borrow::Cow, sync::Arc};
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use trunkline_protocol::mcp::{Revision, lifecycle::Served};
 
 use super::{Caller, Refusal, UNHEARD_READS, Unauthenticated};
 use crate::{
     Platform,
+    catalog::snapshot::{Page, PageKey},
     dialogue::ItemKind,
     ids::AgentId,
     quota::{self, Decision, Scope, WithoutRedis},
@@ -20,9 +23,9 @@ const PURPOSE: &str = "list cursor";
 
 /// One page of a list.
 #[derive(Debug)]
-pub struct ListPage<'c> {
-    /// Its items as JSON, in order.
-    pub items: Vec<&'c str>,
+pub struct ListPage {
+    /// Its items.
+    pub page: Arc<Page>,
     /// Where the next page begins.
     pub next_cursor: Option<String>,
 }
@@ -64,53 +67,53 @@ pub fn served(caller: &Caller) -> Served {
     Served { prompts, resources, completions: prompts || resources }
 }
 
-/// The page of tools after `cursor`, as that revision describes them. `None`: the cursor is not one of ours for this caller.
-pub fn list_tools<'c>(platform: &Platform, caller: &'c Caller, revision: Revision, cursor: Option<&str>) -> Option<ListPage<'c>> {
-    let visible = caller.snapshot.tools().iter().filter(|tool| caller.may_use(tool));
-    let visible = visible.map(|tool| (tool.tool.name.as_str(), tool.description(revision)));
-    page(platform, caller, "tools", visible, cursor)
-}
-
-/// The page of prompts, resources or templates after `cursor`.
-pub fn list_items<'c>(platform: &Platform, caller: &'c Caller, kind: ItemKind, cursor: Option<&str>) -> Option<ListPage<'c>> {
-    let visible = caller.items(kind).map(|item| (item.key.as_str(), item.definition.get()));
-    page(platform, caller, kind.as_str(), visible, cursor)
-}
-
-fn page<'c>(
-    platform: &Platform,
-    caller: &Caller,
-    list: &str,
-    visible: impl Iterator<Item = (&'c str, &'c str)>,
-    cursor: Option<&str>,
-) -> Option<ListPage<'c>> {
+/// The page of a list after `cursor`, as that revision describes its items. `None`: the cursor is not one of ours for this caller.
+pub fn list(platform: &Platform, caller: &Caller, kind: ItemKind, revision: Revision, cursor: Option<&str>) -> Option<ListPage> {
     let after = match cursor {
         None => None,
-        Some(cursor) => Some(open(platform, caller, list, cursor)?),
+        Some(cursor) => Some(open(platform, caller, kind, cursor)?),
     };
-    let mut visible = visible.skip_while(|(key, _)| after.as_deref().is_some_and(|after| *key <= after)).peekable();
+    let key = PageKey {
+        kind,
+        revision,
+        scopes: [Cow::Borrowed(caller.credential.scopes()), Cow::Borrowed(&caller.agent.scopes)],
+        toolset: caller.toolset.as_ref().map(|toolset| toolset.id),
+        after: after.as_deref().map(Cow::Borrowed),
+    };
+    let page = caller.snapshot.pages.get(key, || match kind {
+        ItemKind::Tools => {
+            let visible = caller.snapshot.tools().iter().filter(|tool| caller.may_use(tool));
+            write(visible.map(|tool| (tool.tool.name.as_str(), tool.description(revision))), after.as_deref())
+        }
+        _ => write(caller.items(kind).map(|item| (item.key.as_str(), item.definition.get())), after.as_deref()),
+    });
+    let next_cursor = page.last.as_ref().map(|last| seal(platform, caller, kind, last));
+    Some(ListPage { page, next_cursor })
+}
+
+fn write<'c>(visible: impl Iterator<Item = (&'c str, &'c str)>, after: Option<&str>) -> Page {
+    let mut visible = visible.skip_while(|(key, _)| after.is_some_and(|after| *key <= after)).peekable();
     let (mut items, mut last) = (Vec::new(), "");
     while let Some((key, item)) = visible.next_if(|_| items.len() < PAGE) {
         last = key;
         items.push(item);
     }
-    let next_cursor = visible.peek().is_some().then(|| seal(platform, caller, list, last));
-    Some(ListPage { items, next_cursor })
+    Page { items: items.join(","), last: visible.peek().is_some().then(|| last.to_owned()) }
 }
 
 /// A cursor names the last item of its page, and is sealed for this agent and list: another one's means nothing here.
-fn seal(platform: &Platform, caller: &Caller, list: &str, name: &str) -> String {
-    let mac = platform.master_key.mac(PURPOSE, cursor_of(caller, list, name).as_bytes());
+fn seal(platform: &Platform, caller: &Caller, kind: ItemKind, name: &str) -> String {
+    let mac = platform.master_key.mac(PURPOSE, cursor_of(caller, kind, name).as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode([&mac[..SEAL], name.as_bytes()].concat())
 }
 
-fn open(platform: &Platform, caller: &Caller, list: &str, cursor: &str) -> Option<String> {
+fn open(platform: &Platform, caller: &Caller, kind: ItemKind, cursor: &str) -> Option<String> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let (seal, name) = bytes.split_at_checked(SEAL)?;
     let name = std::str::from_utf8(name).ok()?;
-    platform.master_key.verify_mac(PURPOSE, cursor_of(caller, list, name).as_bytes(), seal).then(|| name.to_owned())
+    platform.master_key.verify_mac(PURPOSE, cursor_of(caller, kind, name).as_bytes(), seal).then(|| name.to_owned())
 }
 
-fn cursor_of(caller: &Caller, list: &str, name: &str) -> String {
-    format!("{}|{}|{list}|{name}", caller.snapshot.tenant, caller.agent.id)
+fn cursor_of(caller: &Caller, kind: ItemKind, name: &str) -> String {
+    format!("{}|{}|{}|{name}", caller.snapshot.tenant, caller.agent.id, kind.as_str())
 }

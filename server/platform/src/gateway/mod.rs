@@ -35,7 +35,7 @@ pub use changes::{Change, Ears, Interest, watch};
 pub use draft::clip;
 pub use hearing::Hearing;
 pub use items::{ItemRequest, OwnedItemRequest, answer_item, find_resource};
-pub use list::{ListPage, admit_list, list_items, list_tools, served};
+pub use list::{ListPage, admit_list, list, served};
 pub use measure::Measure;
 pub use parked::Parked;
 pub use speak::{Outgoing, Voice, deliver_answer};

@@ -9,9 +9,6 @@ use super::{
     revision::Revision,
 };
 
-/// Room for what stands beside the items of a list; more of it is no fault, only a copy.
-const BESIDE_ITEMS: usize = 1024;
-
 /// May a client keep the result? Then the stateless revision wants to be told for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
@@ -81,33 +78,22 @@ fn meta(revision: Revision, from: Option<&str>, additions: &[(&str, &str)]) -> O
     (!meta.is_empty()).then(|| meta.to_json())
 }
 
-/// Result of a list from items that are JSON already.
-pub fn list(revision: Revision, key: &str, items: &[&str], next_cursor: Option<&str>) -> String {
-    // A page may be large: it is not moved while it grows.
-    let mut result = String::with_capacity(BESIDE_ITEMS + items.iter().map(|item| item.len() + 1).sum::<usize>());
-    result.push_str("{\"");
-    result.push_str(key);
-    result.push_str("\":[");
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            result.push(',');
-        }
-        result.push_str(item);
-    }
-    result.push(']');
+/// What stands before and after the items of a list, which are JSON already, with commas between them.
+pub fn around_list(revision: Revision, key: &str, next_cursor: Option<&str>) -> [String; 2] {
+    let mut end = "]".to_owned();
     if let Some(cursor) = next_cursor {
-        result.push_str(r#","nextCursor":"#);
-        result.push_str(&json_string(cursor));
+        end.push_str(r#","nextCursor":"#);
+        end.push_str(&json_string(cursor));
     }
     if revision.has_result_metadata() {
-        result.push_str(r#","resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{""#);
-        result.push_str(super::SERVER_INFO);
-        result.push_str("\":");
-        result.push_str(SERVER_INFO_MEMBER);
-        result.push('}');
+        end.push_str(r#","resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{""#);
+        end.push_str(super::SERVER_INFO);
+        end.push_str("\":");
+        end.push_str(SERVER_INFO_MEMBER);
+        end.push('}');
     }
-    result.push('}');
-    result
+    end.push('}');
+    [format!("{{\"{key}\":["), end]
 }
 
 /// An empty result: acknowledgements and `ping`.
@@ -161,7 +147,7 @@ mod tests {
     #[test]
     fn lists_and_empty_results_are_json_in_each_era() {
         for revision in Revision::ALL {
-            let list: Value = serde_json::from_str(&list(revision, "tools", &["{}", "{}"], Some("x\""))).expect("JSON");
+            let list: Value = serde_json::from_str(&around_list(revision, "tools", Some("x\"")).join("{},{}")).expect("JSON");
             assert_eq!(list["tools"].as_array().map(Vec::len), Some(2));
             assert_eq!(list["nextCursor"], "x\"");
             assert_eq!(list["resultType"].is_string(), revision.has_result_metadata());

@@ -86,11 +86,17 @@ pub(super) async fn dispatch(exchange: &Exchange<'_>, caller: Caller, request: &
         "completion/complete" if served.completions => return item(exchange, caller, request).await,
         _ => {}
     }
+    let listed = match &*request.method {
+        "tools/list" => Some(ItemKind::Tools),
+        "prompts/list" if served.prompts => Some(ItemKind::Prompts),
+        "resources/list" if served.resources => Some(ItemKind::Resources),
+        "resources/templates/list" if served.resources => Some(ItemKind::ResourceTemplates),
+        _ => None,
+    };
+    if let Some(kind) = listed {
+        return list(exchange, &caller, request, kind);
+    }
     let result = match &*request.method {
-        "tools/list" => list(exchange, &caller, request, ItemKind::Tools),
-        "prompts/list" if served.prompts => list(exchange, &caller, request, ItemKind::Prompts),
-        "resources/list" if served.resources => list(exchange, &caller, request, ItemKind::Resources),
-        "resources/templates/list" if served.resources => list(exchange, &caller, request, ItemKind::ResourceTemplates),
         "ping" if handshake => Ok(results::empty(request.revision)),
         "server/discover" if !handshake => Ok(lifecycle::discover(served, INSTRUCTIONS).to_string()),
         "tasks/get" if is_task => tasks::get(platform, &caller, request.params.task_id.as_deref()).await,
@@ -123,14 +129,17 @@ pub(super) fn speaks_tasks(request: &Request<'_>) -> bool {
     declared.and_then(|raw| ClientCapabilities::parse(raw.get())).is_some_and(|declared| declared.extension(TASKS))
 }
 
-fn list(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>, kind: ItemKind) -> Result<String, ErrorObject> {
-    let (platform, cursor) = (&exchange.state.platform, request.params.cursor.as_deref());
-    let page = match kind {
-        ItemKind::Tools => gateway::list_tools(platform, caller, request.revision, cursor),
-        _ => gateway::list_items(platform, caller, kind, cursor),
+fn list(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>, kind: ItemKind) -> HttpResponse {
+    let cursor = request.params.cursor.as_deref();
+    let Some(listed) = gateway::list(&exchange.state.platform, caller, kind, request.revision, cursor) else {
+        let error = ErrorObject::new(INVALID_PARAMS, "the cursor is not one that this list gave you");
+        return answer(exchange, request, Err(error));
     };
-    let page = page.ok_or_else(|| ErrorObject::new(INVALID_PARAMS, "the cursor is not one that this list gave you"))?;
-    Ok(results::list(request.revision, kind.as_str(), &page.items, page.next_cursor.as_deref()))
+    let [before, after] = results::around_list(request.revision, kind.as_str(), listed.next_cursor.as_deref());
+    if exchange.accept == Accept::EventStream {
+        return answer(exchange, request, Ok([&before, &listed.page.items, &after].map(String::as_str).concat()));
+    }
+    respond::list(request.id, &before, listed.page, &after)
 }
 
 async fn initialize(exchange: &Exchange<'_>, caller: &Caller, request: &Request<'_>) -> HttpResponse {

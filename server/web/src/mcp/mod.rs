@@ -6,6 +6,7 @@ mod headers;
 mod listen;
 mod methods;
 mod origin;
+mod pieces;
 mod place;
 mod resource;
 mod respond;

@@ -1,14 +1,18 @@
 //! From an outcome to an answer: status, headers, body.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{
         StatusCode,
         header::{self, ContentType},
     },
+    web::Bytes,
 };
 use serde_json::{json, value::RawValue};
 use trunkline_platform::{
+    catalog::snapshot::Page,
     gateway::{Refusal, StreamUse},
     quota::{Decision, Remaining},
 };
@@ -18,7 +22,7 @@ use trunkline_protocol::{
     oauth::{challenge::Challenge, metadata::FIRST_SCOPE},
 };
 
-use super::place::Place;
+use super::{pieces::Pieces, place::Place};
 use crate::WebState;
 
 /// Over a limit. Positive, since the specification keeps the negative range to itself.
@@ -42,6 +46,22 @@ fn builder(status: u16) -> HttpResponseBuilder {
 /// A result.
 pub(super) fn result(id: &RawValue, result: &str) -> HttpResponse {
     json(200, jsonrpc::success(id, result))
+}
+
+/// A list, with what stands before and after its items.
+pub(super) fn list(id: &RawValue, before: &str, page: Arc<Page>, after: &str) -> HttpResponse {
+    let (head, end) = jsonrpc::around_result(id);
+    let pieces = [[&head, before].concat().into(), Bytes::from_owner(Items(page)), [after, end].concat().into()];
+    builder(200).insert_header(ContentType::json()).body(Pieces::new(pieces))
+}
+
+/// The bytes of a page, without a copy of it.
+struct Items(Arc<Page>);
+
+impl AsRef<[u8]> for Items {
+    fn as_ref(&self) -> &[u8] {
+        self.0.items.as_bytes()
+    }
 }
 
 /// An error of the protocol.

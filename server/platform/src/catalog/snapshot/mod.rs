@@ -3,6 +3,7 @@
 
 mod denied;
 mod loaded;
+mod pages;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,6 +18,7 @@ use tokio::sync::Mutex;
 
 pub use denied::Denied;
 pub use loaded::{LoadedItem, LoadedSource, LoadedTool};
+pub use pages::{Page, PageKey, Pages};
 
 use super::{
     Executor,
@@ -79,6 +81,8 @@ pub struct Snapshot {
     /// Sealed secrets, each with the place it opens at. Read anew with the keys: both may have changed.
     credentials: HashMap<CredentialId, (String, Vec<u8>)>,
     data_key: Option<DataKeys>,
+    /// Its lists, as they were written.
+    pub pages: Pages,
 }
 
 impl Snapshot {
@@ -419,6 +423,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         certificates,
         credentials,
         data_key,
+        pages: Pages::default(),
     };
     Ok(Some((generation, snapshot)))
 }
