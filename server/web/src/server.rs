@@ -55,7 +55,9 @@ impl Listen {
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
         let socket = socket.listen(BACKLOG)?.into_std()?;
-        // Connections inherit it. No handler notices that a client does not read once its answer is buffered; the kernel does.
+        // Connections inherit these. An answer that is written in parts must not wait for the client to acknowledge each.
+        socket2::SockRef::from(&socket).set_tcp_nodelay(true)?;
+        // No handler notices that a client does not read once its answer is buffered; the kernel does.
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(UNREAD_WITHIN))?;
         let addr = socket.local_addr()?;

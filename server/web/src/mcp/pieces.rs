@@ -12,7 +12,7 @@ use actix_web::{
 };
 
 /// Bytes handed over at once. Actix copies each into its buffer, which stays as small as this.
-const AT_ONCE: usize = 32 * 1024;
+const AT_ONCE: usize = 64 * 1024;
 
 /// The pieces that are left.
 pub(super) struct Pieces<const N: usize> {
