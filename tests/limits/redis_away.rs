@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use trunkline_platform::catalog::NewVersion;
+use trunkline_platform::catalog::{NewVersion, Price};
 use trunkline_protocol::oauth::scope::Effect;
 
 use crate::support::{Agent, Era, OwnRedis, SOON, TestApp, Visitor, eventually, http, seed::insert_limit, tools};
@@ -31,7 +31,7 @@ async fn installation(redis: &OwnRedis) -> (TestApp, Agent) {
     let reads = acme.tool("reads", tools::echo()).await;
     insert_limit(&mut app.sql().await, &app, &acme, "agent_tool", Some(agent.id), Some(reads.id), (60, 10)).await;
     acme.tool("destroys", tools::with_effect(Effect::Destructive, tools::echo())).await;
-    acme.tool("costs", NewVersion { price_micro: 1, ..tools::echo() }).await;
+    acme.tool("costs", NewVersion { price: Price::per_call(1), ..tools::echo() }).await;
     for tool in ["reads", "destroys", "costs"] {
         assert!(call(&agent, tool).await.is_ok(), "{tool}");
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
-use trunkline_platform::catalog::NewVersion;
+use trunkline_platform::catalog::{NewVersion, Price};
 use trunkline_protocol::oauth::scope::Effect;
 
 use crate::support::{Era, SOON, TestApp, Upstream, eventually, seed::insert_limit, tools};
@@ -58,8 +58,8 @@ async fn each_outcome_is_recorded_once_and_all_sums_agree() {
     let (app, upstream) = (TestApp::start().await, Upstream::start().await);
     let acme = app.tenant("acme").await;
     let agent = acme.agent("agent", "tools:write").await;
-    acme.tool("echo", NewVersion { price_micro: 250, ..tools::echo() }).await;
-    acme.tool("fails", NewVersion { price_micro: 7, ..tools::get(&upstream.url("/status/500")) }).await;
+    acme.tool("echo", NewVersion { price: Price::per_call(250), ..tools::echo() }).await;
+    acme.tool("fails", NewVersion { price: Price::per_call(7), ..tools::get(&upstream.url("/status/500")) }).await;
     acme.tool("hangs", tools::within_ms(300, tools::get(&upstream.url("/hang")))).await;
     acme.tool("slow", tools::within_ms(30_000, tools::get(&upstream.url("/hang")))).await;
     acme.tool("hidden", tools::with_effect(Effect::Destructive, tools::echo())).await;

@@ -2,3 +2,4 @@
 
 mod entries;
 mod postgres_away;
+mod prices;

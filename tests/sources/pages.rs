@@ -82,20 +82,30 @@ async fn price_and_limits_of_an_imported_tool_can_be_set_and_its_definition_cann
             && !form.body.contains(r#"name="url""#)
             && !form.body.contains(r#"name="description""#)
     );
-    let fields =
-        [("version", "1"), ("price", "0.01"), ("per_minute", "10"), ("burst", "5"), ("kind", "builtin"), ("builtin", "echo")];
+    let fields = [
+        ("version", "1"),
+        ("price", "0.01"),
+        ("price_kib", "0.02"),
+        ("price_second", "0.03"),
+        ("price_reported", "0.04"),
+        ("per_minute", "10"),
+        ("burst", "5"),
+        ("kind", "builtin"),
+        ("builtin", "echo"),
+    ];
     owner.post(&format!("/t/acme/tools/{id}/edit"), &fields).await.leads_to(&format!("/t/acme/tools/{id}"));
     let page = owner.get(&format!("/t/acme/tools/{id}")).await.ok();
     assert!(page.body.contains("v2") && page.body.contains("Reads.") && page.body.contains("MCP"), "{}", page.body);
     // The price survives a change of the definition.
     server.set("tools", &[tool("read", "Reads well.")]);
     assert_eq!(mine.read().await.changed, 1);
-    let (price, definition): (i64, Option<String>) = sqlx::query_as(
-        "SELECT v.price_micro, v.definition::text FROM app.tools t JOIN app.tool_versions v ON v.id = t.version_id WHERE t.id = $1",
+    let (prices, definition): (Vec<i64>, Option<String>) = sqlx::query_as(
+        "SELECT ARRAY[v.price_micro, v.price_per_kib_micro, v.price_per_second_micro, v.price_reported_micro], v.definition::text FROM app.tools t JOIN app.tool_versions v ON v.id = t.version_id WHERE t.id = $1",
     )
     .bind(id)
     .fetch_one(&mut app.sql().await)
     .await
     .expect("a version");
-    assert!(price == 10_000 && definition.is_some_and(|text| text.contains("Reads well.")));
+    assert_eq!(prices, [10_000, 20_000, 30_000, 40_000]);
+    assert!(definition.is_some_and(|text| text.contains("Reads well.")));
 }

@@ -1,7 +1,9 @@
 //! Definitions of tools, short enough for a test.
 
 use trunkline_platform::{
-    catalog::{Builtin, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, SecretChange, UrlTemplate},
+    catalog::{
+        Builtin, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, Price, SecretChange, UrlTemplate,
+    },
     secret::Plaintext,
 };
 use trunkline_protocol::oauth::scope::Effect;
@@ -23,7 +25,7 @@ fn builtin(name: Builtin) -> NewVersion {
         effect: Effect::Read,
         executor: Executor::Builtin { name },
         secret: SecretChange::Remove,
-        price_micro: 0,
+        price: Price::default(),
         limits: None,
     }
 }

@@ -130,6 +130,12 @@ async fn answer(stream: &mut TcpStream, path: &str, hung_up: &AtomicUsize) -> Op
             hung_up.fetch_add(1, Ordering::Relaxed);
             None
         }
+        "cost" => {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntrunkline-cost: {number}\r\ncontent-length: 11\r\n\r\n{{\"ok\":true}}"
+            );
+            stream.write_all(head.as_bytes()).await.ok()
+        }
         "status" => whole(stream, &format!("{number} Status"), "text/plain", CANARY.as_bytes()).await,
         "redirect" => {
             let head =

@@ -24,7 +24,8 @@ use trunkline_platform::{
     actor::{Member, Role},
     agents::{self, NewAgent, NewKey},
     catalog::{
-        self, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, SecretChange, ToolName, UrlTemplate,
+        self, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, Price, SecretChange, ToolName,
+        UrlTemplate,
     },
     clock::SystemClock,
     random,
@@ -200,7 +201,7 @@ async fn plant(platform: &Platform, upstream: &str, tools: usize) -> anyhow::Res
         effect: Effect::Write,
         executor: Executor::Http(http),
         secret: SecretChange::Remove,
-        price_micro: 10,
+        price: Price::per_call(10),
         limits: None,
     };
     catalog::create(platform, &owner, ToolName::parse("echo")?, version.clone()).await?;

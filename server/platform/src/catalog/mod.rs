@@ -3,6 +3,7 @@
 pub mod definition;
 mod executor;
 pub mod listen;
+mod price;
 pub mod snapshot;
 pub mod source;
 mod store;
@@ -15,8 +16,9 @@ use sha2::Digest as _;
 pub use executor::{
     Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, Parameter, ParameterType, Place, TIMEOUT_MS, check_header_name,
 };
+pub use price::{Consumed, Price, parse_price};
 pub use template::{Part, UrlTemplate};
-pub use tool::{NewVersion, SecretChange, Tool, ToolName, ToolVersion, parse_price};
+pub use tool::{NewVersion, SecretChange, Tool, ToolName, ToolVersion};
 
 use crate::{
     Platform,
@@ -97,19 +99,19 @@ pub async fn set_terms(
     actor: &Member,
     id: ToolId,
     edited: i32,
-    price_micro: i64,
+    price: Price,
     limits: ToolLimits,
 ) -> Result<i32> {
     actor.require(Permission::ManageTools)?;
-    tool::check_price(price_micro)?;
+    price.check()?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     check_edited(&tool, edited)?;
-    let is_new = price_micro != tool.version.price_micro;
+    let is_new = price != tool.version.price;
     if is_new {
         let version =
-            ToolVersion { id: ToolVersionId::new(now), number: edited + 1, price_micro, created_at: now, ..tool.version.clone() };
+            ToolVersion { id: ToolVersionId::new(now), number: edited + 1, price, created_at: now, ..tool.version.clone() };
         store::insert_version(&mut tx, id, &version, actor.user).await?;
         store::point(&mut tx, id, version.id).await?;
         audit::append(&mut tx, now, actor, &Event::ToolPublished(id, version.number)).await?;
@@ -231,7 +233,7 @@ async fn version(
         input_schema: schema,
         executor: new.executor,
         credential,
-        price_micro: new.price_micro,
+        price: new.price,
         digest: digest.finalize().into(),
         definition: None,
         created_at: now,

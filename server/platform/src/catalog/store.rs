@@ -7,6 +7,7 @@ use sqlx::types::Json;
 use super::{
     definition::ItemKind,
     executor::Executor,
+    price::Price,
     snapshot::LoadedItem,
     tool::{Tool, ToolName, ToolVersion},
 };
@@ -29,10 +30,30 @@ struct VersionRow {
     input_schema: Json<Box<RawValue>>,
     executor: Json<Executor>,
     credential_id: Option<CredentialId>,
-    price_micro: i64,
+    #[sqlx(flatten)]
+    price: PriceRow,
     digest: Vec<u8>,
     raw_definition: Option<Json<Box<RawValue>>>,
     published_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Copy, sqlx::FromRow)]
+pub(super) struct PriceRow {
+    price_micro: i64,
+    price_per_kib_micro: i64,
+    price_per_second_micro: i64,
+    price_reported_micro: i64,
+}
+
+impl From<PriceRow> for Price {
+    fn from(row: PriceRow) -> Self {
+        Self {
+            call_micro: row.price_micro,
+            kib_micro: row.price_per_kib_micro,
+            second_micro: row.price_per_second_micro,
+            reported_micro: row.price_reported_micro,
+        }
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -67,7 +88,7 @@ impl TryFrom<VersionRow> for ToolVersion {
             input_schema: row.input_schema.0,
             executor: row.executor.0,
             credential: row.credential_id,
-            price_micro: row.price_micro,
+            price: row.price.into(),
             digest: row.digest.try_into().map_err(|_| Error::internal("a stored digest is not 32 bytes long"))?,
             definition: row.raw_definition.map(|raw| raw.0),
             created_at: row.published_at,
@@ -118,8 +139,8 @@ pub(super) async fn insert_version(tx: &mut TenantTx, tool: ToolId, version: &To
     sqlx::query(
         "INSERT INTO app.tool_versions
            (id, tenant_id, tool_id, number, title, description, effect, input_schema, executor, credential_id, price_micro, digest, created_by, created_at,
-            definition)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::json, $9, $10, $11, $12, $13, $14, $15::text::json)",
+            definition, price_per_kib_micro, price_per_second_micro, price_reported_micro)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::json, $9, $10, $11, $12, $13, $14, $15::text::json, $16, $17, $18)",
     )
     .bind(version.id)
     .bind(tx.tenant())
@@ -132,11 +153,14 @@ pub(super) async fn insert_version(tx: &mut TenantTx, tool: ToolId, version: &To
     .bind(version.input_schema.get())
     .bind(Json(&version.executor))
     .bind(version.credential)
-    .bind(version.price_micro)
+    .bind(version.price.call_micro)
     .bind(&version.digest[..])
     .bind(by)
     .bind(version.created_at)
     .bind(version.definition.as_deref().map(RawValue::get))
+    .bind(version.price.kib_micro)
+    .bind(version.price.second_micro)
+    .bind(version.price.reported_micro)
     .execute(tx.connection())
     .await?;
     Ok(())
@@ -149,7 +173,8 @@ pub(super) struct Standing {
     pub(super) newest: i32,
     pub(super) digest: Vec<u8>,
     pub(super) effect: String,
-    pub(super) price_micro: i64,
+    #[sqlx(flatten)]
+    pub(super) price: PriceRow,
     source: Option<String>,
 }
 
@@ -163,7 +188,7 @@ impl Standing {
 pub(super) async fn standing(tx: &mut TenantTx, ids: &[ToolId]) -> Result<Vec<Standing>> {
     Ok(sqlx::query_as(
         "SELECT t.id AS tool, (SELECT max(n.number) FROM app.tool_versions n WHERE n.tenant_id = t.tenant_id AND n.tool_id = t.id) AS newest,
-                v.digest, v.effect, v.price_micro, v.executor ->> 'source' AS source
+                v.digest, v.effect, v.price_micro, v.price_per_kib_micro, v.price_per_second_micro, v.price_reported_micro, v.executor ->> 'source' AS source
          FROM app.tools t
          JOIN app.tool_versions v ON v.tenant_id = t.tenant_id AND v.id = t.version_id
          WHERE t.tenant_id = $1 AND t.id = ANY ($2)",
@@ -199,12 +224,13 @@ pub(super) async fn insert_many(
     sqlx::query(
         "INSERT INTO app.tool_versions
            (id, tenant_id, tool_id, number, title, description, effect, input_schema, executor, price_micro, digest, definition, created_by,
-            created_at)
+            created_at, price_per_kib_micro, price_per_second_micro, price_reported_micro)
          SELECT n.id, $1, n.tool_id, n.number, n.title, n.description, n.effect, n.input_schema::json, n.executor, n.price_micro, n.digest,
-                n.definition::json, $2, n.created_at
+                n.definition::json, $2, n.created_at, n.price_per_kib_micro, n.price_per_second_micro, n.price_reported_micro
          FROM UNNEST($3::uuid[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::jsonb[], $11::bigint[],
-                     $12::bytea[], $13::text[], $14::timestamptz[])
-              AS n (id, tool_id, number, title, description, effect, input_schema, executor, price_micro, digest, definition, created_at)",
+                     $12::bytea[], $13::text[], $14::timestamptz[], $15::bigint[], $16::bigint[], $17::bigint[])
+              AS n (id, tool_id, number, title, description, effect, input_schema, executor, price_micro, digest, definition, created_at,
+                    price_per_kib_micro, price_per_second_micro, price_reported_micro)",
     )
     .bind(tx.tenant())
     .bind(by)
@@ -216,10 +242,13 @@ pub(super) async fn insert_many(
     .bind(all.iter().map(|(_, version)| version.effect.as_str()).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, version)| version.input_schema.get()).collect::<Vec<_>>())
     .bind(executors.map_err(Error::internal)?)
-    .bind(all.iter().map(|(_, version)| version.price_micro).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, version)| version.price.call_micro).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, version)| &version.digest[..]).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, version)| version.definition.as_deref().map(RawValue::get)).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, version)| version.created_at).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, version)| version.price.kib_micro).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, version)| version.price.second_micro).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, version)| version.price.reported_micro).collect::<Vec<_>>())
     .execute(tx.connection())
     .await?;
     sqlx::query(
@@ -257,7 +286,7 @@ pub(super) async fn set_enabled(tx: &mut TenantTx, tool: ToolId, enabled: bool) 
 pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Tool>> {
     let rows: Vec<ToolRow> = sqlx::query_as(
         "SELECT t.id, t.name, t.state, t.created_at, v.id AS version_id, v.number, v.title, v.description, v.effect, v.input_schema,
-                v.executor, v.credential_id, v.price_micro, v.digest, v.definition AS raw_definition, v.created_at AS published_at,
+                v.executor, v.credential_id, v.price_micro, v.price_per_kib_micro, v.price_per_second_micro, v.price_reported_micro, v.digest, v.definition AS raw_definition, v.created_at AS published_at,
                 v.definition IS NOT NULL AND NOT EXISTS (
                     SELECT FROM app.definitions d
                     JOIN app.sources s ON s.tenant_id = d.tenant_id AND s.id = d.source_id
@@ -280,7 +309,7 @@ pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Tool>> {
 pub(super) async fn list_some(tx: &mut TenantTx, ids: &[ToolId]) -> Result<Vec<Tool>> {
     let rows: Vec<ToolRow> = sqlx::query_as(
         "SELECT t.id, t.name, t.state, t.created_at, v.id AS version_id, v.number, v.title, v.description, v.effect, v.input_schema,
-                v.executor, v.credential_id, v.price_micro, v.digest, v.definition AS raw_definition, v.created_at AS published_at,
+                v.executor, v.credential_id, v.price_micro, v.price_per_kib_micro, v.price_per_second_micro, v.price_reported_micro, v.digest, v.definition AS raw_definition, v.created_at AS published_at,
                 v.definition IS NOT NULL AND NOT EXISTS (
                     SELECT FROM app.definitions d
                     JOIN app.sources s ON s.tenant_id = d.tenant_id AND s.id = d.source_id
@@ -374,7 +403,7 @@ pub(super) async fn search(tx: &mut TenantTx, search: &Search) -> Result<Found<T
     .await?;
     let rows: Vec<ToolRow> = sqlx::query_as(
         "SELECT t.id, t.name, t.state, t.created_at, v.id AS version_id, v.number, v.title, v.description, v.effect, v.input_schema,
-                v.executor, v.credential_id, v.price_micro, v.digest, v.definition AS raw_definition, v.created_at AS published_at,
+                v.executor, v.credential_id, v.price_micro, v.price_per_kib_micro, v.price_per_second_micro, v.price_reported_micro, v.digest, v.definition AS raw_definition, v.created_at AS published_at,
                 v.definition IS NOT NULL AND NOT EXISTS (
                     SELECT FROM app.definitions d
                     JOIN app.sources s ON s.tenant_id = d.tenant_id AND s.id = d.source_id
@@ -407,7 +436,7 @@ pub(super) async fn find_by_name(tx: &mut TenantTx, name: &str) -> Result<Option
 pub(super) async fn find(tx: &mut TenantTx, id: ToolId) -> Result<Option<Tool>> {
     let row: Option<ToolRow> = sqlx::query_as(
         "SELECT t.id, t.name, t.state, t.created_at, v.id AS version_id, v.number, v.title, v.description, v.effect, v.input_schema,
-                v.executor, v.credential_id, v.price_micro, v.digest, v.definition AS raw_definition, v.created_at AS published_at,
+                v.executor, v.credential_id, v.price_micro, v.price_per_kib_micro, v.price_per_second_micro, v.price_reported_micro, v.digest, v.definition AS raw_definition, v.created_at AS published_at,
                 v.definition IS NOT NULL AND NOT EXISTS (
                     SELECT FROM app.definitions d
                     JOIN app.sources s ON s.tenant_id = d.tenant_id AND s.id = d.source_id
@@ -438,7 +467,8 @@ pub(super) async fn lock(tx: &mut TenantTx, id: ToolId) -> Result<Option<Tool>> 
 
 pub(super) async fn versions(tx: &mut TenantTx, id: ToolId) -> Result<Vec<ToolVersion>> {
     let rows: Vec<VersionRow> = sqlx::query_as(
-        "SELECT id AS version_id, number, title, description, effect, input_schema, executor, credential_id, price_micro, digest,
+        "SELECT id AS version_id, number, title, description, effect, input_schema, executor, credential_id, price_micro, price_per_kib_micro,
+                price_per_second_micro, price_reported_micro, digest,
                 definition AS raw_definition, created_at AS published_at
          FROM app.tool_versions WHERE tenant_id = $1 AND tool_id = $2 ORDER BY number DESC LIMIT 200",
     )

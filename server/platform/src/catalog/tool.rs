@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use trunkline_protocol::oauth::scope::Effect;
 
-use super::executor::Executor;
+use super::{executor::Executor, price::Price};
 use crate::{
     error::{Error, Result},
     ids::{CredentialId, TenantId, ToolId, ToolVersionId},
@@ -48,8 +48,8 @@ pub struct ToolVersion {
     pub executor: Executor,
     /// The sealed secret it sends.
     pub credential: Option<CredentialId>,
-    /// Price of a call in micro-units of the tenant's currency.
-    pub price_micro: i64,
+    /// What a call costs.
+    pub price: Price,
     /// SHA-256 over the definition.
     pub digest: [u8; 32],
     /// The upstream's own definition, exactly as it was approved. `None`: the tool is ours.
@@ -71,8 +71,8 @@ pub struct NewVersion {
     pub executor: Executor,
     /// What becomes of the secret.
     pub secret: SecretChange,
-    /// Price of a call in micro-units of the tenant's currency.
-    pub price_micro: i64,
+    /// What a call costs.
+    pub price: Price,
     /// Limits of the tool, whichever version it points at. `None`: they stay as they are.
     pub limits: Option<ToolLimits>,
 }
@@ -120,7 +120,7 @@ impl std::fmt::Display for ToolName {
 impl ToolVersion {
     /// Is it the same for callers, and for those who pay?
     pub(super) fn runs_like(&self, other: &Self) -> bool {
-        (self.digest, self.credential, self.price_micro) == (other.digest, other.credential, other.price_micro)
+        (self.digest, self.credential, self.price) == (other.digest, other.credential, other.price)
     }
 }
 
@@ -135,7 +135,7 @@ impl NewVersion {
         if has_hidden_characters(&self.description) {
             return Err(Error::invalid("description", "it contains control, direction or invisible characters; remove them"));
         }
-        check_price(self.price_micro)?;
+        self.price.check()?;
         if let SecretChange::Set(secret) = &self.secret {
             let visible = secret.reveal().bytes().all(|b| (0x20..0x7f).contains(&b));
             if !visible || secret.reveal().is_empty() || secret.reveal().len() > 4096 {
@@ -157,30 +157,6 @@ impl Tool {
     }
 }
 
-/// May a call cost that?
-pub(super) fn check_price(price_micro: i64) -> Result<()> {
-    if (0..=1_000_000_000_000).contains(&price_micro) {
-        Ok(())
-    } else {
-        Err(Error::invalid("price", "expected 0 to 1000000 per call"))
-    }
-}
-
-/// Reads a price per call in the tenant's currency, such as `0.002`, as micro-units. Empty: free.
-pub fn parse_price(text: &str) -> Result<i64> {
-    let wrong = || Error::invalid("price", "expected an amount such as 0.002, with at most 6 decimals");
-    let text = text.trim();
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if text.is_empty() {
-        return Ok(0);
-    }
-    if !digits(whole) || !digits(fraction) || whole.len() > 9 || fraction.len() > 6 || whole.len() + fraction.len() == 0 {
-        return Err(wrong());
-    }
-    format!("{whole}{fraction:0<6}").parse().map_err(|_| wrong())
-}
-
 /// Characters that a person approving the text would not see: controls, direction overrides, zero-width characters and tags.
 pub(super) fn has_hidden_characters(text: &str) -> bool {
     text.chars().any(|c| {
@@ -192,21 +168,4 @@ pub(super) fn has_hidden_characters(text: &str) -> bool {
 /// Where a sealed secret belongs: moving it to another tenant, row or origin makes it unreadable.
 pub(crate) fn credential_place(tenant: TenantId, id: CredentialId, origin: &str) -> String {
     format!("{tenant}|credentials|{id}|{origin}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn price_is_exact() {
-        for (text, micro) in
-            [("", 0), ("0", 0), ("0.002", 2_000), (".5", 500_000), ("1.", 1_000_000), (" 12.345678 ", 12_345_678)]
-        {
-            assert_eq!(parse_price(text).ok(), Some(micro), "{text}");
-        }
-        for text in [".", "-1", "1e3", "0.0000001", "1,5", "ten", "1.2.3", "1234567890", "٣"] {
-            assert!(parse_price(text).is_err(), "{text}");
-        }
-    }
 }

@@ -155,8 +155,21 @@ fn broken() -> Run {
     Run::failed(Outcome::Unknown, "tool_crashed", "The tool's definition is broken. Its owner has to publish it again.")
 }
 
-/// What the caller gets of an answer: its text, or the class of its failure. Upstream's error bodies stay upstream.
+/// Header of an answer that says what the call has cost, in whole micro-units of the tenant's currency.
+const COST: &str = "trunkline-cost";
+
+fn reported(headers: &HeaderMap) -> Option<i64> {
+    headers.get(COST)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// What the caller gets of an answer, and what it says that it has cost.
 pub(super) fn read(answer: OutboundAnswer) -> Run {
+    let reported_micro = reported(&answer.headers);
+    Run { reported_micro, ..read_body(answer) }
+}
+
+/// What the caller gets of an answer: its text, or the class of its failure. Upstream's error bodies stay upstream.
+fn read_body(answer: OutboundAnswer) -> Run {
     if !answer.status.is_success() {
         let status = answer.status.as_u16();
         return Run::failed(

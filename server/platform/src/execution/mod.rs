@@ -36,6 +36,8 @@ pub struct Run {
     pub error: Option<Cow<'static, str>>,
     /// For the caller.
     pub answer: Answer,
+    /// What the tool says that the call has cost, in micro-units of the tenant's currency.
+    pub reported_micro: Option<i64>,
 }
 
 /// What the caller gets to see.
@@ -70,14 +72,19 @@ impl ConnectFirst {
 impl Run {
     /// A tool that did what it should.
     pub fn ok(text: String) -> Self {
-        Self { outcome: Outcome::Ok, error: None, answer: Answer::Text(ToolResult { text, is_error: false }) }
+        Self {
+            outcome: Outcome::Ok,
+            error: None,
+            answer: Answer::Text(ToolResult { text, is_error: false }),
+            reported_micro: None,
+        }
     }
 
     /// A tool that failed, in words of ours that help the caller.
     pub fn failed(outcome: Outcome, error: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         let text: Cow<'static, str> = text.into();
         let answer = Answer::Text(ToolResult { text: text.into_owned(), is_error: true });
-        Self { outcome, error: Some(error.into()), answer }
+        Self { outcome, error: Some(error.into()), answer, reported_micro: None }
     }
 
     /// Arguments that do not fit.
@@ -119,24 +126,44 @@ impl Run {
 
 impl From<Reply> for Run {
     fn from(reply: Reply) -> Self {
+        let said = match &reply {
+            Reply::Result(result) => Said::of(result.get()),
+            _ => Said::default(),
+        };
         let (outcome, error) = match &reply {
-            Reply::Result(result) if says_error(result.get()) => (Outcome::ToolError, Some("tool_error")),
+            Reply::Result(_) if said.is_error => (Outcome::ToolError, Some("tool_error")),
             Reply::Result(_) => (Outcome::Ok, None),
             Reply::InputRequired(_) => (Outcome::Ok, Some("input_required")),
             Reply::Error(_) => (Outcome::UpstreamError, Some("upstream_error")),
         };
-        Self { outcome, error: error.map(Cow::Borrowed), answer: Answer::Reply(reply) }
+        Self { outcome, error: error.map(Cow::Borrowed), answer: Answer::Reply(reply), reported_micro: said.meta.cost }
     }
 }
 
-/// Does a result of an MCP server say that its tool failed?
-fn says_error(result: &str) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Said {
-        #[serde(default, rename = "isError")]
-        is_error: bool,
+/// What the result of an MCP server says of the call: did its tool fail, and what did it cost?
+#[derive(Default, serde::Deserialize)]
+struct Said {
+    #[serde(default, rename = "isError")]
+    is_error: bool,
+    #[serde(default, rename = "_meta")]
+    meta: SaidBeside,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct SaidBeside {
+    /// In micro-units. What is no whole number is nobody's cost, and no reason to lose the rest.
+    #[serde(default, rename = "trunkline/cost", deserialize_with = "whole_number")]
+    cost: Option<i64>,
+}
+
+impl Said {
+    fn of(result: &str) -> Self {
+        serde_json::from_str(result).unwrap_or_default()
     }
-    serde_json::from_str::<Said>(result).is_ok_and(|said| said.is_error)
+}
+
+fn whole_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    <Value as serde::Deserialize>::deserialize(deserializer).map(|value| value.as_i64())
 }
 
 impl From<EgressError> for Run {

@@ -158,7 +158,7 @@ async fn use_up(platform: &Platform, caller: &Caller, state: Option<&Opened>) ->
 pub(super) fn without_redis(tool: &LoadedTool) -> WithoutRedis {
     let version = &tool.tool.version;
     match version.effect {
-        _ if version.price_micro > 0 => WithoutRedis::Refuse,
+        _ if !version.price.is_free() => WithoutRedis::Refuse,
         Effect::Read => WithoutRedis::LocalShare(UNHEARD_READS),
         Effect::Write => WithoutRedis::LocalShare(UNHEARD_WRITES),
         Effect::Destructive => WithoutRedis::Refuse,

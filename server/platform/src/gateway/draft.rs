@@ -6,7 +6,7 @@ use super::{CallRequest, Caller, Measure, Refusal, admit::without_redis, call::R
 use crate::{
     Platform,
     call::{Entry, Outcome},
-    catalog::snapshot::LoadedTool,
+    catalog::{Consumed, Price, snapshot::LoadedTool},
     execution::Run,
     ids::{EntryId, ToolId},
     metrics::Metrics,
@@ -21,7 +21,9 @@ pub(super) struct Draft {
     pub(super) entry: Entry,
     measure: Measure,
     began: Instant,
-    price_micro: i64,
+    price: Price,
+    /// What the tool said that it has cost. `None` until it has run and is billed.
+    billed: Option<Option<i64>>,
     metrics: Arc<Metrics>,
     place: Option<Reservation>,
 }
@@ -58,7 +60,15 @@ impl Draft {
             request_id: request.request_id.to_owned(),
             degraded: false,
         };
-        Self { entry, measure, began: Instant::now(), price_micro: 0, metrics: Arc::clone(&platform.metrics), place: Some(place) }
+        Self {
+            entry,
+            measure,
+            began: Instant::now(),
+            price: Price::default(),
+            billed: None,
+            metrics: Arc::clone(&platform.metrics),
+            place: Some(place),
+        }
     }
 
     /// The entry of what goes on after this call was answered: recorded by whoever ends it. `None` if the record is full.
@@ -68,7 +78,7 @@ impl Draft {
         let entry = Entry { id: EntryId::new(at), at, auth_us: 0, admission_us: 0, bytes_in: 0, ..self.entry.clone() };
         let metrics = Arc::clone(&self.metrics);
         let (measure, began) = (Measure::start(), Instant::now());
-        Some(Self { entry, measure, began, price_micro: self.price_micro, metrics, place: Some(place) })
+        Some(Self { entry, measure, began, price: self.price, billed: None, metrics, place: Some(place) })
     }
 
     /// Somebody else records it.
@@ -83,7 +93,7 @@ impl Draft {
 
     pub(super) fn about(&mut self, tool: &LoadedTool) {
         self.entry.tool = Some((tool.tool.id, tool.tool.version.id));
-        self.price_micro = tool.tool.version.price_micro;
+        self.price = tool.tool.version.price;
     }
 
     /// Asks for all buckets of the call. One whose arguments do not fit is no call of the tool: it is charged like a list, so that it
@@ -105,10 +115,10 @@ impl Draft {
         decision
     }
 
-    /// The tool has run: how long, and what it costs.
+    /// The tool has run: how long, and is it paid for?
     pub(super) fn settle(&mut self, run: &Run) {
         self.entry.upstream_us = measure::micros(self.began);
-        self.entry.cost_micro = if run.is_billed() { self.price_micro } else { 0 };
+        self.billed = run.is_billed().then_some(run.reported_micro);
     }
 
     /// The tool begins to run.
@@ -143,6 +153,10 @@ impl Draft {
         self.entry.outcome = outcome;
         self.entry.error = error;
         self.entry.bytes_out = i64::try_from(bytes_out).unwrap_or(i64::MAX);
+        self.entry.cost_micro = self.billed.map_or(0, |reported_micro| {
+            let bytes = self.entry.bytes_in.saturating_add(self.entry.bytes_out);
+            self.price.of(Consumed { bytes, upstream_us: self.entry.upstream_us, reported_micro })
+        });
     }
 }
 

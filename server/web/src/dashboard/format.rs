@@ -186,7 +186,7 @@ mod tests {
     fn price_goes_into_a_form_and_back() {
         for (micro, text) in [(0, "0"), (1, "0.000001"), (500_000, "0.5"), (12_000_000, "12"), (100_000_000, "100")] {
             assert_eq!(price_input(micro), text);
-            assert_eq!(trunkline_platform::catalog::parse_price(text).ok(), Some(micro));
+            assert_eq!(trunkline_platform::catalog::parse_price("price", text).ok(), Some(micro));
         }
     }
 

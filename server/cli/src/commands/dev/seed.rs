@@ -11,8 +11,8 @@ use trunkline_platform::{
     actor::{Member, Role},
     agents::{self, MAX_KEY_DAYS, NewAgent, NewKey},
     catalog::{
-        self, Builtin, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, SecretChange, ToolName,
-        UrlTemplate,
+        self, Builtin, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, Price, SecretChange,
+        ToolName, UrlTemplate,
     },
     error::ErrorKind,
     ids::{AgentId, TenantId, ToolId, UserId},
@@ -154,7 +154,7 @@ fn weather(upstream: SocketAddr) -> Result<NewVersion> {
     };
     let version = version("Weather", "Tells the weather in a city: temperature and sky.", Executor::Http(tool));
     // A quarter of a thousandth, so that the dashboard has a cost to show.
-    Ok(NewVersion { price_micro: 250, ..version })
+    Ok(NewVersion { price: Price::per_call(250), ..version })
 }
 
 fn version(title: &str, description: &str, executor: Executor) -> NewVersion {
@@ -164,7 +164,7 @@ fn version(title: &str, description: &str, executor: Executor) -> NewVersion {
         effect: Effect::Read,
         executor,
         secret: SecretChange::Remove,
-        price_micro: 0,
+        price: Price::default(),
         limits: None,
     }
 }

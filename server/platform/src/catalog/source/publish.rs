@@ -9,7 +9,7 @@ use super::{names::Names, source::Source, store};
 use crate::{
     audit::Event,
     catalog::{
-        Executor, MAX_TOOLS, Tool, ToolName, ToolVersion,
+        Executor, MAX_TOOLS, Price, Tool, ToolName, ToolVersion,
         definition::{Definition, ItemKind},
         store::{self as tools, Standing},
     },
@@ -49,7 +49,7 @@ pub(super) async fn publish(
     for one in wanted {
         let tool = with_tool(one).and_then(|id| standing.get(&id));
         let number = tool.map_or(1, |tool| tool.newest + 1);
-        let version = version(source, one.definition, number, tool.map_or(0, |tool| tool.price_micro), now)?;
+        let version = version(source, one.definition, number, tool.map_or_else(Price::default, |tool| tool.price.into()), now)?;
         if let Some(tool) = tool {
             let is_same =
                 tool.digest == version.digest && tool.effect == version.effect.as_str() && tool.source() == Some(source.id);
@@ -80,7 +80,7 @@ pub(super) async fn publish(
 }
 
 /// The version of a tool that this definition is.
-fn version(source: &Source, definition: &Definition, number: i32, price_micro: i64, now: DateTime<Utc>) -> Result<ToolVersion> {
+fn version(source: &Source, definition: &Definition, number: i32, price: Price, now: DateTime<Utc>) -> Result<ToolVersion> {
     let title: String = definition.title().chars().take(80).collect();
     // Clients and our own tables want a description; a name says a little.
     let description = [definition.description(), &title, &definition.key].into_iter().find(|text| !text.is_empty());
@@ -95,7 +95,7 @@ fn version(source: &Source, definition: &Definition, number: i32, price_micro: i
         input_schema: serde_json::value::RawValue::from_string(schema).map_err(Error::internal)?,
         executor: Executor::Upstream { source: source.id, name: definition.key.clone() },
         credential: None,
-        price_micro,
+        price,
         digest: definition.digest,
         definition: Some(definition.raw.clone()),
         created_at: now,

@@ -54,6 +54,8 @@ pub(super) struct Told {
     requests: Option<Box<RawValue>>,
     state: Option<String>,
     refused: Option<(i64, String, Option<serde_json::Value>)>,
+    #[serde(default)]
+    reported_micro: Option<i64>,
 }
 
 impl From<Run> for Told {
@@ -66,6 +68,7 @@ impl From<Run> for Told {
             requests: None,
             state: None,
             refused: None,
+            reported_micro: run.reported_micro,
         };
         match run.answer {
             Answer::Text(text) => told.text = Some((text.text, text.is_error)),
@@ -81,6 +84,7 @@ impl From<Run> for Told {
 
 impl From<Told> for Run {
     fn from(told: Told) -> Self {
+        let reported_micro = told.reported_micro;
         let answer = match told {
             Told { text: Some((text, is_error)), .. } => {
                 Answer::Text(trunkline_protocol::mcp::tools::ToolResult { text, is_error })
@@ -91,6 +95,11 @@ impl From<Told> for Run {
             }
             Told { requests, state, .. } => Answer::Reply(Reply::InputRequired(InputRequired { requests, state })),
         };
-        Self { outcome: Outcome::find(&told.outcome).unwrap_or(Outcome::Unknown), error: told.error.map(Into::into), answer }
+        Self {
+            outcome: Outcome::find(&told.outcome).unwrap_or(Outcome::Unknown),
+            error: told.error.map(Into::into),
+            answer,
+            reported_micro,
+        }
     }
 }

@@ -74,7 +74,12 @@ pub(in crate::gateway) async fn resume(
 fn lost() -> Run {
     let text = "the waiting call cannot be reached any more; whether the tool finished is not known";
     let error = ErrorObject::new(INTERNAL_ERROR, text);
-    Run { outcome: Outcome::Unknown, error: Some("call_lost".into()), answer: Answer::Reply(Reply::Error(error)) }
+    Run {
+        outcome: Outcome::Unknown,
+        error: Some("call_lost".into()),
+        answer: Answer::Reply(Reply::Error(error)),
+        reported_micro: None,
+    }
 }
 
 fn gone(undelivered: Undelivered) -> Run {
@@ -84,5 +89,10 @@ fn gone(undelivered: Undelivered) -> Run {
         }
         _ => ErrorObject::new(INTERNAL_ERROR, "the waiting call cannot be reached; try again"),
     };
-    Run { outcome: Outcome::UpstreamError, error: Some("state_gone".into()), answer: Answer::Reply(Reply::Error(error)) }
+    Run {
+        outcome: Outcome::UpstreamError,
+        error: Some("state_gone".into()),
+        answer: Answer::Reply(Reply::Error(error)),
+        reported_micro: None,
+    }
 }

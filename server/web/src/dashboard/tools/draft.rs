@@ -3,8 +3,8 @@
 use serde_json::Value;
 use trunkline_platform::{
     catalog::{
-        self, Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, NewVersion, Parameter, ParameterType, Place, SecretChange,
-        Tool, UrlTemplate,
+        self, Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, NewVersion, Parameter, ParameterType, Place, Price,
+        SecretChange, Tool, UrlTemplate,
     },
     quota::{Rate, ToolLimits, limits::parse_rate},
     secret::Plaintext,
@@ -32,6 +32,9 @@ pub(super) struct Draft {
     pub(super) secret_header: String,
     pub(super) timeout_ms: String,
     pub(super) price: String,
+    pub(super) price_kib: String,
+    pub(super) price_second: String,
+    pub(super) price_reported: String,
     pub(super) per_minute: String,
     pub(super) burst: String,
     pub(super) each_per_minute: String,
@@ -60,12 +63,17 @@ impl Draft {
     pub(super) fn of(tool: &Tool, limits: ToolLimits) -> Self {
         let version = &tool.version;
         let number = |rate: Option<Rate>, of: fn(Rate) -> u32| rate.map(|rate| of(rate).to_string()).unwrap_or_default();
+        // Nothing is an empty field.
+        let amount = |micro: i64| if micro == 0 { String::new() } else { format::price_input(micro) };
         let common = Self {
             name: tool.name.to_string(),
             title: version.title.clone(),
             description: version.description.clone(),
             effect: version.effect.as_str().to_owned(),
-            price: format::price_input(version.price_micro),
+            price: amount(version.price.call_micro),
+            price_kib: amount(version.price.kib_micro),
+            price_second: amount(version.price.second_micro),
+            price_reported: amount(version.price.reported_micro),
             per_minute: number(limits.total, |rate| rate.per_minute),
             burst: number(limits.total, |rate| rate.burst),
             each_per_minute: number(limits.each_agent, |rate| rate.per_minute),
@@ -103,6 +111,9 @@ impl Draft {
             secret_header: text("secret_header"),
             timeout_ms: text("timeout_ms"),
             price: text("price"),
+            price_kib: text("price_kib"),
+            price_second: text("price_second"),
+            price_reported: text("price_reported"),
             per_minute: text("per_minute"),
             burst: text("burst"),
             each_per_minute: text("each_per_minute"),
@@ -125,7 +136,7 @@ impl Draft {
             }
         };
         let terms = self.parse_terms(errors)?;
-        let (Some(effect), Some(executor), Some((price_micro, limits))) = (effect, executor, terms) else {
+        let (Some(effect), Some(executor), Some((price, limits))) = (effect, executor, terms) else {
             return Ok(None);
         };
         Ok(Some(NewVersion {
@@ -134,14 +145,26 @@ impl Draft {
             effect,
             executor,
             secret: if secret.is_empty() { SecretChange::Keep } else { SecretChange::Set(Plaintext::new(secret.to_owned())) },
-            price_micro,
+            price,
             limits: Some(limits),
         }))
     }
 
     /// Reads what can be said of a tool whose definition comes from its source: its price and its limits.
-    pub(super) fn parse_terms(&self, errors: &mut FieldErrors) -> Result<Option<(i64, ToolLimits)>, HtmlError> {
-        let price = errors.take(catalog::parse_price(&self.price))?;
+    pub(super) fn parse_terms(&self, errors: &mut FieldErrors) -> Result<Option<(Price, ToolLimits)>, HtmlError> {
+        let mut amount = |field, text| errors.take(catalog::parse_price(field, text));
+        let parts = (
+            amount("price", &self.price)?,
+            amount("price_kib", &self.price_kib)?,
+            amount("price_second", &self.price_second)?,
+            amount("price_reported", &self.price_reported)?,
+        );
+        let price = match parts {
+            (Some(call_micro), Some(kib_micro), Some(second_micro), Some(reported_micro)) => {
+                Some(Price { call_micro, kib_micro, second_micro, reported_micro })
+            }
+            _ => None,
+        };
         let total = errors.take(parse_rate("", &self.per_minute, &self.burst))?;
         let each_agent = errors.take(parse_rate("each_", &self.each_per_minute, &self.each_burst))?;
         let (Some(price), Some(total), Some(each_agent)) = (price, total, each_agent) else { return Ok(None) };

@@ -9,7 +9,7 @@ use actix_web::web;
 use askama::Template;
 use trunkline_platform::{
     actor::Permission,
-    catalog::{self, Executor, Tool},
+    catalog::{self, Executor, Price, Tool},
     db::page::Search,
     ids::ToolId,
     usage::{self, Range},
@@ -87,7 +87,7 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
             errors: error_words(&totals),
             alarming: totals.error_rate() >= ALARMING,
             p95: format::millis(totals.p95_ms),
-            price: price(tool.version.price_micro, &member.tenant.currency),
+            price: price(&tool.version.price, &member.tenant.currency),
         }
     };
     page(&ToolsPage {
@@ -116,8 +116,14 @@ pub(super) fn state_word(tool: &Tool) -> &'static str {
     }
 }
 
-fn price(micro: i64, currency: &str) -> String {
-    if micro == 0 { "free".to_owned() } else { format::price(micro, currency) }
+fn price(price: &Price, currency: &str) -> String {
+    let part = |micro: i64, unit: &str| (micro > 0).then(|| format!("{}{unit}", format::price(micro, currency)));
+    let reported = (price.reported_micro > 0)
+        .then(|| format!("up to {} as the tool reports", format::price(price.reported_micro, currency)));
+    let parts =
+        [part(price.call_micro, ""), part(price.kib_micro, " per KiB"), part(price.second_micro, " per second"), reported];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "free".to_owned() } else { parts.join(" + ") }
 }
 
 /// The beginning of a description, in one line.

@@ -263,7 +263,7 @@ fn detail(state: &WebState, slug: &str, currency: &str, tool: &Tool, limits: Too
             Executor::Upstream { .. } => String::new(),
             executor => timeout_words(executor),
         },
-        price: price(version.price_micro, currency),
+        price: price(&version.price, currency),
         limit: limit_words(state, tool, limits),
         schema: serde_json::to_string_pretty(&schema).map_err(Error::internal)?,
     })
