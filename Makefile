@@ -4,7 +4,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO := cargo
 ARGS ?=
 
-.PHONY: run build test assets bench fmt lint clean
+.PHONY: run build test faults assets bench fmt lint clean
 
 ## run: install what is missing, build, and start everything on this computer (ARGS="--port 0 --fresh")
 run:
@@ -22,6 +22,12 @@ test:
 	@scripts/install.sh test
 	@scripts/assets.sh
 	@scripts/test.sh
+
+## faults: the record under faults for longer: 200 kills, a minute without Postgres
+faults:
+	$(CARGO) build --locked
+	@state=$$(mktemp -d) && chmod 711 "$$state" && TRUNKLINE_ROUNDS=200 TRUNKLINE_OUTAGE_S=60 \
+		$(TARGET_DIR)/debug/trunkline services --dir "$$state" -- $(CARGO) test --locked -p trunkline-tests $(ARGS) -- record:: --nocapture
 
 ## assets: third-party front-end files from npm, by lock file
 assets:

@@ -15,7 +15,7 @@ const ORDER: &[&[&str]] = &[
     &["connections"],
     &["catalog", "session"],
     &["oauth"],
-    &["record", "execution", "rotation"],
+    &["record", "chain", "execution", "rotation"],
     &["gateway"],
 ];
 /// The handles that every verb takes first know everything, and everything knows their type.

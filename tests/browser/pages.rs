@@ -21,6 +21,7 @@ const NOT_PAGES: &[&str] = &[
     "/static/",
     "/.well-known/",
     "/oauth/",
+    "/t/{tenant}/audit/export",
     "/t/{tenant}/connect/status",
     "/login/sso/callback",
 ];

@@ -89,7 +89,7 @@ async fn s_11_the_installation_s_key_is_exchanged_while_calls_go_on() {
         let before = keys(&app, &has, &["keys", "status"]).await;
         assert!(before.contains("is still needed: it has wrapped 1 data keys"), "{before}");
         let told = keys(&app, &has, &["keys", "rewrap"]).await;
-        assert!(told.starts_with("2 keys were"), "the tenant's, and one that signs tokens: {told}");
+        assert!(told.starts_with("3 keys were"), "the tenant's, one that signs tokens, and one that signs the record: {told}");
         let again = keys(&app, &has, &["keys", "rewrap"]).await;
         assert!(again.starts_with("0 keys were"), "{again}");
         let after = keys(&app, &has, &["keys", "status"]).await;

@@ -5,7 +5,8 @@ use std::{process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::support::{
-    Agent, Era, SOON, TestApp, eventually, http,
+    Agent, Era, SOON, SPOOL_DIR, TestApp, eventually, http,
+    private::Folder,
     process::{Process, command},
     raw, tools,
 };
@@ -13,13 +14,17 @@ use crate::support::{
 const MIB: u64 = 1024 * 1024;
 
 /// The binary on the database of a test, and an agent at it.
-async fn serve(app: &TestApp) -> (Process, Agent) {
+async fn serve(app: &TestApp, spool: &Folder) -> (Process, Agent) {
     let acme = app.tenant("acme").await;
     acme.tool("echo", tools::echo()).await;
     let agent = acme.agent("agent", "tools:read").await;
     let port = trunkline::services::free_port().expect("a port");
     let mut starting = command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
-    starting.envs(app.settings()).env("TRUNKLINE_MAIL_SMTP_URL", "smtp://127.0.0.1:1").env("TRUNKLINE_LOG_LEVEL", "error");
+    starting
+        .envs(app.settings())
+        .env(SPOOL_DIR, &spool.0)
+        .env("TRUNKLINE_MAIL_SMTP_URL", "smtp://127.0.0.1:1")
+        .env("TRUNKLINE_LOG_LEVEL", "error");
     starting.stdout(Stdio::null()).stderr(Stdio::null());
     let process = Process::start(starting);
     let url = format!("http://127.0.0.1:{port}");
@@ -78,7 +83,8 @@ async fn pour(process: &Process, url: &str, headers: &str) -> Poured {
 #[tokio::test]
 async fn a_gibibyte_in_chunks_is_refused_and_not_kept() {
     let app = TestApp::start().await;
-    let (process, agent) = serve(&app).await;
+    let spool = Folder::new("spool");
+    let (process, agent) = serve(&app, &spool).await;
     for _ in 0..50 {
         agent.echo("warm").await;
     }
@@ -100,7 +106,8 @@ async fn a_gibibyte_in_chunks_is_refused_and_not_kept() {
 #[tokio::test]
 async fn ten_thousand_bad_requests_leave_memory_as_it_was() {
     let app = TestApp::start().await;
-    let (process, agent) = serve(&app).await;
+    let spool = Folder::new("spool");
+    let (process, agent) = serve(&app, &spool).await;
     let deep = "[".repeat(10_000);
     let bodies = [deep.as_str(), "{", "\u{feff}", r#"{"jsonrpc":"2.0","id":1,"method":"x","params":7}"#];
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");

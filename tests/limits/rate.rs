@@ -12,6 +12,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use trunkline_protocol::oauth::scope::Effect;
 
+use super::{full, patient};
 use crate::support::{Agent, Era, Tenant, TestApp, message, say, seed::insert_limit, tools};
 
 /// What is left in the tightest bucket, as an answer says it.
@@ -19,11 +20,16 @@ fn limits(answer: &crate::support::Answer) -> Value {
     answer.json["result"]["_meta"]["trunkline/limits"].clone()
 }
 
+/// Calls per second that are asked for: an unoptimised installation on a busy machine must be able to make more.
+fn per_second() -> i32 {
+    if full() { 100 } else { 20 }
+}
+
 async fn two_tools(app: &TestApp) -> (Tenant<'_>, Agent) {
     let acme = app.tenant("acme").await;
     let agent = acme.agent("agent", "tools:read").await;
     let mut sql = app.sql().await;
-    for (name, rate) in [("narrow", (6_000, 50)), ("wide", (6_000_000, 6_000_000))] {
+    for (name, rate) in [("narrow", (60 * per_second(), 50)), ("wide", (6_000_000, 6_000_000))] {
         let tool = acme.tool(name, tools::echo()).await;
         insert_limit(&mut sql, app, &acme, "agent_tool", Some(agent.id), Some(tool.id), rate).await;
     }
@@ -34,18 +40,23 @@ async fn two_tools(app: &TestApp) -> (Tenant<'_>, Agent) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixty_four_clients_get_what_the_bucket_gives_and_refusals_cost_nothing() {
-    let app = TestApp::start().await;
+async fn q_01_sixty_four_clients_on_three_replicas_get_what_the_bucket_gives_and_refusals_cost_nothing() {
+    let app = patient(TestApp::builder().set("QUOTA_LADDER_REFUSALS", 0)).start().await;
     let (_, agent) = two_tools(&app).await;
     let body = message(Era::Handshake, "tools/call", json!({ "name": "narrow", "arguments": { "text": "x" } }));
     let body = Arc::<str>::from(body.to_string());
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("a client");
     let (in_time, total, refused) = <(Arc<AtomicU64>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
-    let window = Duration::from_secs(10);
+    let (second, third) = (app.replica().await, app.replica().await);
+    let urls = [&app.url, &second.url, &third.url].map(|url| agent.url.replace(&app.url, url));
+    // The end of a short run has a larger part in it.
+    let (window, least) = if full() { (30, 0.98) } else { (10, 0.95) };
+    let most = 50 + u64::from(per_second().unsigned_abs()) * window + 1;
+    let window = Duration::from_secs(window);
     let began = Instant::now();
     let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..64 {
-        let (client, agent, body) = (client.clone(), agent.clone(), Arc::clone(&body));
+    for number in 0..64 {
+        let (client, agent, body) = (client.clone(), agent.at(&urls[number % 3]), Arc::clone(&body));
         let (in_time, total, refused) = (Arc::clone(&in_time), Arc::clone(&total), Arc::clone(&refused));
         clients.spawn(async move {
             while began.elapsed() < window {
@@ -71,8 +82,13 @@ async fn sixty_four_clients_get_what_the_bucket_gives_and_refusals_cost_nothing(
     }
     let (in_time, total, refused) =
         (in_time.load(Ordering::Relaxed), total.load(Ordering::Relaxed), refused.load(Ordering::Relaxed));
-    say(&format!("limits: 64 clients, 100/s, burst 50, 10 s: {in_time} admitted, {refused} refused"));
-    assert!((950..=1_051).contains(&in_time), "{in_time} admitted, {refused} refused");
+    say(&format!(
+        "limits: 64 clients, 3 replicas, {}/s, burst 50, {window:?}: {in_time} of at most {most} admitted, {refused} refused",
+        per_second()
+    ));
+    #[expect(clippy::cast_precision_loss, reason = "some thousand calls")]
+    let share = in_time as f64 / (most - 1) as f64;
+    assert!(in_time <= most && share >= least, "{in_time} admitted, {refused} refused");
     assert!(refused > 0, "nobody was refused, so nothing was seen");
     let after = agent.call(Era::Stateless, "wide", json!({ "text": "x" })).await;
     let left = limits(&after);
@@ -103,7 +119,7 @@ async fn defaults_are_300_60_and_5_calls_a_minute() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_everything_and_waiting_as_told_is_enough() {
+async fn q_04_a_refusal_says_everything_and_waiting_as_told_is_enough() {
     let app = TestApp::start().await;
     let acme = app.tenant("acme").await;
     let agent = acme.agent("agent", "tools:read").await;

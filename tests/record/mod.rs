@@ -1,5 +1,10 @@
-//! What is kept of calls: each exactly once, whatever happens to Postgres.
+//! What is kept of calls: each exactly once, whatever happens to Postgres, the disk and the process, and evidently what it was.
 
+mod chain;
+mod disk_full;
+mod driver;
 mod entries;
+mod killed;
 mod postgres_away;
 mod prices;
+mod spools;

@@ -6,8 +6,14 @@ use trunkline::services::{Keep, PrivatePostgres};
 use trunkline_platform::{db, secret::Plaintext};
 use url::Url;
 
-use super::entries::reconcile;
-use crate::support::{Database, Gate, PASSWORD, SOON, TestApp, Visitor, eventually, http, private::Folder, tools};
+use super::{
+    driver::{drive, not_once},
+    entries::reconcile,
+    spools::{address, through as past},
+};
+use crate::support::{
+    Database, Gate, PASSWORD, Replica, SOON, SPOOL_DIR, TestApp, Visitor, eventually, http, private::Folder, say, tools,
+};
 
 fn target(url: &Plaintext) -> String {
     let url = Url::parse(url.reveal()).expect("a URL");
@@ -93,4 +99,55 @@ async fn calls_go_on_without_postgres_and_none_is_lost_or_doubled() {
     drop(app);
     drop(patient);
     tokio::task::spawn_blocking(move || postgres.stop()).await.expect("stopped");
+}
+
+/// L-03: an outage under load. Longer with `make faults`.
+#[tokio::test]
+async fn l_03_calls_go_on_through_an_outage_and_memory_stays_flat() {
+    let seconds = std::env::var("TRUNKLINE_OUTAGE_S").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(4);
+    let app = TestApp::builder().unlimited().start().await;
+    let acme = app.tenant("acme").await;
+    acme.tool("echo", tools::echo()).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    let gate = Gate::open(&address(&app.database().app)).await;
+    let (spool, port) = (Folder::new("spool"), trunkline::services::free_port().expect("a port"));
+    let settings = [(SPOOL_DIR, spool.0.display().to_string()), ("TRUNKLINE_DATABASE_URL", past(&gate, &app.database().app))];
+    let settings = [(settings[0].0, &*settings[0].1), (settings[1].0, &*settings[1].1)];
+    let replica = Replica::start_with(&app, port, &settings).await;
+    let at = agent.at(&format!("{}/t/acme/mcp", replica.url));
+    let warm = |seconds| {
+        let stop = tokio_util::sync::CancellationToken::new();
+        let at = at.clone();
+        async move {
+            let ending = async {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                stop.cancel();
+            };
+            // At most 200 calls a second.
+            tokio::join!(drive(&at, &["echo"], 4, Duration::from_millis(20), &stop), ending).0
+        }
+    };
+    let before = warm(2).await;
+    let memory = replica.memory();
+    gate.close();
+    let away = warm(seconds).await;
+    let grown = replica.memory().saturating_sub(memory);
+    assert!(before.refused.is_empty() && away.refused.is_empty(), "{:?} {:?}", before.refused, away.refused);
+    assert_eq!(away.delivered.len(), away.sent.len());
+    assert!(grown < 64 << 20, "{} MiB more memory", grown >> 20);
+    gate.reopen(&address(&app.database().app)).await;
+    let back = Instant::now();
+    let mut sql = app.sql().await;
+    eventually("all entries have arrived", Duration::from_secs(30), async || {
+        not_once(&mut sql, &away.delivered).await.is_empty().then_some(())
+    })
+    .await;
+    let (arrived, calls) = (back.elapsed(), away.delivered.len());
+    assert!(not_once(&mut sql, &before.delivered).await.is_empty());
+    replica.stop();
+    reconcile(&mut sql).await;
+    let grown = grown >> 10;
+    say(&format!(
+        "record: Postgres away for {seconds} s, {calls} calls kept, there {arrived:?} after its return, {grown} KiB more memory"
+    ));
 }

@@ -23,11 +23,14 @@ use trunkline_platform::{
 
 use super::{
     Agent, eventually, logs,
+    private::Folder,
     services::{Database, Kind, shared},
 };
 
 /// The password of every member that a test makes.
 pub(crate) const PASSWORD: &str = "correct horse battery";
+/// Where a process keeps its entries.
+pub(crate) const SPOOL_DIR: &str = "TRUNKLINE_AUDIT_SPOOL_DIR";
 /// 32 bytes in base64, drawn once.
 const KEY: &str = "3q2+7wABJkRiGpX0mY3LkQh7uVdWc0FEr9sTz5aOeHM=";
 
@@ -82,6 +85,8 @@ impl Builder {
             // Many installations start on this machine at once, unoptimised.
             ("DATABASE_ACQUIRE_TIMEOUT_MS", "15000"),
             ("REDIS_URL", &shared().redis),
+            // An unoptimised server among many others on this machine is late for reasons of its own.
+            ("REDIS_DECISION_MS", "250"),
             ("REDIS_PREFIX", &format!("test:{}:", random::base62(8))),
             ("SECRETS_KEY", KEY),
             ("EGRESS_ALLOW", "127.0.0.0/8,::1/128"),
@@ -123,6 +128,7 @@ pub(crate) struct TestApp {
     database: Arc<Database>,
     running: Option<(Runtime, Installation, Shutdown)>,
     logs: logs::Watch,
+    _spool: Folder,
 }
 
 impl TestApp {
@@ -138,18 +144,22 @@ impl TestApp {
 
     /// A second replica: same database, same Redis, same key, same clock, a memory of its own.
     pub(crate) async fn replica(&self) -> Self {
-        Self::start_with(self.settings.clone(), Arc::clone(&self.database), Arc::clone(&self.clock)).await
+        self.with_settings(&[]).await
     }
 
     /// A second server on the same database with other settings.
     pub(crate) async fn with_settings(&self, changed: &[(&str, &str)]) -> Self {
         let mut settings = self.settings.clone();
+        settings.remove(SPOOL_DIR);
         settings.extend(changed.iter().map(|(name, value)| (format!("TRUNKLINE_{name}"), (*value).to_owned())));
         Self::start_with(settings, Arc::clone(&self.database), Arc::clone(&self.clock)).await
     }
 
-    async fn start_with(settings: BTreeMap<String, String>, database: Arc<Database>, clock: Arc<ManualClock>) -> Self {
+    async fn start_with(mut settings: BTreeMap<String, String>, database: Arc<Database>, clock: Arc<ManualClock>) -> Self {
         let logs = logs::watch();
+        // Each process has a spool of its own.
+        let spool = Folder::new("spool");
+        settings.entry(SPOOL_DIR.to_owned()).or_insert_with(|| spool.0.display().to_string());
         let environment = settings.clone().into_iter().collect::<Environment>();
         let config = Config::load(&Sources { file: None, environment, options: Vec::new() }).expect("the settings load");
         // A runtime of its own: the installation goes on while the test blocks, and ends as a process would.
@@ -171,6 +181,7 @@ impl TestApp {
             database,
             running: Some((runtime, installation, shutdown)),
             logs,
+            _spool: spool,
         }
     }
 

@@ -33,7 +33,7 @@ use std::{
 use tokio::runtime::Runtime;
 
 pub(crate) use agent::{Agent, Answer, Era, http, message};
-pub(crate) use app::{PASSWORD, Tenant, TestApp};
+pub(crate) use app::{Builder, PASSWORD, SPOOL_DIR, Tenant, TestApp};
 pub(crate) use authenticator::Authenticator;
 pub(crate) use private::{Gate, OwnRedis};
 pub(crate) use proxy::SlowProxy;

@@ -43,13 +43,32 @@ impl Drop for Folder {
 pub(crate) struct OwnRedis {
     port: u16,
     process: Option<Process>,
+    /// Where a cluster of one node keeps what it knows of itself.
+    cluster: Option<Folder>,
 }
 
 impl OwnRedis {
     /// Starts it on a free port.
     pub(crate) async fn start() -> Self {
-        let mut redis = Self { port: free_port().expect("a port"), process: None };
+        let mut redis = Self { port: free_port().expect("a port"), process: None, cluster: None };
         redis.start_again().await;
+        redis
+    }
+
+    /// The same as a cluster of one node, which has all slots and refuses commands on keys of several.
+    pub(crate) async fn start_cluster() -> Self {
+        let mut redis = Self { port: free_port().expect("a port"), process: None, cluster: Some(Folder::new("cluster")) };
+        redis.start_again().await;
+        let mut connection =
+            redis::Client::open(redis.url()).expect("a URL").get_multiplexed_async_connection().await.expect("redis");
+        let mut slots = redis::cmd("CLUSTER");
+        slots.arg("ADDSLOTSRANGE").arg(0).arg(16_383);
+        let _: () = slots.query_async(&mut connection).await.expect("it has all slots");
+        eventually("the cluster is there", SOON, async || {
+            let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await.ok()?;
+            info.contains("cluster_state:ok").then_some(())
+        })
+        .await;
         redis
     }
 
@@ -73,6 +92,9 @@ impl OwnRedis {
         let port = self.port.to_string();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
+        if let Some(folder) = &self.cluster {
+            command.args(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--dir"]).arg(&folder.0);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(Process::start(command));
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));

@@ -6,7 +6,8 @@ use nix::sys::signal::Signal;
 use trunkline::services::free_port;
 
 use super::{
-    SOON, TestApp, eventually, http,
+    SOON, SPOOL_DIR, TestApp, eventually, http,
+    private::Folder,
     process::{Process, command},
 };
 
@@ -16,6 +17,8 @@ pub(crate) struct Replica {
     /// `http://127.0.0.1:…` of its public listener.
     pub(crate) url: String,
     process: Process,
+    /// Removed with it.
+    spool: Option<Folder>,
 }
 
 impl Replica {
@@ -26,10 +29,19 @@ impl Replica {
 
     /// The same at that port.
     pub(crate) async fn start_at(app: &TestApp, port: u16) -> Self {
+        let spool = Folder::new("spool");
+        let mut replica = Self::start_with(app, port, &[(SPOOL_DIR, &spool.0.display().to_string())]).await;
+        replica.spool = Some(spool);
+        replica
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn start_with(app: &TestApp, port: u16, settings: &[(&str, &str)]) -> Self {
         let mut starting = command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
         starting.envs(app.settings()).env("TRUNKLINE_MAIL_SMTP_URL", "smtp://127.0.0.1:1").env("TRUNKLINE_LOG_LEVEL", "error");
+        starting.envs(settings.iter().copied());
         starting.stdout(Stdio::null()).stderr(Stdio::null());
-        let replica = Self { process: Process::start(starting), url: format!("http://127.0.0.1:{port}") };
+        let replica = Self { process: Process::start(starting), url: format!("http://127.0.0.1:{port}"), spool: None };
         eventually("the replica is ready", SOON, async || {
             let answer = http().get(format!("{}/readyz", replica.url)).send().await.ok()?;
             (answer.status() == 200).then_some(())
@@ -46,6 +58,11 @@ impl Replica {
     /// From now on it does nothing, as one that hangs.
     pub(crate) fn freeze(&self) {
         self.process.signal(Signal::SIGSTOP);
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.process.memory()
     }
 
     /// Ends it without a word.

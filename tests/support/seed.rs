@@ -7,7 +7,7 @@ use trunkline_platform::{
     clock::Clock as _,
     ids::{
         AgentId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, PasskeyId,
-        SessionId, SourceId, TicketId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+        SessionId, SourceId, TenantId, TicketId, ToolId, ToolsetId, TrustedIssuerId, UserId,
     },
     random,
 };
@@ -119,6 +119,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     let (issuer, certificate_name) = insert_trust(&mut sql, app, &tenant, &canary, agent.id).await;
     let (client, grant) = insert_grant(&mut sql, app, &tenant, &canary, agent.id, developer.user).await;
     let (session, passkey) = insert_sign_in(&mut sql, app, &tenant, &canary, &developer).await;
+    insert_unchained(&mut sql, tenant.id).await;
     Seeded {
         tenant,
         canary,
@@ -469,4 +470,20 @@ pub(crate) async fn insert_limit(
     .execute(sql)
     .await
     .expect("a limit");
+}
+
+/// Waits until everything of the tenant has its place in the chain and a signed head, and puts in what never gets one.
+async fn insert_unchained(sql: &mut PgConnection, tenant: TenantId) {
+    let rest = "SELECT (SELECT count(*) FROM app.audit_unchained WHERE tenant_id = $1) = 0
+                  AND EXISTS (SELECT FROM app.audit_checkpoints WHERE tenant_id = $1)";
+    eventually("the record is chained and signed", SOON, async || {
+        let rests: bool = sqlx::query_scalar(rest).bind(tenant).fetch_one(&mut *sql).await.expect("an answer");
+        rests.then_some(())
+    })
+    .await;
+    sqlx::query("INSERT INTO app.audit_unchained (tenant_id, id, at) VALUES ($1, gen_random_uuid(), now())")
+        .bind(tenant)
+        .execute(sql)
+        .await
+        .expect("a row");
 }

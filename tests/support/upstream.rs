@@ -182,6 +182,7 @@ async fn answer(stream: &mut TcpStream, path: &str, hung_up: &AtomicUsize) -> Op
             None
         }
         "not-utf8" => whole(stream, "200 OK", "text/plain", b"upstream-canary-9x7 \xff\xfe").await,
+        "large" => whole(stream, "200 OK", "text/plain", "x".repeat(number.parse().unwrap_or(1)).as_bytes()).await,
         "image" => whole(stream, "200 OK", "image/png", CANARY.as_bytes()).await,
         "untyped" => {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{CANARY}", CANARY.len());

@@ -89,6 +89,7 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         "/t/{tenant}/clients/{client}/approve"
         | "/t/{tenant}/clients/{client}/block"
         | "/t/{tenant}/clients/{client}/secret"
+        | "/t/{tenant}/audit/verify"
         | "/t/{tenant}/grants/{grant}/revoke"
         | "/t/{tenant}/trust/issuers/{issuer}/remove"
         | "/t/{tenant}/trust/names/{certificate_name}/remove"
@@ -389,7 +390,7 @@ async fn ids_of_another_tenant_in_a_query_show_nothing_of_it() {
         format!("before={call}"),
         format!("agent={agent}&tool={tool}&before={call}"),
     ] {
-        for page in ["", "/logs", "/agents", "/keys", "/tools", "/sources", "/toolsets", "/members", "/connect"] {
+        for page in ["", "/logs", "/agents", "/keys", "/tools", "/sources", "/toolsets", "/members", "/connect", "/audit"] {
             let page = owner.get(&format!("/t/bravo{page}?{query}&q={}", a.canary)).await;
             // What was typed into a field stands in it again; nothing else may.
             let shown = page.body.replace(&format!("value=\"{}\"", a.canary), "").replace(&format!("q={}", a.canary), "");

@@ -186,6 +186,36 @@ async fn audit_entries_cannot_be_changed_by_the_server_or_by_the_owner() {
     }
 }
 
+/// L-10: calls, links and checkpoints are as little changed as entries; the role that chains can only add.
+#[tokio::test]
+async fn l_10_calls_links_and_checkpoints_cannot_be_changed() {
+    let (app, upstream) = (TestApp::start().await, Upstream::start().await);
+    let seeded = seed::everything(&app, "acme", &upstream).await;
+    let (mut admin, mut server) = (app.sql().await, app.database().application().await);
+    enter(&mut server, Some(seeded.tenant.id)).await;
+    for table in ["calls", "audit_entries", "audit_chain", "audit_checkpoints"] {
+        assert!(count(&mut admin, table, "true").await > 0, "{table}");
+        for change in ["UPDATE app.T SET tenant_id = tenant_id", "DELETE FROM app.T", "TRUNCATE app.T"] {
+            let statement = change.replace(".T", &format!(".{table}"));
+            assert_eq!(state(&mut server, statement.clone()).await, "42501", "{statement}");
+            assert_eq!(state(&mut server, format!("SET LOCAL ROLE trunkline_chain; {statement}")).await, "42501", "{statement}");
+            assert_eq!(state(&mut admin, statement.clone()).await, "P0001", "{statement}, as superuser");
+            let replica = format!("SET LOCAL session_replication_role = replica; {statement}");
+            assert_eq!(state(&mut admin, replica).await, "P0001", "{statement}, as a replica");
+        }
+    }
+    let partitions: Vec<String> = sqlx::query_scalar(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent IN ('app.calls'::regclass, 'app.audit_entries'::regclass)",
+    )
+    .fetch_all(&mut admin)
+    .await
+    .expect("partitions");
+    assert!(partitions.len() >= 10, "{partitions:?}");
+    for partition in partitions {
+        assert_eq!(state(&mut admin, format!("TRUNCATE {partition}")).await, "P0001", "{partition}");
+    }
+}
+
 #[tokio::test]
 async fn the_role_that_writes_records_reads_nothing_of_them() {
     let (app, upstream) = (TestApp::start().await, Upstream::start().await);
@@ -195,6 +225,9 @@ async fn the_role_that_writes_records_reads_nothing_of_them() {
     for statement in [
         "SELECT tool_name FROM app.calls",
         "SELECT subject FROM app.audit_entries",
+        "SELECT hash FROM app.audit_chain",
+        "SELECT note FROM app.audit_checkpoints",
+        "DELETE FROM app.audit_unchained",
         "SELECT name FROM app.agents",
         "SELECT digest FROM app.keys",
         "UPDATE app.calls SET outcome = 'ok'",

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use trunkline_platform::{Platform, Result, accounts, bus, catalog, connections, jobs, oauth, quota, record, session, upstream};
+use trunkline_platform::{
+    Platform, Result, accounts, bus, catalog, chain, connections, jobs, oauth, quota, record, session, upstream,
+};
 
 use crate::lifecycle::Tasks;
 
 /// A replica that is not heard of for a few of these no longer shares the limits.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// How soon it is noticed that Redis is back.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Sessions and links that have run out are refused at once; their rows may wait for this.
 const FORGET_EVERY: Duration = Duration::from_mins(15);
 /// People look at the day a key was last used, not at the second.
@@ -24,6 +28,9 @@ const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// Partitions exist months ahead; this only has to happen now and then.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(6);
 
+/// How soon entries are chained, and heads that are due are signed.
+const CHAIN_EVERY: Duration = Duration::from_millis(500);
+
 /// Upstreams that do not answer must not hold the end of this process.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -35,6 +42,10 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     tasks.spawn("catalogue listener", |stop| done(async move { catalog::listen::run(to_hear, stop).await }));
     tasks.spawn("bus", |stop| done(async move { bus::run(to_bus, stop).await }));
     tasks.spawn("sessions", |stop| done(async move { session::run(to_sessions, stop).await }));
+    let (to_ask, to_say, to_lease) = (of(), of(), of());
+    tasks.spawn("redis probe", |stop| done(probe_redis(to_ask, stop)));
+    tasks.spawn("words after calls", |stop| done(async move { quota::run_afterwards(to_say, stop).await }));
+    tasks.spawn("lease of the installation's bucket", |stop| done(async move { quota::run_lease(to_lease, stop).await }));
     tasks.spawn("jobs", |stop| done(async move { jobs::run(to_work, stop).await }));
     tasks.spawn("replica heartbeat", |stop| done(be_counted(to_share, stop)));
     tasks.spawn("idle upstreams", |stop| done(sweep_upstreams(to_greet, stop)));
@@ -60,6 +71,11 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
     tasks.spawn("expired sessions", |stop| {
         let forget = |platform: Platform| async move { accounts::forget_expired(&platform).await.map(drop) };
         done(async move { every(&to_forget, FORGET_EVERY, stop, "expired sessions stay until the next round", forget).await })
+    });
+    let to_chain = platform.clone();
+    tasks.spawn("chain", |stop| {
+        let advance = |platform: Platform| async move { chain::advance(&platform).await };
+        done(async move { every(&to_chain, CHAIN_EVERY, stop, "the record is not chained", advance).await })
     });
     start_oauth_rounds(tasks, platform);
     tasks.spawn("partitions", |stop| {
@@ -89,6 +105,12 @@ fn start_oauth_rounds(tasks: &mut Tasks, platform: &Platform) {
 async fn done<E>(work: impl Future<Output = ()>) -> std::result::Result<(), E> {
     work.await;
     Ok(())
+}
+
+async fn probe_redis(platform: Platform, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(PROBE_EVERY)).await.is_some() {
+        platform.redis.probe().await;
+    }
 }
 
 async fn be_counted(platform: Platform, stop: CancellationToken) {

@@ -70,7 +70,7 @@ fn open(addr: SocketAddr, key: &str) -> anyhow::Result<Listen> {
 pub struct Product {
     /// The product.
     pub platform: Platform,
-    /// Takes entries out of the queue and into Postgres.
+    /// Takes entries out of the spool and into Postgres.
     pub writer: record::Writer,
 }
 
@@ -79,13 +79,20 @@ pub fn product(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) ->
     let public_url = config.public_url(listening)?;
     let mail = mail::Settings { from: config.mail.from.clone(), smtp_url: config.mail.smtp_url.clone() };
     let mailer = mail::Mailer::new(&mail, &public_url, trunkline_web::letters::render).context("the mailer cannot be made")?;
-    let (spool, writer) = record::open();
+    let (spool, writer) = record::open(config.audit.clone());
     let platform = Platform::new(Parts {
         db: Db::connect(&config.database).context("database.url cannot be used")?,
         redis: Redis::new(config.redis.clone()).context("redis.url cannot be used")?,
         clock,
         master_key: config.master_key.clone(),
-        settings: Settings { public_url, accounts: config.accounts, sso: config.sso.clone(), mail, quota: config.quota },
+        settings: Settings {
+            public_url,
+            accounts: config.accounts,
+            sso: config.sso.clone(),
+            mail,
+            quota: config.quota,
+            checkpoints: config.checkpoints.clone(),
+        },
         mailer,
         egress: Egress::new(&config.egress).context("the outbound client cannot be made")?,
         spool,
@@ -107,7 +114,11 @@ pub struct Installation {
 impl Installation {
     /// Answers on both ports and begins the background work.
     pub fn start(config: &Config, product: Product, ports: Ports) -> anyhow::Result<Self> {
-        let Product { platform, writer } = product;
+        let Product { platform, mut writer } = product;
+        writer.start().map_err(|error| match std::error::Error::source(&error) {
+            Some(cause) => anyhow::anyhow!("audit.spool_dir: {cause}"),
+            None => error.into(),
+        })?;
         let vitals = Vitals::begin();
         let settings = WebSettings {
             public_url: platform.settings.public_url.clone(),

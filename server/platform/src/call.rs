@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, EntryId, GrantId, KeyId, TenantId, ToolId, ToolVersionId};
+use crate::ids::{AgentId, EntryId, GrantId, KeyId, TenantId, ToolId, ToolVersionId, UserId};
 
 /// How a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The tool did what it should.
     Ok,
@@ -79,8 +81,8 @@ impl Outcome {
     }
 }
 
-/// What is kept of a call.
-#[derive(Debug, Clone)]
+/// What is kept of a call. Written to the spool as it is: a member that is added needs a default, for entries of the version before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Id of the usage record and of the audit entry.
     pub id: EntryId,
@@ -117,11 +119,20 @@ pub struct Entry {
     /// What it costs, in micro-units of the tenant's currency.
     pub cost_micro: i64,
     /// Revision of the protocol.
-    pub revision: &'static str,
+    pub revision: Cow<'static, str>,
     /// What the client says it is.
     pub client_name: String,
     /// Id of the HTTP request, as in the logs.
     pub request_id: String,
     /// Decided without Redis.
     pub degraded: bool,
+    /// The person for whom the agent called, if a person let it.
+    #[serde(default)]
+    pub user: Option<UserId>,
+    /// Id of the JSON-RPC request, as it was written.
+    #[serde(default)]
+    pub jsonrpc_id: Option<String>,
+    /// Trace that the caller continues here.
+    #[serde(default)]
+    pub trace_id: Option<String>,
 }

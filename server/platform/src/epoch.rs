@@ -15,7 +15,11 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use crate::{Platform, ids::TenantId, redis::Redis};
+use crate::{
+    Platform,
+    ids::TenantId,
+    redis::{Away, Redis},
+};
 
 /// Longest life of an epoch in Redis, in seconds. When it lapses, replicas reload once.
 const TTL_S: u64 = 30 * 24 * 3600;
@@ -122,7 +126,17 @@ pub(crate) async fn read(redis: &Redis, tenant: TenantId) -> String {
     if redis.command::<Option<String>>(&get_or_set).await.is_err() {
         return String::new();
     }
-    redis.command(redis::cmd("GET").arg(&key)).await.unwrap_or_default()
+    match redis.command(redis::cmd("GET").arg(&key)).await {
+        Ok(epoch) => epoch,
+        // A key of another type is nothing of ours, and would make every snapshot stale for good.
+        Err(Away::Failed(error)) if error.code() == Some("WRONGTYPE") => {
+            let epoch = fresh();
+            let mut set = redis::cmd("SET");
+            set.arg(&key).arg(&epoch).arg("EX").arg(TTL_S);
+            redis.command::<()>(&set).await.map_or_else(|_| String::new(), |()| epoch)
+        }
+        Err(_) => String::new(),
+    }
 }
 
 /// Where it is kept.

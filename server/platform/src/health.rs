@@ -44,6 +44,8 @@ pub struct Report {
     pub status: Status,
     /// Each of them.
     pub dependencies: Vec<Dependency>,
+    /// Upstreams of tenants that this replica leaves alone for a moment. Theirs, so that it changes nothing about the installation's state.
+    pub open_breakers: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -75,8 +77,10 @@ impl Health {
         if database.status == Status::Healthy {
             *self.database_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
         }
-        let status = database.status.max(redis.status);
-        let report = Report { status, dependencies: vec![database, redis] };
+        let record = Dependency { name: "record", status: platform.spool.status(), latency_ms: 0 };
+        let status = database.status.max(redis.status).max(record.status);
+        let open_breakers = platform.breakers.count_open();
+        let report = Report { status, dependencies: vec![database, redis, record], open_breakers };
         *last = Some(Last { at: Instant::now(), report: report.clone() });
         report
     }
@@ -85,6 +89,9 @@ impl Health {
     /// database answers, and for a while after it stopped.
     pub async fn check_ready(&self, platform: &Platform) -> Result<(), NotReady> {
         self.report(platform).await;
+        if platform.spool.status() == Status::Unhealthy {
+            return Err(NotReady::Record);
+        }
         let seen = *self.database_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if seen.is_none_or(|at| at.elapsed() > READY_WITHOUT_DATABASE) {
             return Err(NotReady::Database);
@@ -99,6 +106,9 @@ pub enum NotReady {
     /// It does not answer.
     #[error("waiting for the database")]
     Database,
+    /// Its spool is full or cannot be written.
+    #[error("waiting for the record: its spool is full, or its disk cannot be written")]
+    Record,
     /// Migrations are missing.
     #[error("waiting for `trunkline migrate`")]
     Schema,

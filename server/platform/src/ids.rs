@@ -37,6 +37,11 @@ fn decode(text: &str) -> Option<Uuid> {
     Some(Uuid::from_u128(value))
 }
 
+/// What stands in an id of whatever kind; nothing for a text that is none.
+pub fn uuid_of(id: &str) -> Option<Uuid> {
+    id.split_once('_').and_then(|(_, text)| decode(text))
+}
+
 /// A fresh UUIDv7 for that moment; ids made later sort later (to the millisecond).
 pub(crate) fn uuid_v7(at: DateTime<Utc>) -> Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);

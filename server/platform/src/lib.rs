@@ -2,7 +2,7 @@
 //!
 //! `random ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
 //! `call metrics audit usage quota health handshake bus upstream` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session` → `oauth` →
-//! `record execution rotation` → `gateway`; `platform` holds the handles that every verb takes first.
+//! `record chain execution rotation` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
 //! `tests/architecture.rs` checks the order and that SQL stays in `store.rs`.
@@ -15,6 +15,7 @@ pub mod bus;
 pub mod call;
 pub mod catalog;
 pub mod certificates;
+pub mod chain;
 pub mod clock;
 pub mod connections;
 pub mod conversations;

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub failed_authentications: Counter,
     /// Decisions made without Redis.
     pub degraded_decisions: Counter,
+    /// Upstreams of tenants that are left alone at the moment.
+    pub open_breakers: Gauge,
     /// Event streams that are open.
     pub open_streams: Gauge,
     /// Streams that were closed because nobody read them.
@@ -65,6 +67,8 @@ impl Default for Metrics {
         let (failed_authentications, degraded_decisions, records_written, record_retries, records_refused) = Default::default();
         let record_queue = Gauge::default();
         let (open_streams, slow_readers) = (Gauge::default(), Counter::default());
+        let open_breakers = Gauge::default();
+        registry.register("trunkline_open_breakers", "Upstreams that are left alone", open_breakers.clone());
         registry.register("mcp_open_streams", "Event streams that are open", open_streams.clone());
         registry.register("mcp_slow_readers", "Streams closed because nobody read them", Counter::clone(&slow_readers));
         let untold_handshakes = Counter::default();
@@ -91,6 +95,7 @@ impl Default for Metrics {
             call_seconds,
             failed_authentications,
             degraded_decisions,
+            open_breakers,
             open_streams,
             slow_readers,
             untold_handshakes,

@@ -14,6 +14,7 @@ use crate::{
     accounts,
     bus::Bus,
     catalog::snapshot::Snapshots,
+    chain,
     clock::Clock,
     connections,
     conversations::Conversations,
@@ -49,6 +50,8 @@ pub struct Settings {
     pub mail: mail::Settings,
     /// Limits.
     pub quota: quota::Settings,
+    /// Where signed heads of the record go.
+    pub checkpoints: chain::Settings,
 }
 
 /// Everything a verb may need; cheap to clone.
@@ -86,6 +89,14 @@ pub struct Inner {
     pub generations: Generations,
     /// Limits while Redis is away.
     pub local_buckets: LocalBuckets,
+    /// What is known here of the day's counters.
+    pub counters: quota::Counters,
+    /// Upstreams that are left alone for a while.
+    pub breakers: quota::Breakers,
+    /// What is held here of the installation's bucket.
+    pub installation: quota::Installation,
+    /// What is said to Redis after calls.
+    pub afterwards: quota::Afterwards,
     /// Who shares them.
     pub replicas: Replicas,
     /// Messages between replicas.
@@ -138,6 +149,10 @@ impl Platform {
             snapshots: Snapshots::default(),
             generations: Generations::default(),
             local_buckets: LocalBuckets::default(),
+            counters: quota::Counters::default(),
+            afterwards: quota::Afterwards::default(),
+            breakers: quota::Breakers::default(),
+            installation: quota::Installation::default(),
             replicas: Replicas::new(id),
             bus: Bus::new(id),
             sessions: Sessions::default(),

@@ -153,6 +153,16 @@ pub fn tenant(slug: &str) -> String {
     format!("/t/{slug}")
 }
 
+/// Who changed what in a tenant.
+pub fn audit(slug: &str) -> String {
+    format!("/t/{slug}/audit")
+}
+
+/// A copy of that to take away.
+pub fn audit_export(slug: &str) -> String {
+    format!("/t/{slug}/audit/export")
+}
+
 /// A tenant's members.
 pub fn members(slug: &str) -> String {
     format!("/t/{slug}/members")

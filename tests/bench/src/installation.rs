@@ -66,7 +66,7 @@ impl Ground {
         let port = if port == 0 { free_port()? } else { port };
         let file = dir.join(SETTINGS);
         let ops_port = free_port()?;
-        std::fs::write(&file, settings(&services, port, ops_port))?;
+        std::fs::write(&file, settings(&services, port, ops_port, &dir.join("spool")))?;
         let config =
             Config::load(&Sources { file: Some(file.clone()), environment: Environment::default(), options: Vec::new() })?;
         run(program, &file, "migrate").await?;
@@ -152,15 +152,17 @@ impl Installation {
     }
 }
 
-fn settings(services: &Services, port: u16, ops_port: u16) -> String {
+fn settings(services: &Services, port: u16, ops_port: u16, spool: &Path) -> String {
     let mut text = format!(
         "public_url = \"http://127.0.0.1:{port}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[ops]\nlisten = \"127.0.0.1:{ops_port}\"\n\
          [database]\nurl = \"{}\"\nadmin_url = \"{}\"\n[redis]\nurl = \"{}\"\n[secrets]\nkey = \"{}\"\n\
-         [mail]\nsmtp_url = \"smtp://127.0.0.1:9\"\n[egress]\nallow = [\"127.0.0.0/8\"]\nallow_http = true\n[log]\nlevel = \"warn\"\n[shutdown]\ngrace_s = 5\ndelay_s = 0\n",
+         [mail]\nsmtp_url = \"smtp://127.0.0.1:9\"\n[egress]\nallow = [\"127.0.0.0/8\"]\nallow_http = true\n[log]\nlevel = \"warn\"\n[shutdown]\ngrace_s = 5\ndelay_s = 0\n\
+         [audit]\nspool_dir = \"{}\"\n",
         services.postgres.app_url().reveal(),
         services.postgres.admin_url().reveal(),
         services.redis.url().reveal(),
         BASE64_STANDARD.encode(random::bytes::<32>()),
+        spool.display(),
     );
     for bucket in ["write", "agent", "tenant", "lists"] {
         text.push_str("[quota.");

@@ -8,6 +8,7 @@ mod load;
 mod streams;
 mod tokens;
 mod upstream;
+mod verify;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -60,6 +61,12 @@ enum Command {
         #[arg(long, default_value_t = tokens::TOKENS)]
         count: usize,
     },
+    /// Only the verification of an exported record
+    Verify {
+        /// Entries of the export
+        #[arg(long, default_value_t = verify::ENTRIES)]
+        entries: u64,
+    },
     /// Only the latency of tools/list
     Lists {
         /// Tools of the tenant; its agent sees half of them
@@ -80,6 +87,7 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Upstream) => runtime.block_on(upstream::run()),
         Some(Command::Ground { upstream, port }) => runtime.block_on(ground(&arguments, upstream, *port)),
         Some(Command::Streams { count }) => runtime.block_on(streams::measure(&arguments.program, *count)),
+        Some(Command::Verify { entries }) => verify::measure(*entries),
         Some(Command::Tokens { count }) => runtime.block_on(tokens::measure(&arguments.program, *count)),
         Some(Command::Lists { tools, per_second }) => {
             runtime.block_on(lists::measure(&arguments.program, *tools, *per_second, arguments.seconds))

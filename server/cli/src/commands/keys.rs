@@ -84,9 +84,13 @@ async fn status(platform: &Platform) -> anyhow::Result<()> {
             "{count} signing keys are sealed by another key than the current one. Run `trunkline keys rewrap`."
         ));
     }
+    if usage.audit > 0 {
+        let count = usage.audit;
+        terminal::say(format!("{count} audit keys are sealed by another key than the current one. Run `trunkline keys rewrap`."));
+    }
     if usage.jobs > 0 {
         terminal::say(format!("{} waiting jobs are sealed by another key than the current one.", usage.jobs));
-    } else if usage.signing == 0 && usage.wrapped.keys().all(|key| *key == usage.current) {
+    } else if usage.signing == 0 && usage.audit == 0 && usage.wrapped.keys().all(|key| *key == usage.current) {
         terminal::say("No other key is needed: secrets.other_keys can be removed.");
     }
     Ok(())

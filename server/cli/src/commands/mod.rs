@@ -1,13 +1,16 @@
 //! One file per command.
 
+mod audit;
 mod config;
 mod conformance;
 mod connect;
 mod dev;
 mod doctor;
+mod export;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod plans;
 mod serve;
 mod services;
 
@@ -49,6 +52,18 @@ enum Command {
     /// See and exchange the keys that secrets are sealed with and tokens are signed with
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Verify the record, and show the key that signs it
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Write the record of a tenant to standard output
+    #[command(subcommand)]
+    Export(export::ExportCommand),
+    /// Named sets of limits that whole tenants may have at most
+    #[command(subcommand)]
+    Plans(plans::PlansCommand),
+    /// What the operator decides about tenants
+    #[command(subcommand)]
+    Tenants(plans::TenantsCommand),
     /// Be an MCP server on standard input and output, in front of a tenant's endpoint
     ///
     /// For clients that start a program instead of using a URL. The key is a key of an agent, made on the agent's page of the dashboard.
@@ -92,6 +107,10 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Doctor(arguments) => doctor::run(config, arguments).await,
         Command::Conformance(arguments) => conformance::run(config, &arguments).await,
         Command::Keys(command) => keys::run(config, command).await,
+        Command::Audit(command) => audit::run(config, command).await,
+        Command::Export(command) => export::run(config, command).await,
+        Command::Plans(command) => plans::run(config, command).await,
+        Command::Tenants(command) => plans::run_tenants(config, command).await,
         Command::Connect(arguments) => connect::run(arguments).await,
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
         Command::Services(arguments) => services::run(arguments).await,

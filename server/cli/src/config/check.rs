@@ -4,10 +4,10 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use trunkline_platform::{
-    accounts, db, egress,
+    accounts, chain, db, egress,
     network::Network,
-    quota::{self, Rate, attempts},
-    redis,
+    quota::{self, AtOnce, Ladder, Rate, attempts},
+    record, redis,
     secret::{MasterKey, Plaintext},
 };
 use url::{Host, Url};
@@ -47,6 +47,8 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let accounts = accounts(reader);
     let sso = sso(reader);
     let quota = quota(reader);
+    let audit = audit(reader);
+    let checkpoints = checkpoints(reader);
     let egress_allow = reader.list::<Network>("egress.allow", NETWORKS);
     let egress_allow_http = reader.parsed("egress.allow_http", "true or false");
     let log = log(reader);
@@ -64,6 +66,8 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         accounts: accounts?,
         sso: sso?.value(),
         quota: quota?,
+        audit: audit?,
+        checkpoints: checkpoints?,
         egress: egress::Settings { allow: egress_allow?, allow_http: egress_allow_http? },
         log: log?,
         shutdown: shutdown?,
@@ -179,7 +183,8 @@ fn redis(reader: &mut Reader) -> Option<redis::Settings> {
         plain.then(|| text.to_owned()).ok_or_else(|| "expected up to 64 letters, digits, `:`, `_`, `-` and `.`".to_owned())
     });
     let timeout_ms = reader.number("redis.timeout_ms", 1..=10_000);
-    Some(redis::Settings { url: url?, prefix: prefix?, timeout_ms: timeout_ms? })
+    let decision_ms = reader.number("redis.decision_ms", 1..=10_000);
+    Some(redis::Settings { url: url?, prefix: prefix?, timeout_ms: timeout_ms?, decision_ms: decision_ms? })
 }
 
 fn secret_url(text: &str, schemes: &[&str], example: &str) -> Result<Plaintext, String> {
@@ -286,6 +291,9 @@ fn quota(reader: &mut Reader) -> Option<quota::Settings> {
     let agent = rate(reader, "quota.agent.per_minute", "quota.agent.burst");
     let tenant = rate(reader, "quota.tenant.per_minute", "quota.tenant.burst");
     let lists = rate(reader, "quota.lists.per_minute", "quota.lists.burst");
+    let at_once = at_once(reader);
+    let installation = installation(reader);
+    let ladder = ladder(reader);
     let attempts = attempts(reader);
     Some(quota::Settings {
         read: read?,
@@ -294,8 +302,45 @@ fn quota(reader: &mut Reader) -> Option<quota::Settings> {
         agent: agent?,
         tenant: tenant?,
         lists: lists?,
+        at_once: at_once?,
+        installation: installation?,
+        ladder: ladder?,
         attempts: attempts?,
     })
+}
+
+fn at_once(reader: &mut Reader) -> Option<AtOnce> {
+    let agent = reader.small("quota.at_once.agent", 1..=10_000);
+    let read = reader.small("quota.at_once.read", 1..=10_000);
+    let write = reader.small("quota.at_once.write", 1..=10_000);
+    let destructive = reader.small("quota.at_once.destructive", 1..=10_000);
+    Some(AtOnce { agent: agent?, read: read?, write: write?, destructive: destructive? })
+}
+
+/// `Some(None)`: not limited.
+#[expect(clippy::option_option, reason = "beside what cannot be read, a limit that is not there")]
+fn installation(reader: &mut Reader) -> Option<Option<Rate>> {
+    let number = |text: &str| match text.parse().ok().filter(|number| (1..=60_000_000).contains(number)) {
+        Some(number) => Ok(number),
+        None => Err("expected a whole number from 1 to 60000000".to_owned()),
+    };
+    let per_minute = reader.optional("quota.installation.per_minute", number)?.value();
+    let burst = reader.optional("quota.installation.burst", number)?.value();
+    match (per_minute, burst) {
+        (Some(per_minute), burst) => Some(Some(Rate { per_minute, burst: burst.unwrap_or(per_minute) })),
+        (None, None) => Some(None),
+        (None, Some(_)) => {
+            reader.refuse("quota.installation.per_minute", "is missing, but quota.installation.burst is set; a limit needs both")
+        }
+    }
+}
+
+fn ladder(reader: &mut Reader) -> Option<Ladder> {
+    let refusals = reader.small("quota.ladder.refusals", 0..=1_000_000);
+    let window_s = reader.small("quota.ladder.window_s", 1..=3_600);
+    let throttled_s = reader.small("quota.ladder.throttled_s", 1..=86_400);
+    let throttlings = reader.small("quota.ladder.throttlings", 1..=100);
+    Some(Ladder { refusals: refusals?, window_s: window_s?, throttled_s: throttled_s?, throttlings: throttlings? })
 }
 
 fn attempts(reader: &mut Reader) -> Option<attempts::Settings> {
@@ -325,6 +370,34 @@ fn rate(reader: &mut Reader, per_minute: &'static str, burst: &'static str) -> O
     let per_minute = reader.small(per_minute, 1..=6_000_000);
     let burst = reader.small(burst, 1..=6_000_000);
     Some(Rate { per_minute: per_minute?, burst: burst? })
+}
+
+fn audit(reader: &mut Reader) -> Option<record::Settings> {
+    let dir = reader.required("audit.spool_dir", |path| match path {
+        "" => Err("expected a folder".to_owned()),
+        _ => Ok(PathBuf::from(path)),
+    });
+    let max_mib = reader.number("audit.spool_max_mib", 1..=1_048_576);
+    let reads = reader.required("audit.durability", durability);
+    let effects = reader.required("audit.effect_durability", durability);
+    Some(record::Settings { dir: dir?, max_bytes: max_mib? << 20, durability: reads?, effects: effects? })
+}
+
+fn checkpoints(reader: &mut Reader) -> Option<chain::Settings> {
+    let dir = reader.optional("audit.checkpoint_dir", |path| Ok(PathBuf::from(path)));
+    let webhook = reader.optional("audit.checkpoint_webhook", |text| match text.parse::<Url>() {
+        Ok(url) if matches!(url.scheme(), "https" | "http") && url.host().is_some() => Ok(url),
+        _ => Err("expected an address such as https://keeper.example/checkpoints".to_owned()),
+    });
+    Some(chain::Settings { dir: dir?.value(), webhook: webhook?.value() })
+}
+
+fn durability(text: &str) -> Result<record::Durability, String> {
+    match text {
+        "process" => Ok(record::Durability::Process),
+        "disk" => Ok(record::Durability::Disk),
+        _ => Err("expected process or disk".to_owned()),
+    }
 }
 
 fn log(reader: &mut Reader) -> Option<Log> {

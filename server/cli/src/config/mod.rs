@@ -10,7 +10,9 @@ mod source;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use trunkline_platform::{accounts, db, egress, network::Network, quota, redis, secret::MasterKey, secret::Plaintext};
+use trunkline_platform::{
+    accounts, chain, db, egress, network::Network, quota, record, redis, secret::MasterKey, secret::Plaintext,
+};
 use url::Url;
 
 pub use load::{Problem, Problems, Sources};
@@ -42,6 +44,10 @@ pub struct Config {
     pub sso: Option<accounts::SsoSettings>,
     /// Limits.
     pub quota: quota::Settings,
+    /// How the record is kept.
+    pub audit: record::Settings,
+    /// Where signed heads of the record go.
+    pub checkpoints: chain::Settings,
     /// Private networks that tools may call.
     pub egress: egress::Settings,
     /// Logs.

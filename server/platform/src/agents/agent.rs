@@ -22,6 +22,12 @@ pub struct Agent {
     pub scopes: ScopeSet,
     /// May it call?
     pub state: AgentState,
+    /// Was it stopped or slowed because it was refused too often?
+    pub was_refused: bool,
+    /// Until when it has a tenth of its rates.
+    pub throttled_until: Option<DateTime<Utc>>,
+    /// Its client cannot read answers other than 200: limits are told as a result.
+    pub limits_as_results: bool,
     /// Since when it exists.
     pub created_at: DateTime<Utc>,
 }
@@ -37,6 +43,8 @@ pub struct NewAgent {
     pub scopes: ScopeSet,
     /// Its limits.
     pub limits: AgentLimits,
+    /// Limits are told as a result.
+    pub limits_as_results: bool,
 }
 
 /// An agent as a list shows it.
@@ -101,14 +109,20 @@ impl NewAgent {
             return Err(Error::invalid("description", "expected at most 400 characters, none of them a control character"));
         }
         let (name, scopes) = (AgentName::parse(name)?, super::parse_scopes(scopes)?);
-        Ok(Self { name, description: description.to_owned(), scopes, limits: AgentLimits::default() })
+        Ok(Self { name, description: description.to_owned(), scopes, limits: AgentLimits::default(), limits_as_results: false })
     }
 }
 
 impl Agent {
     pub(super) fn new(id: AgentId, new: NewAgent, now: DateTime<Utc>) -> Self {
-        let NewAgent { name, description, scopes, limits: _ } = new;
-        Self { id, name, description, scopes, state: AgentState::Active, created_at: now }
+        let NewAgent { name, description, scopes, limits: _, limits_as_results } = new;
+        let (state, was_refused, throttled_until) = (AgentState::Active, false, None);
+        Self { id, name, description, scopes, state, was_refused, throttled_until, limits_as_results, created_at: now }
+    }
+
+    /// Has it a tenth of its rates at that moment?
+    pub fn is_throttled(&self, now: DateTime<Utc>) -> bool {
+        self.throttled_until.is_some_and(|until| now < until)
     }
 
     pub(super) fn restore(name: String) -> AgentName {

@@ -22,7 +22,7 @@ use crate::{
     },
     epoch,
     error::{Error, Result},
-    ids::{AgentId, KeyId},
+    ids::{AgentId, KeyId, TenantId},
     quota::AgentLimits,
 };
 
@@ -73,6 +73,23 @@ pub async fn set_state(platform: &Platform, actor: &Member, id: AgentId, state: 
     audit::append(&mut tx, platform.clock.now(), actor, &event).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// An agent that was refused too often in one window: throttled, and suspended the third time within a day. It has done so itself: only who
+/// shows its credential is counted.
+pub(crate) async fn refused_too_often(platform: &Platform, tenant: TenantId, id: AgentId) -> Result<()> {
+    let (now, ladder) = (platform.clock.now(), &platform.settings.quota.ladder);
+    let until = now + TimeDelta::seconds(ladder.throttled_s.into());
+    let mut tx = platform.db.tenant(tenant).await?;
+    let most = i32::try_from(ladder.throttlings).unwrap_or(i32::MAX);
+    let Some(is_suspended) = store::escalate(&mut tx, id, now, until, now - TimeDelta::days(1), most).await? else {
+        return Ok(());
+    };
+    let event = if is_suspended { Event::AgentSuspendedForRefusals(id) } else { Event::AgentThrottled(id) };
+    audit::append_all(&mut tx, now, None, &[event]).await?;
+    tx.commit().await?;
+    epoch::changed(platform, tenant).await;
     Ok(())
 }
 

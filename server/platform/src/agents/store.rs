@@ -24,6 +24,9 @@ struct AgentRow {
     description: String,
     scopes: Vec<String>,
     state: String,
+    state_reason: String,
+    state_until: Option<DateTime<Utc>>,
+    limits_as_results: bool,
     created_at: DateTime<Utc>,
 }
 
@@ -64,7 +67,10 @@ impl TryFrom<AgentRow> for Agent {
             name: Self::restore(row.name),
             description: row.description,
             scopes: scopes_from(&row.scopes)?,
-            state: if row.state == AgentState::Active.as_str() { AgentState::Active } else { AgentState::Suspended },
+            state: if row.state == AgentState::Suspended.as_str() { AgentState::Suspended } else { AgentState::Active },
+            was_refused: row.state_reason == REFUSALS,
+            throttled_until: row.state_until,
+            limits_as_results: row.limits_as_results,
             created_at: row.created_at,
         })
     }
@@ -88,14 +94,17 @@ impl TryFrom<KeyRow> for Key {
     }
 }
 
+/// Why an agent is throttled or suspended without a person's doing.
+const REFUSALS: &str = "refusals";
+
 fn name_taken(error: sqlx::Error) -> Error {
     if is_unique_violation(&error) { Error::invalid("name", "another agent has this name") } else { error.into() }
 }
 
 pub(super) async fn insert(tx: &mut TenantTx, agent: &Agent) -> Result<()> {
     sqlx::query(
-        "INSERT INTO app.agents (id, tenant_id, name, description, scopes, state, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO app.agents (id, tenant_id, name, description, scopes, state, created_at, limits_as_results)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(agent.id)
     .bind(tx.tenant())
@@ -104,6 +113,7 @@ pub(super) async fn insert(tx: &mut TenantTx, agent: &Agent) -> Result<()> {
     .bind(scopes_to(&agent.scopes))
     .bind(agent.state.as_str())
     .bind(agent.created_at)
+    .bind(agent.limits_as_results)
     .execute(tx.connection())
     .await
     .map_err(name_taken)?;
@@ -111,31 +121,68 @@ pub(super) async fn insert(tx: &mut TenantTx, agent: &Agent) -> Result<()> {
 }
 
 pub(super) async fn update(tx: &mut TenantTx, id: AgentId, new: &NewAgent) -> Result<()> {
-    let done = sqlx::query("UPDATE app.agents SET name = $3, description = $4, scopes = $5 WHERE tenant_id = $1 AND id = $2")
-        .bind(tx.tenant())
-        .bind(id)
-        .bind(new.name.as_str())
-        .bind(&new.description)
-        .bind(scopes_to(&new.scopes))
-        .execute(tx.connection())
-        .await
-        .map_err(name_taken)?;
+    let done = sqlx::query(
+        "UPDATE app.agents SET name = $3, description = $4, scopes = $5, limits_as_results = $6 WHERE tenant_id = $1 AND id = $2",
+    )
+    .bind(tx.tenant())
+    .bind(id)
+    .bind(new.name.as_str())
+    .bind(&new.description)
+    .bind(scopes_to(&new.scopes))
+    .bind(new.limits_as_results)
+    .execute(tx.connection())
+    .await
+    .map_err(name_taken)?;
     if done.rows_affected() == 0 { Err(Error::not_found("agent")) } else { Ok(()) }
 }
 
 pub(super) async fn set_state(tx: &mut TenantTx, id: AgentId, state: AgentState) -> Result<()> {
-    let done = sqlx::query("UPDATE app.agents SET state = $3 WHERE tenant_id = $1 AND id = $2")
-        .bind(tx.tenant())
-        .bind(id)
-        .bind(state.as_str())
-        .execute(tx.connection())
-        .await?;
+    let done = sqlx::query(
+        "UPDATE app.agents SET state = $3, state_reason = '', state_until = NULL, throttled_at = '{}' WHERE tenant_id = $1 AND id = $2",
+    )
+    .bind(tx.tenant())
+    .bind(id)
+    .bind(state.as_str())
+    .execute(tx.connection())
+    .await?;
     if done.rows_affected() == 0 { Err(Error::not_found("agent")) } else { Ok(()) }
+}
+
+/// The next step of the ladder for an agent that is neither throttled nor suspended: throttled until then, or, the `most`th time since that
+/// moment, suspended. `None`: somebody else was here. Gives whether it is suspended.
+pub(super) async fn escalate(
+    tx: &mut TenantTx,
+    id: AgentId,
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+    since: DateTime<Utc>,
+    most: i32,
+) -> Result<Option<bool>> {
+    Ok(sqlx::query_scalar(
+        "WITH counted AS (
+             SELECT id, ARRAY(SELECT at FROM unnest(throttled_at) AS at WHERE at > $5) || $3::timestamptz AS times
+             FROM app.agents
+             WHERE tenant_id = $1 AND id = $2 AND (state = 'active' OR state = 'throttled' AND state_until <= $3) FOR UPDATE)
+         UPDATE app.agents a
+         SET state = CASE WHEN cardinality(c.times) >= $6 THEN 'suspended' ELSE 'throttled' END,
+             state_until = CASE WHEN cardinality(c.times) >= $6 THEN NULL ELSE $4::timestamptz END,
+             state_reason = $7, throttled_at = c.times
+         FROM counted c WHERE a.tenant_id = $1 AND a.id = c.id RETURNING a.state = 'suspended'",
+    )
+    .bind(tx.tenant())
+    .bind(id)
+    .bind(now)
+    .bind(until)
+    .bind(since)
+    .bind(most)
+    .bind(REFUSALS)
+    .fetch_optional(tx.connection())
+    .await?)
 }
 
 pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Agent>> {
     let rows: Vec<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, created_at FROM app.agents WHERE tenant_id = $1 ORDER BY name",
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, created_at FROM app.agents WHERE tenant_id = $1 ORDER BY name",
     )
     .bind(tx.tenant())
     .fetch_all(tx.connection())
@@ -156,7 +203,7 @@ pub(super) async fn search(tx: &mut TenantTx, search: &Search, now: DateTime<Utc
         .fetch_one(tx.connection())
         .await?;
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT a.id, a.name, a.description, a.scopes, a.state, a.created_at,
+        "SELECT a.id, a.name, a.description, a.scopes, a.state, a.state_reason, a.state_until, a.limits_as_results, a.created_at,
                 (SELECT count(*) FROM app.keys k
                  WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.id AND k.revoked_at IS NULL AND k.expires_at > $3) AS live_keys
          FROM app.agents a
@@ -184,7 +231,7 @@ pub(super) async fn find_by_name(tx: &mut TenantTx, name: &str) -> Result<Option
 
 pub(super) async fn find(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>> {
     let row: Option<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2",
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2",
     )
     .bind(tx.tenant())
     .bind(id)
@@ -196,7 +243,7 @@ pub(super) async fn find(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>
 /// The agent, held so that two keys made at once count each other.
 pub(super) async fn lock(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>> {
     let row: Option<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
     )
     .bind(tx.tenant())
     .bind(id)

@@ -47,6 +47,12 @@ pub enum Event {
     AgentSuspended(AgentId),
     /// It may call again.
     AgentResumed(AgentId),
+    /// It was refused too often and has a tenth of its rates for a while.
+    AgentThrottled(AgentId),
+    /// It was throttled too often and may not call any more.
+    AgentSuspendedForRefusals(AgentId),
+    /// The limits of the whole tenant changed.
+    TenantLimitsChanged(TenantId),
     /// A key came into being.
     KeyCreated(KeyId, AgentId),
     /// A key stopped working.
@@ -164,6 +170,9 @@ impl Event {
             Self::AgentChanged(_) => "agent.changed",
             Self::AgentSuspended(_) => "agent.suspended",
             Self::AgentResumed(_) => "agent.resumed",
+            Self::AgentThrottled(_) => "agent.throttled",
+            Self::AgentSuspendedForRefusals(_) => "agent.suspended_for_refusals",
+            Self::TenantLimitsChanged(_) => "tenant.limits_changed",
             Self::KeyCreated(..) => "key.created",
             Self::KeyRevoked(..) => "key.revoked",
             Self::KeyRolled { .. } => "key.rolled",
@@ -216,6 +225,7 @@ impl Event {
         match self {
             Self::TenantCreated(id)
             | Self::TenantChanged(id)
+            | Self::TenantLimitsChanged(id)
             | Self::SignInChanged(id)
             | Self::SsoChanged(id)
             | Self::SsoRemoved(id)
@@ -227,7 +237,12 @@ impl Event {
             | Self::MemberRoleChanged(id, _)
             | Self::MemberRemoved(id)
             | Self::AccountChanged(id, _) => id.to_string(),
-            Self::AgentCreated(id) | Self::AgentChanged(id) | Self::AgentSuspended(id) | Self::AgentResumed(id) => id.to_string(),
+            Self::AgentCreated(id)
+            | Self::AgentChanged(id)
+            | Self::AgentSuspended(id)
+            | Self::AgentResumed(id)
+            | Self::AgentThrottled(id)
+            | Self::AgentSuspendedForRefusals(id) => id.to_string(),
             Self::KeyCreated(id, _) | Self::KeyRevoked(id, _) | Self::KeyRolled { old: id, .. } => id.to_string(),
             Self::ToolPublished(id, _)
             | Self::ToolDisabled(id)

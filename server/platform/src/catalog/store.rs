@@ -38,6 +38,7 @@ struct VersionRow {
 }
 
 #[derive(Clone, Copy, sqlx::FromRow)]
+#[expect(clippy::struct_field_names, reason = "the names of the columns")]
 pub(super) struct PriceRow {
     price_micro: i64,
     price_per_kib_micro: i64,

@@ -38,7 +38,7 @@ pub static CHECKS: &[Check] = &[
         sql: "SELECT c.oid::regclass::text FROM pg_class c
               WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'app'::regnamespace
               AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped)
-              AND c.relname NOT IN ('tenants', 'users', 'user_sessions', 'signups', 'password_resets', 'email_changes', 'totp_secrets', 'recovery_codes', 'passkeys', 'sign_in_attempts', 'identities', 'jobs', 'replicas', 'refreshes', 'connection_refreshes', 'signing_keys', 'client_registrations', 'client_documents', '_sqlx_migrations')",
+              AND c.relname NOT IN ('tenants', 'users', 'user_sessions', 'signups', 'password_resets', 'email_changes', 'totp_secrets', 'recovery_codes', 'passkeys', 'sign_in_attempts', 'identities', 'jobs', 'replicas', 'refreshes', 'connection_refreshes', 'signing_keys', 'client_registrations', 'client_documents', 'plans', 'spools', 'audit_keys', '_sqlx_migrations')",
     },
     Check {
         id: "I-03",
@@ -49,7 +49,8 @@ pub static CHECKS: &[Check] = &[
                        AND qual = '(tenant_id = app.current_tenant())' AND with_check = qual)
               AND NOT (tablename = 'memberships' AND policyname = 'own' AND cmd = 'SELECT'
                        AND qual = '(user_id = (NULLIF(current_setting(''app.user''::text, true), ''''::text))::uuid)')
-              AND NOT (tablename IN ('calls', 'audit_entries', 'usage_rollups') AND policyname LIKE 'writer%' AND roles = '{trunkline_audit}')
+              AND NOT (tablename IN ('calls', 'audit_entries', 'usage_rollups', 'audit_unchained') AND policyname LIKE 'writer%' AND roles = '{trunkline_audit}')
+              AND NOT (tablename IN ('calls', 'audit_entries', 'audit_unchained', 'audit_chain', 'audit_heads', 'audit_checkpoints') AND policyname = 'chainer' AND roles = '{trunkline_chain}')
               UNION ALL
               SELECT c.relname || ' has no tenant policy' FROM pg_class c
               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
@@ -62,17 +63,18 @@ pub static CHECKS: &[Check] = &[
         sql: r"SELECT rolname::text FROM pg_roles WHERE rolname LIKE 'trunkline\_%'
               AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)
               UNION ALL SELECT 'trunkline_app has the rights of trunkline_audit without asking for them' WHERE pg_has_role('trunkline_app', 'trunkline_audit', 'USAGE')
+              UNION ALL SELECT 'trunkline_app has the rights of trunkline_chain without asking for them' WHERE pg_has_role('trunkline_app', 'trunkline_chain', 'USAGE')
               UNION ALL SELECT c.oid::regclass::text FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
-              WHERE r.rolname IN ('trunkline_app', 'trunkline_audit')
+              WHERE r.rolname IN ('trunkline_app', 'trunkline_audit', 'trunkline_chain')
               UNION ALL SELECT n.nspname || ' lets ' || r.rolname || ' create' FROM pg_namespace n, pg_roles r
-              WHERE n.nspname IN ('app', 'public') AND r.rolname IN ('trunkline_app', 'trunkline_audit') AND has_schema_privilege(r.oid, n.oid, 'CREATE')",
+              WHERE n.nspname IN ('app', 'public') AND r.rolname IN ('trunkline_app', 'trunkline_audit', 'trunkline_chain') AND has_schema_privilege(r.oid, n.oid, 'CREATE')",
     },
     Check {
         id: "I-05",
         promise: "partitions cannot be reached except through their parent",
         sql: "SELECT c.oid::regclass::text FROM pg_class c, pg_roles r
               WHERE c.relispartition AND c.relkind = 'r' AND c.relnamespace = 'app'::regnamespace
-              AND r.rolname IN ('trunkline_app', 'trunkline_audit')
+              AND r.rolname IN ('trunkline_app', 'trunkline_audit', 'trunkline_chain')
               AND (has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE') OR has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE'))",
     },
     Check {

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 
 pub use bootstrap::{MIGRATOR, migrate, pending_migrations};
 pub use facts::{Facts, facts};
-pub use tx::{RecordTx, SystemTx, TenantTx};
+pub use tx::{ChainTx, RecordTx, SystemTx, TenantTx};
 
 /// How to reach the database.
 #[derive(Debug, Clone)]

@@ -29,6 +29,12 @@ pub struct RecordTx {
     inner: Inner,
 }
 
+/// The chainer's transaction: reads entries and calls of all tenants, and may add places in chains and checkpoints.
+#[derive(Debug)]
+pub struct ChainTx {
+    inner: Inner,
+}
+
 impl Db {
     /// Begins a transaction in that tenant.
     pub async fn tenant(&self, tenant: TenantId) -> Result<TenantTx> {
@@ -50,6 +56,11 @@ impl Db {
     /// Begins a transaction of the record writer.
     pub(crate) async fn record(&self) -> Result<RecordTx> {
         Ok(RecordTx { inner: self.begin("BEGIN; SET LOCAL ROLE trunkline_audit".to_owned()).await? })
+    }
+
+    /// Begins a transaction of the chainer.
+    pub(crate) async fn chain(&self) -> Result<ChainTx> {
+        Ok(ChainTx { inner: self.begin("BEGIN; SET LOCAL ROLE trunkline_chain".to_owned()).await? })
     }
 
     /// One round trip, and never cut: see the module's head. Ids are the only thing spliced in, and they are hexadecimal.
@@ -118,6 +129,18 @@ impl RecordTx {
     }
 
     /// Makes the records durable.
+    pub(crate) async fn commit(self) -> Result<()> {
+        unit(self.inner.commit()).await
+    }
+}
+
+impl ChainTx {
+    /// Where statements run.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    /// Makes the places durable.
     pub(crate) async fn commit(self) -> Result<()> {
         unit(self.inner.commit()).await
     }

@@ -90,8 +90,8 @@ impl<'a> Account<'a> {
             }
         };
         let url = connections::connect_url(self.platform, &self.snapshot.slug, self.provider.source);
-        let answer = Answer::Connect(ConnectFirst { message, url, retry: retry.cloned() });
-        Run { outcome: Outcome::ToolError, error: Some(CONNECTION_NEEDED.into()), answer, reported_micro: None }
+        let answer = Answer::Connect(Box::new(ConnectFirst { message, url, retry: retry.cloned() }));
+        Run { outcome: Outcome::ToolError, error: Some(CONNECTION_NEEDED.into()), answer, reported_micro: None, status: None }
     }
 }
 

@@ -172,11 +172,7 @@ pub(super) fn read(answer: OutboundAnswer) -> Run {
 fn read_body(answer: OutboundAnswer) -> Run {
     if !answer.status.is_success() {
         let status = answer.status.as_u16();
-        return Run::failed(
-            Outcome::UpstreamError,
-            "upstream_status",
-            format!("The tool's server answered with status {status}."),
-        );
+        return Run::of_status(status, format!("The tool's server answered with status {status}."));
     }
     if !is_text(&answer.content_type) && !answer.body.is_empty() {
         let what = if answer.content_type.is_empty() { "no content type" } else { answer.content_type.as_str() };

@@ -14,6 +14,7 @@ use trunkline_protocol::mcp::{object::RawObject, tools::ToolResult};
 
 pub use account::Account;
 pub use conformance::TaskUse;
+pub(crate) use proxy::trace_id;
 pub use proxy::{asks_first, proxied_deadline, run_item, run_proxied, source_deadline, task_use};
 pub use validate::check;
 
@@ -38,6 +39,8 @@ pub struct Run {
     pub answer: Answer,
     /// What the tool says that the call has cost, in micro-units of the tenant's currency.
     pub reported_micro: Option<i64>,
+    /// The status with which upstream failed, where that is why.
+    pub status: Option<u16>,
 }
 
 /// What the caller gets to see.
@@ -48,7 +51,7 @@ pub enum Answer {
     /// What an MCP server said.
     Reply(Reply),
     /// The person has to connect an account first; how that is said depends on who calls.
-    Connect(ConnectFirst),
+    Connect(Box<ConnectFirst>),
 }
 
 /// What a person needs to know to connect an account.
@@ -77,6 +80,7 @@ impl Run {
             error: None,
             answer: Answer::Text(ToolResult { text, is_error: false }),
             reported_micro: None,
+            status: None,
         }
     }
 
@@ -84,7 +88,12 @@ impl Run {
     pub fn failed(outcome: Outcome, error: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
         let text: Cow<'static, str> = text.into();
         let answer = Answer::Text(ToolResult { text: text.into_owned(), is_error: true });
-        Self { outcome, error: Some(error.into()), answer, reported_micro: None }
+        Self { outcome, error: Some(error.into()), answer, reported_micro: None, status: None }
+    }
+
+    /// Upstream answered with a status that says that it failed.
+    pub fn of_status(status: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: Some(status), ..Self::failed(Outcome::UpstreamError, "upstream_status", text) }
     }
 
     /// Arguments that do not fit.
@@ -101,6 +110,27 @@ impl Run {
             Answer::Connect(connect) => &connect.message,
             Answer::Reply(Reply::Error(error)) => &error.message,
         }
+    }
+
+    /// Did anything leave for the tool? False only where it is certain that nothing did: then the call gets back what it was charged.
+    pub fn was_sent(&self) -> bool {
+        let unsent = [
+            "secret_integrity",
+            "source_gone",
+            "egress_refused",
+            "upstream_unreachable",
+            CONNECTION_NEEDED,
+            "connection_declined",
+            "connection_needs_person",
+            "connection_unavailable",
+        ];
+        self.error.as_deref().is_none_or(|error| !unsent.contains(&error))
+    }
+
+    /// Does it say that upstream itself is in trouble: no connection, no answer in time, a status of its own failure?
+    pub fn is_failure_of_upstream(&self) -> bool {
+        let class = self.error.as_deref().unwrap_or_default();
+        self.outcome == Outcome::Timeout || class == "upstream_unreachable" || self.status.is_some_and(|status| status >= 500)
     }
 
     /// Did anything leave for the tool, and did it come to its end? What did not is not billed.
@@ -136,7 +166,8 @@ impl From<Reply> for Run {
             Reply::InputRequired(_) => (Outcome::Ok, Some("input_required")),
             Reply::Error(_) => (Outcome::UpstreamError, Some("upstream_error")),
         };
-        Self { outcome, error: error.map(Cow::Borrowed), answer: Answer::Reply(reply), reported_micro: said.meta.cost }
+        let (error, answer) = (error.map(Cow::Borrowed), Answer::Reply(reply));
+        Self { outcome, error, answer, reported_micro: said.meta.cost, status: None }
     }
 }
 

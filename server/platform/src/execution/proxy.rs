@@ -162,7 +162,8 @@ fn failed(error: UpstreamError) -> Run {
         UpstreamError::Cancelled => (Outcome::Cancelled, "cancelled"),
         UpstreamError::Busy => (Outcome::UpstreamError, "upstream_busy"),
     };
-    Run::failed(outcome, class, format!("The tool's server failed: {error}."))
+    let status = if let UpstreamError::Status(status) = error { Some(status) } else { None };
+    Run { status, ..Run::failed(outcome, class, format!("The tool's server failed: {error}.")) }
 }
 
 pub(super) fn unavailable() -> Run {
@@ -181,6 +182,11 @@ fn trace(meta: &str) -> TraceContext {
         },
         None => TraceContext { traceparent: format!("00-{}-{span}-00", hex(&crate::random::bytes::<16>())), tracestate: None },
     }
+}
+
+/// The trace that a `traceparent` names.
+pub(crate) fn trace_id(traceparent: &str) -> Option<&str> {
+    traceparent.get(3..35).filter(|_| is_traceparent(traceparent))
 }
 
 /// W3C Trace Context, version 00: trace and span that are not all zeros.
@@ -211,10 +217,12 @@ struct Request<'a> {
 impl Request<'_> {
     /// Round after round, as long as what is needed can be asked for right here.
     async fn rounds(&self, mut retry: Option<Retry>, dialogue: &Dialogue) -> Run {
-        for _ in 0..MOST_ROUNDS {
+        for round in 0..MOST_ROUNDS {
             let needed = match self.once(retry.as_ref(), dialogue).await {
                 Ok(Reply::InputRequired(needed)) if dialogue.asks_inline() => needed,
                 Ok(reply) => return reply.into(),
+                // It has had the call already: that it cannot be reached any more does not mean that nothing was sent.
+                Err(run) if round > 0 && !run.was_sent() => return Run { error: Some("upstream_lost".into()), ..run },
                 Err(run) => return run,
             };
             retry = match ask_all(needed, dialogue).await {

@@ -1,5 +1,10 @@
 //! Does a call run?
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use serde_json::{Map, Value, value::RawValue};
 use trunkline_protocol::{mcp::object::RawObject, oauth::scope::Effect};
 
@@ -7,17 +12,26 @@ use super::{
     ATTEMPTS, AdmittedCall, CallRequest, Caller, Measure, Refusal, SOON_MS, UNHEARD_READS, UNHEARD_WRITES, Unauthenticated,
     admit_list,
     call::Ready,
+    converse,
     draft::Draft,
+    list, measure,
+    once::{Earlier, OnceOnly},
     slot::Slot,
     state::{Held, Opened, Place},
 };
 use crate::{
-    Platform,
+    Platform, agents,
     call::Outcome,
-    catalog::snapshot::LoadedTool,
+    catalog::{Executor, snapshot::LoadedTool},
     execution,
-    quota::{Decision, WithoutRedis},
+    quota::{
+        self, Charge, ChargeOf, Charged, Decision, Passage, Question, Remaining, Strikes, Token, WithoutRedis,
+        breakers::Protected,
+    },
 };
+
+/// After its deadline a call is over; its place is given up a little later, if nobody has said so.
+const SLACK: Duration = Duration::from_secs(5);
 
 /// Decides whether a call runs. What is refused here is in the record when this returns, unless the record itself is full.
 pub async fn admit_call(
@@ -32,9 +46,10 @@ pub async fn admit_call(
     let mut draft = Draft::new(platform, &caller, request, measure, place);
     for _ in 0..ATTEMPTS {
         let Some(tool) = caller.tool(request.name).filter(|_| !caller.is_suspended()).cloned() else {
-            match ask_for_nothing(platform, caller, request).await {
-                Ok(fresh) => caller = fresh,
-                Err(refusal) => return Err(draft.refuse_with(refusal)),
+            match ask_for_nothing(platform, &caller).await {
+                Ok(Some(fresh)) => caller = fresh,
+                Ok(None) => return Err(draft.refuse_with(not_there(&caller, request)).await),
+                Err(refusal) => return Err(draft.refuse_with(refusal).await),
             }
             continue;
         };
@@ -43,40 +58,216 @@ pub async fn admit_call(
             .and_then(|(ready, state)| Ok((ready, slot(platform, &tool, state.as_ref())?, state)));
         let (ready, slot, state) = match prepared {
             Ok(prepared) => prepared,
-            Err(refusal) => return Err(draft.refuse_with(refusal)),
+            Err(refusal) => return Err(draft.refuse_with(refusal).await),
         };
-        let decision = draft.admit(platform, &caller, &tool, &ready).await;
-        draft.entry.degraded = decision.is_degraded();
-        match decision {
-            Decision::Admitted { left, .. } => {
-                if let Err(refusal) = use_up(platform, &caller, state.as_ref()).await {
-                    return Err(draft.refuse_with(refusal));
+        let wanted = match Wanted::of(platform, &caller, &tool, request, (&ready, slot.is_some())) {
+            Ok(wanted) => wanted,
+            // Not free either, and who has just got back what it was refused for is noticed.
+            Err(refusal) => match ask_for_nothing(platform, &caller).await {
+                Ok(Some(fresh)) => {
+                    caller = fresh;
+                    continue;
                 }
-                return Ok(AdmittedCall { tool, ready, state: state.map(|state| state.held), caller, left, draft, slot });
-            }
-            Decision::Limited { by, retry_after_ms, .. } => {
-                return Err(draft.refuse_with(Refusal::Limited { by, retry_after_ms }));
-            }
-            Decision::Unavailable => break,
-            Decision::NoSession => return Err(draft.refuse_with(caller.session_ended(platform))),
-            Decision::Stale => match caller.reload(platform).await {
-                Ok(fresh) => caller = fresh,
-                Err(Unauthenticated::Invalid | Unauthenticated::Unproven) => {
-                    return Err(draft.refuse(Outcome::Denied, "revoked", Refusal::Revoked));
-                }
-                Err(Unauthenticated::Unavailable) => break,
+                Ok(None) => return Err(draft.refuse_with(refusal).await),
+                Err(refusal) => return Err(draft.refuse_with(refusal).await),
             },
-        }
+        };
+        let began = Instant::now();
+        let decision = wanted.ask(platform, &caller, &tool, &draft.call_id()).await;
+        draft.entry.admission_us += measure::micros(began);
+        draft.entry.degraded = decision.is_degraded();
+        let refusal = match decision {
+            Decision::Admitted { left, degraded } => {
+                let admitted = Admitted { tool, ready, state, caller, left, slot, degraded };
+                return admitted.seal(platform, draft, wanted).await;
+            }
+            Decision::Limited { by, retry_after_ms, strikes, .. } => {
+                escalate(platform, &caller, strikes);
+                Refusal::Limited { by, retry_after_ms, as_result: caller.agent.limits_as_results }
+            }
+            Decision::Unavailable => Refusal::Unavailable { retry_after_ms: SOON_MS },
+            Decision::NoSession => caller.session_ended(platform),
+            Decision::OtherArguments => Refusal::OtherArguments,
+            Decision::StillRunning { retry_after_ms } => Refusal::StillRunning { retry_after_ms },
+            Decision::Kept(kept) => match wanted.earlier(platform, &kept) {
+                Some(Earlier::Result(result)) => {
+                    wanted.nothing_ran(platform);
+                    let ready = Ready::Earlier(result);
+                    return Ok(AdmittedCall { tool, ready, state: None, caller, left: None, draft, slot: None, once: None });
+                }
+                Some(Earlier::TooLarge) => Refusal::TooLargeToKeep,
+                None => Refusal::OtherArguments,
+            },
+            Decision::Stale => match caller.reload(platform).await {
+                Ok(fresh) => {
+                    wanted.nothing_ran(platform);
+                    caller = fresh;
+                    continue;
+                }
+                Err(Unauthenticated::Invalid | Unauthenticated::Unproven) => Refusal::Revoked,
+                Err(Unauthenticated::Unavailable) => Refusal::Unavailable { retry_after_ms: SOON_MS },
+            },
+        };
+        wanted.nothing_ran(platform);
+        return Err(draft.refuse_with(refusal).await);
     }
-    Err(draft.refuse(Outcome::Denied, "limits_unavailable", Refusal::Unavailable { retry_after_ms: SOON_MS }))
+    Err(draft.refuse(Outcome::Denied, "limits_unavailable", Refusal::Unavailable { retry_after_ms: SOON_MS }).await)
 }
 
-/// A call of a tool that is not there is charged like a list: asking for nothing is not free, and an agent or a tool that has just come back is
+/// What a call needs to be admitted.
+struct Wanted {
+    charge: Charge,
+    once: Option<OnceOnly>,
+    strikes: Option<Strikes>,
+    passage: Option<Passage>,
+    token: Option<Token>,
+}
+
+impl Wanted {
+    /// One whose arguments do not fit is no call of the tool: it is charged like a list, so that it costs nothing of the tool's limit and is not
+    /// free either.
+    fn of(
+        platform: &Platform,
+        caller: &Caller,
+        tool: &LoadedTool,
+        request: &CallRequest<'_>,
+        (ready, seated): (&Ready, bool),
+    ) -> Result<Self, Refusal> {
+        let (snapshot, agent) = (&caller.snapshot, &caller.agent);
+        let Ready::Run(_) = ready else {
+            let charge = list::bucket(platform, agent.id).into();
+            return Ok(Self { charge, once: None, strikes: None, passage: None, token: None });
+        };
+        let throttled = agent.is_throttled(platform.clock.now());
+        let version = &tool.tool.version;
+        let of =
+            ChargeOf { tenant: snapshot.tenant, agent: agent.id, tool: tool.tool.id, effect: version.effect, throttled, seated };
+        let settings = &platform.settings.quota;
+        let charge = snapshot.limits.charge(settings, &of);
+        if let Some(counter) = charge.counters.iter().find(|counter| counter.most == 0) {
+            return Err(Refusal::Denied { scope: counter.scope });
+        }
+        let passage = match protected(tool) {
+            Some(what) => {
+                let passage = platform.breakers.enter(snapshot.tenant, what);
+                Some(passage.map_err(|retry_after_ms| Refusal::SourceAway { retry_after_ms })?)
+            }
+            None => None,
+        };
+        let as_result = agent.limits_as_results;
+        let token = platform.installation.take(settings.installation);
+        let token = token.map_err(|(by, retry_after_ms)| Refusal::Limited { by, retry_after_ms, as_result })?;
+        // While it is throttled it is refused more than before: that is no reason to go on.
+        let is_counted = settings.ladder.refusals > 0 && !throttled;
+        let strikes =
+            is_counted.then(|| Strikes { key: format!("q:s:{}", agent.id.uuid().simple()), window_s: settings.ladder.window_s });
+        Ok(Self { charge, once: OnceOnly::of(platform, caller, request), strikes, passage, token })
+    }
+
+    async fn ask(&self, platform: &Platform, caller: &Caller, tool: &LoadedTool, call: &str) -> Decision {
+        let snapshot = &caller.snapshot;
+        let session = caller.session.as_ref().map(|session| session.keys(platform));
+        let executor = &tool.tool.version.executor;
+        let life = if executor.is_proxied() { converse::LONGEST } else { execution::deadline(executor) + SLACK };
+        let question = Question {
+            tenant: snapshot.tenant,
+            epoch: &snapshot.epoch,
+            session: session.as_ref(),
+            call: Some(call),
+            life_ms: u64::try_from(life.as_millis()).unwrap_or(u64::MAX),
+            once: self.once.as_ref().map(|once| &once.once),
+            strikes: self.strikes.as_ref(),
+            charge: &self.charge,
+            without_redis: without_redis(tool),
+        };
+        quota::admit(platform, &question).await
+    }
+
+    fn earlier(&self, platform: &Platform, kept: &[u8]) -> Option<Earlier> {
+        self.once.as_ref()?.open(platform, kept)
+    }
+
+    /// It was refused: what was taken on this replica is there for the next call.
+    fn nothing_ran(self, platform: &Platform) {
+        if let Some(token) = self.token {
+            platform.installation.put_back(token);
+        }
+    }
+}
+
+/// What was decided of a call that runs.
+struct Admitted {
+    tool: Arc<LoadedTool>,
+    ready: Ready,
+    state: Option<Opened>,
+    caller: Caller,
+    left: Option<Remaining>,
+    slot: Option<Slot>,
+    degraded: bool,
+}
+
+impl Admitted {
+    /// Uses up what the call brought back; then nothing stands in its way.
+    async fn seal(self, platform: &Platform, mut draft: Draft, wanted: Wanted) -> Result<AdmittedCall, Refusal> {
+        let Self { tool, ready, state, caller, left, mut slot, degraded } = self;
+        let charged = Charged::new(platform, caller.snapshot.tenant, &draft.call_id(), wanted.charge);
+        if let Some(slot) = &mut slot {
+            slot.seated = charged.seated(platform);
+        }
+        // What goes on with a call that waits somewhere was not begun by this request; a replica alone has nothing to give back.
+        let waits = state.as_ref().is_some_and(|state| matches!(state.held, Held::Parked(_)));
+        if !waits && !degraded && matches!(ready, Ready::Run(_)) {
+            draft.charged = Some(charged);
+        }
+        draft.passage = wanted.passage;
+        let mut refused = use_up(platform, &caller, state.as_ref()).await.err().map(|refusal| (None, refusal));
+        if refused.is_none() && matches!(ready, Ready::Run(_)) && draft.intend().await.is_err() {
+            refused = Some((Some("record_unavailable"), Refusal::Unavailable { retry_after_ms: SOON_MS }));
+        }
+        if let Some((reason, refusal)) = refused {
+            if let Some(once) = wanted.once {
+                once.settle(platform, None).await;
+            }
+            return Err(match reason {
+                Some(reason) => draft.refuse(Outcome::Denied, reason, refusal).await,
+                None => draft.refuse_with(refusal).await,
+            });
+        }
+        let (state, once) = (state.map(|state| state.held), wanted.once);
+        Ok(AdmittedCall { tool, ready, state, caller, left, draft, slot, once })
+    }
+}
+
+/// Whom a call may find in trouble.
+fn protected(tool: &LoadedTool) -> Option<Protected> {
+    match &tool.tool.version.executor {
+        Executor::Http(http) => Some(Protected::Origin(http.url.origin().to_owned())),
+        Executor::Upstream { source, .. } => Some(Protected::Source(*source)),
+        Executor::Builtin { .. } => None,
+    }
+}
+
+/// As many refusals in a window as lead up the ladder.
+fn escalate(platform: &Platform, caller: &Caller, strikes: u32) {
+    let most = platform.settings.quota.ladder.refusals;
+    // Again with each further round of them, should the first not have been noted.
+    if most == 0 || strikes < most || !strikes.is_multiple_of(most) {
+        return;
+    }
+    let (platform, tenant, agent) = (platform.clone(), caller.snapshot.tenant, caller.agent.id);
+    let conversations = platform.clone();
+    conversations.conversations.spawn(async move {
+        if let Err(error) = agents::refused_too_often(&platform, tenant, agent).await {
+            tracing::warn!(agent.id = %agent, error = &error as &dyn std::error::Error, "an agent is not throttled");
+        }
+    });
+}
+
+/// A call that is refused by what is in memory is charged like a list: asking is not free, and an agent or a tool that has just come back is
 /// noticed. Gives the caller if its tenant has changed.
-async fn ask_for_nothing(platform: &Platform, caller: Caller, request: &CallRequest<'_>) -> Result<Caller, Refusal> {
-    let before = caller.snapshot.epoch.clone();
-    let fresh = admit_list(platform, caller).await?;
-    if fresh.snapshot.epoch == before { Err(not_there(&fresh, request)) } else { Ok(fresh) }
+async fn ask_for_nothing(platform: &Platform, caller: &Caller) -> Result<Option<Caller>, Refusal> {
+    let fresh = admit_list(platform, caller.clone()).await?;
+    Ok((fresh.snapshot.epoch != caller.snapshot.epoch).then_some(fresh))
 }
 
 /// Why there is no such tool for this caller.

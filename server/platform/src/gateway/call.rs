@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 use trunkline_protocol::{
     jsonrpc::{ErrorObject, INTERNAL_ERROR},
@@ -18,6 +18,7 @@ use super::{
     Caller, Finished, Voice, connect,
     converse::{self, Leg, Ongoing, Patience},
     draft::Draft,
+    once::OnceOnly,
     parked,
     slot::Slot,
     state::{Held, Place, bounded},
@@ -40,10 +41,12 @@ pub struct AdmittedCall {
     pub(super) ready: Ready,
     pub(super) state: Option<Held>,
     pub(super) caller: Caller,
-    pub(super) left: Remaining,
+    pub(super) left: Option<Remaining>,
     pub(super) draft: Draft,
     /// Held while the call runs. A call that waits somewhere has its own already.
     pub(super) slot: Option<Slot>,
+    /// It runs at most once.
+    pub(super) once: Option<OnceOnly>,
 }
 
 /// What is left to do.
@@ -52,17 +55,26 @@ pub(super) enum Ready {
     Run(Input),
     /// The arguments did not fit: the result is known.
     Known(Run),
+    /// The call was answered before, with this.
+    Earlier(String),
 }
 
 impl AdmittedCall {
     /// What is left in the tightest bucket.
-    pub fn left(&self) -> Remaining {
+    pub fn left(&self) -> Option<Remaining> {
         self.left
     }
 
     /// Runs the tool under its deadline, records the call and gives its answer. `cancelled` ends it early.
-    pub async fn run(self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
-        let Self { tool, mut ready, state, caller, left, mut draft, slot } = self;
+    pub async fn run(mut self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
+        let Some(once) = self.once.take() else { return self.run_as_asked(platform, voice, cancelled).await };
+        let finished = self.run_as_asked(platform, voice, cancelled).await;
+        once.settle(platform, finished.answer.as_deref().ok().filter(|_| finished.is_final)).await;
+        finished
+    }
+
+    async fn run_as_asked(self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
+        let Self { tool, mut ready, state, caller, left, mut draft, slot, once: _ } = self;
         // What is sent on are the parameters as they came. A state, if there will be one, is bound to the arguments.
         let arguments = match &mut ready {
             Ready::Run(input) if tool.tool.version.executor.is_proxied() => std::mem::take(&mut input.arguments),
@@ -71,13 +83,20 @@ impl AdmittedCall {
         draft.begin();
         let (run, held) = match (ready, state) {
             (Ready::Known(run), _) => (run, None),
+            (Ready::Earlier(result), _) => {
+                return match draft.finish(Outcome::Ok, Some("replayed".into()), result.len()).await {
+                    Ok(()) => Finished { answer: Ok(result), left: None, is_final: true },
+                    Err(_) => Finished::error(unrecorded()),
+                };
+            }
             (Ready::Run(input), Some(Held::Parked(at))) => resume(platform, &voice, &at, input, &cancelled).await,
             (Ready::Run(input), _) if tool.tool.version.executor.is_proxied() => {
                 let asks_first = execution::asks_first(&tool, &caller.snapshot, input.retry.as_ref());
                 match execution::task_use(&tool, &caller.snapshot) {
                     TaskUse::Required if !voice.speaks_tasks() => {
-                        draft.finish(Outcome::Denied, Some("needs_tasks".into()), 0);
-                        return Finished { answer: Err(voice.revision.fit_error(tasks::undeclared())) };
+                        let kept = draft.finish(Outcome::Denied, Some("needs_tasks".into()), 0).await;
+                        let refusal = kept.map_or_else(|_| unrecorded(), |()| voice.revision.fit_error(tasks::undeclared()));
+                        return Finished::error(refusal);
                     }
                     TaskUse::Required | TaskUse::Possible if voice.speaks_tasks() && !asks_first => {
                         return task(platform, voice, tool, caller, input, left, draft, slot).await;
@@ -98,11 +117,24 @@ impl AdmittedCall {
             let arguments = Value::Object(arguments).to_string();
             Place::new(&caller, "tools/call", tool.tool.name.as_str(), Some(&arguments)).seal(platform, held)
         };
-        let answer = render(voice.revision, &run, &[("trunkline/limits", &left.to_json())], Caching::NotTold, held, seal);
+        let answer = render(voice.revision, &run, &limits(left.map(Remaining::to_json).as_deref()), Caching::NotTold, held, seal);
         let size = answer.as_ref().map_or(0, String::len);
-        draft.finish(run.outcome, run.error, size);
-        Finished { answer }
+        let is_final = run.was_sent() && !matches!(run.answer, Answer::Reply(Reply::InputRequired(_)));
+        // What is not in the record is not said.
+        match draft.finish(run.outcome, run.error, size).await {
+            Ok(()) => Finished { answer, left, is_final },
+            Err(_) => Finished::error(unrecorded()),
+        }
     }
+}
+
+/// As refusals say that something is away.
+const UNAVAILABLE: i64 = 5030;
+
+/// The call ran, and its entry is not safe yet.
+pub(super) fn unrecorded() -> ErrorObject {
+    ErrorObject::new(UNAVAILABLE, "The call ran, but it cannot be recorded at the moment, and so its result is withheld.")
+        .with_data(json!({ "retryable": false }))
 }
 
 /// Goes on in the background; the caller gets a task.
@@ -113,7 +145,7 @@ async fn task(
     tool: Arc<LoadedTool>,
     caller: Caller,
     input: Input,
-    left: Remaining,
+    left: Option<Remaining>,
     draft: Draft,
     slot: Option<Slot>,
 ) -> Finished {
@@ -121,11 +153,17 @@ async fn task(
     let ongoing = ongoing(platform, listener, &tool, &caller, input, slot);
     let revision = voice.revision;
     let render = move |run: &Run| {
-        let limits = left.to_json();
-        render(revision, run, &[("trunkline/limits", &limits)], Caching::NotTold, None, |_| String::new())
+        let left = left.map(Remaining::to_json);
+        render(revision, run, &limits(left.as_deref()), Caching::NotTold, None, |_| String::new())
     };
     let name = tool.tool.name.as_str();
-    Finished { answer: tasks::start(platform, &caller, name, Hosted { ongoing, draft, render: Box::new(render) }).await }
+    let answer = tasks::start(platform, &caller, name, Hosted { ongoing, draft, render: Box::new(render) }).await;
+    Finished { answer, left, is_final: true }
+}
+
+/// What is left, as a result has it.
+fn limits(left: Option<&str>) -> Vec<(&str, &str)> {
+    left.map(|left| ("trunkline/limits", left)).into_iter().collect()
 }
 
 /// A tool that says nothing while it runs.

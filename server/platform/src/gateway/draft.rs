@@ -2,16 +2,18 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
-use super::{CallRequest, Caller, Measure, Refusal, admit::without_redis, call::Ready, list, measure};
+use trunkline_protocol::oauth::scope::Effect;
+
+use super::{CallRequest, Caller, Measure, Refusal, SOON_MS, measure};
 use crate::{
     Platform,
     call::{Entry, Outcome},
     catalog::{Consumed, Price, snapshot::LoadedTool},
-    execution::Run,
+    execution::{self, Run},
     ids::{EntryId, ToolId},
     metrics::Metrics,
-    quota::{self, BucketsOf, Decision},
-    record::Reservation,
+    quota::{Charged, Passage},
+    record::{NotKept, Reservation},
 };
 
 /// The entry while the call is on its way. Dropped before the call is finished, by a panic or the end of the process, it is recorded with
@@ -22,10 +24,23 @@ pub(super) struct Draft {
     measure: Measure,
     began: Instant,
     price: Price,
-    /// What the tool said that it has cost. `None` until it has run and is billed.
-    billed: Option<Option<i64>>,
+    /// `None` until the tool has run and is billed.
+    billed: Option<Billed>,
+    /// May it change something?
+    has_effect: bool,
     metrics: Arc<Metrics>,
     place: Option<Reservation>,
+    /// What it was charged, until it is known that something was sent.
+    pub(super) charged: Option<Charged>,
+    /// It passes the breaker of its upstream, which hears how it went.
+    pub(super) passage: Option<Passage>,
+}
+
+/// A run that is paid for.
+#[derive(Debug, Clone, Copy)]
+struct Billed {
+    /// What the tool said that it has cost.
+    reported_micro: Option<i64>,
 }
 
 impl Draft {
@@ -55,10 +70,13 @@ impl Draft {
             bytes_in: i64::try_from(request.bytes_in).unwrap_or(i64::MAX),
             bytes_out: 0,
             cost_micro: 0,
-            revision: request.revision.as_str(),
+            revision: request.revision.as_str().into(),
             client_name: clip(request.client_name),
             request_id: request.request_id.to_owned(),
             degraded: false,
+            user: caller.user(),
+            jsonrpc_id: request.jsonrpc_id.map(clip),
+            trace_id: request.traceparent.and_then(execution::trace_id).map(str::to_owned),
         };
         Self {
             entry,
@@ -66,8 +84,11 @@ impl Draft {
             began: Instant::now(),
             price: Price::default(),
             billed: None,
+            has_effect: false,
             metrics: Arc::clone(&platform.metrics),
             place: Some(place),
+            charged: None,
+            passage: None,
         }
     }
 
@@ -78,7 +99,8 @@ impl Draft {
         let entry = Entry { id: EntryId::new(at), at, auth_us: 0, admission_us: 0, bytes_in: 0, ..self.entry.clone() };
         let metrics = Arc::clone(&self.metrics);
         let (measure, began) = (Measure::start(), Instant::now());
-        Some(Self { entry, measure, began, price: self.price, billed: None, metrics, place: Some(place) })
+        let (price, has_effect, place) = (self.price, self.has_effect, Some(place));
+        Some(Self { entry, measure, began, price, billed: None, has_effect, metrics, place, charged: None, passage: None })
     }
 
     /// Somebody else records it.
@@ -94,31 +116,32 @@ impl Draft {
     pub(super) fn about(&mut self, tool: &LoadedTool) {
         self.entry.tool = Some((tool.tool.id, tool.tool.version.id));
         self.price = tool.tool.version.price;
+        self.has_effect = tool.tool.version.effect != Effect::Read;
     }
 
-    /// Asks for all buckets of the call. One whose arguments do not fit is no call of the tool: it is charged like a list, so that it
-    /// costs nothing of the tool's limit and is not free either.
-    pub(super) async fn admit(&mut self, platform: &Platform, caller: &Caller, tool: &LoadedTool, ready: &Ready) -> Decision {
-        let began = Instant::now();
-        let snapshot = &caller.snapshot;
-        let (tenant, agent) = (snapshot.tenant, caller.agent.id);
-        let buckets = match ready {
-            Ready::Known(_) => vec![list::bucket(platform, agent)],
-            Ready::Run(_) => {
-                let of = BucketsOf { tenant, agent, tool: tool.tool.id, effect: tool.tool.version.effect };
-                snapshot.limits.buckets(&platform.settings.quota, &of)
-            }
-        };
-        let session = caller.session.as_ref().map(|session| session.keys(platform));
-        let decision = quota::admit(platform, tenant, &snapshot.epoch, session.as_ref(), &buckets, without_redis(tool)).await;
-        self.entry.admission_us += measure::micros(began);
-        decision
+    /// What may change something says so before it does: whatever happens to this process, the call is in the record.
+    pub(super) async fn intend(&mut self) -> Result<(), NotKept> {
+        match &mut self.place {
+            Some(place) if self.has_effect => place.intend(&self.entry).await,
+            _ => Ok(()),
+        }
     }
 
     /// The tool has run: how long, and is it paid for?
     pub(super) fn settle(&mut self, run: &Run) {
         self.entry.upstream_us = measure::micros(self.began);
-        self.billed = run.is_billed().then_some(run.reported_micro);
+        self.billed = run.is_billed().then_some(Billed { reported_micro: run.reported_micro });
+        if let Some(passage) = self.passage.take().filter(|_| run.was_sent() || run.is_failure_of_upstream()) {
+            passage.note(run.is_failure_of_upstream());
+        }
+        if let Some(charged) = self.charged.take().filter(|_| !run.was_sent()) {
+            charged.give_back();
+        }
+    }
+
+    /// The call's id, for those who have to know it again.
+    pub(super) fn call_id(&self) -> String {
+        self.entry.id.uuid().simple().to_string()
     }
 
     /// The tool begins to run.
@@ -127,46 +150,77 @@ impl Draft {
     }
 
     /// A refusal that somebody else has decided.
-    pub(super) fn refuse_with(self, refusal: Refusal) -> Refusal {
-        match &refusal {
-            Refusal::Limited { by, .. } => {
-                let reason = by.scope.as_str();
-                self.refuse(Outcome::Limited, reason, refusal)
-            }
-            Refusal::Suspended => self.refuse(Outcome::Denied, "suspended", refusal),
-            Refusal::Revoked => self.refuse(Outcome::Denied, "revoked", refusal),
-            Refusal::InsufficientScope { .. } => self.refuse(Outcome::Denied, "insufficient_scope", refusal),
-            Refusal::UnknownTool => self.refuse(Outcome::Denied, "unknown_tool", refusal),
-            Refusal::HeaderMismatch { .. } => self.refuse(Outcome::Denied, "header_mismatch", refusal),
-            Refusal::InvalidState => self.refuse(Outcome::Denied, "invalid_state", refusal),
-            Refusal::NoSession => self.refuse(Outcome::Denied, "no_session", refusal),
-            Refusal::Unavailable { .. } => self.refuse(Outcome::Denied, "limits_unavailable", refusal),
+    pub(super) async fn refuse_with(self, refusal: Refusal) -> Refusal {
+        let (outcome, reason) = match &refusal {
+            Refusal::Limited { by, .. } => (Outcome::Limited, by.scope.as_str()),
+            Refusal::Denied { .. } => (Outcome::Denied, "never"),
+            Refusal::OtherArguments => (Outcome::Denied, "idempotency_key_reused"),
+            Refusal::StillRunning { .. } => (Outcome::Denied, "still_running"),
+            Refusal::TooLargeToKeep => (Outcome::Denied, "result_not_kept"),
+            Refusal::SourceAway { .. } => (Outcome::Denied, "breaker_open"),
+            Refusal::Suspended => (Outcome::Denied, "suspended"),
+            Refusal::Revoked => (Outcome::Denied, "revoked"),
+            Refusal::InsufficientScope { .. } => (Outcome::Denied, "insufficient_scope"),
+            Refusal::UnknownTool => (Outcome::Denied, "unknown_tool"),
+            Refusal::HeaderMismatch { .. } => (Outcome::Denied, "header_mismatch"),
+            Refusal::InvalidState => (Outcome::Denied, "invalid_state"),
+            Refusal::NoSession => (Outcome::Denied, "no_session"),
+            Refusal::Unavailable { .. } => (Outcome::Denied, "limits_unavailable"),
+        };
+        self.refuse(outcome, reason, refusal).await
+    }
+
+    pub(super) async fn refuse(self, outcome: Outcome, reason: &'static str, refusal: Refusal) -> Refusal {
+        match self.finish(outcome, Some(reason.into()), 0).await {
+            Ok(()) => refusal,
+            Err(NotKept) => Refusal::Unavailable { retry_after_ms: SOON_MS },
         }
     }
 
-    pub(super) fn refuse(self, outcome: Outcome, reason: &'static str, refusal: Refusal) -> Refusal {
-        self.finish(outcome, Some(reason.into()), 0);
-        refusal
+    /// Records the call. Its answer may leave when this returns well.
+    pub(super) async fn finish(
+        mut self,
+        outcome: Outcome,
+        error: Option<Cow<'static, str>>,
+        bytes_out: usize,
+    ) -> Result<(), NotKept> {
+        self.end(outcome, error, bytes_out);
+        match self.close() {
+            Some(place) => place.complete(&self.entry).await,
+            None => Ok(()),
+        }
     }
 
-    pub(super) fn finish(mut self, outcome: Outcome, error: Option<Cow<'static, str>>, bytes_out: usize) {
+    /// The same where no answer waits for it.
+    pub(super) fn finish_unheard(mut self, outcome: Outcome, error: Option<Cow<'static, str>>, bytes_out: usize) {
+        self.end(outcome, error, bytes_out);
+    }
+
+    fn end(&mut self, outcome: Outcome, error: Option<Cow<'static, str>>, bytes_out: usize) {
         self.entry.outcome = outcome;
         self.entry.error = error;
         self.entry.bytes_out = i64::try_from(bytes_out).unwrap_or(i64::MAX);
-        self.entry.cost_micro = self.billed.map_or(0, |reported_micro| {
+        self.entry.cost_micro = self.billed.map_or(0, |Billed { reported_micro }| {
             let bytes = self.entry.bytes_in.saturating_add(self.entry.bytes_out);
             self.price.of(Consumed { bytes, upstream_us: self.entry.upstream_us, reported_micro })
         });
+    }
+
+    /// The place, once.
+    fn close(&mut self) -> Option<Reservation> {
+        let place = self.place.take()?;
+        self.entry.latency_us = measure::micros(self.measure.started);
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of one call")]
+        self.metrics.count_call(self.entry.outcome, self.entry.latency_us as f64 / 1e6);
+        Some(place)
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        let Some(place) = self.place.take() else { return };
-        self.entry.latency_us = measure::micros(self.measure.started);
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of one call")]
-        self.metrics.count_call(self.entry.outcome, self.entry.latency_us as f64 / 1e6);
-        place.complete(self.entry.clone());
+        if let Some(place) = self.close() {
+            place.hand_over(&self.entry);
+        }
     }
 }
 

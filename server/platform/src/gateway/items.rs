@@ -95,7 +95,7 @@ pub async fn answer_item(
     let request = &request;
     let item = match find(caller, request) {
         Ok(item) => item,
-        Err(error) => return Ok(Finished { answer: Err(voice.revision.fit_error(error)) }),
+        Err(error) => return Ok(Finished::error(voice.revision.fit_error(error))),
     };
     let key = request.name.as_deref().or(request.uri.as_deref()).unwrap_or(&item.key);
     let place = Place::new(caller, &request.method, key, request.arguments.as_deref().map(RawValue::get));
@@ -115,7 +115,7 @@ pub async fn answer_item(
     let caching = if request.method == "resources/read" { Caching::Never } else { Caching::NotTold };
     let run = Run { error: None, answer: not_text(run.answer), ..run };
     let answer = render(voice.revision, &run, &[], caching, held, |held| place.seal(platform, held));
-    Ok(Finished { answer })
+    Ok(Finished::uncharged(answer))
 }
 
 fn take_slot(platform: &Platform, caller: &Caller, item: &LoadedItem) -> Result<Slot, Refusal> {

@@ -11,7 +11,7 @@ use crate::{
     catalog::snapshot::{Page, PageKey},
     dialogue::ItemKind,
     ids::AgentId,
-    quota::{self, Decision, Scope, WithoutRedis},
+    quota::{self, Decision, Question, Scope, WithoutRedis},
 };
 
 /// Items of one page.
@@ -33,16 +33,28 @@ pub struct ListPage {
 /// Charges a list, a handshake or a ping to the agent's own bucket for them, and notices changes as a call does.
 pub async fn admit_list(platform: &Platform, mut caller: Caller) -> Result<Caller, Refusal> {
     for _ in 0..3 {
-        let bucket = bucket(platform, caller.agent.id);
+        let charge = bucket(platform, caller.agent.id).into();
         let snapshot = &caller.snapshot;
         let session = caller.session.as_ref().map(|session| session.keys(platform));
-        let without_redis = WithoutRedis::LocalShare(UNHEARD_READS);
-        match quota::admit(platform, snapshot.tenant, &snapshot.epoch, session.as_ref(), &[bucket], without_redis).await {
+        let question = Question {
+            tenant: snapshot.tenant,
+            epoch: &snapshot.epoch,
+            session: session.as_ref(),
+            call: None,
+            life_ms: 0,
+            once: None,
+            strikes: None,
+            charge: &charge,
+            without_redis: WithoutRedis::LocalShare(UNHEARD_READS),
+        };
+        match quota::admit(platform, &question).await {
             Decision::NoSession => return Err(caller.session_ended(platform)),
             Decision::Admitted { .. } if caller.is_suspended() => return Err(Refusal::Suspended),
             Decision::Admitted { .. } => return Ok(caller),
-            Decision::Limited { by, retry_after_ms, .. } => return Err(Refusal::Limited { by, retry_after_ms }),
-            Decision::Unavailable => break,
+            Decision::Limited { by, retry_after_ms, .. } => {
+                return Err(Refusal::Limited { by, retry_after_ms, as_result: false });
+            }
+            Decision::Unavailable | Decision::Kept(_) | Decision::OtherArguments | Decision::StillRunning { .. } => break,
             Decision::Stale => match caller.reload(platform).await {
                 Ok(fresh) => caller = fresh,
                 Err(Unauthenticated::Invalid | Unauthenticated::Unproven) => return Err(Refusal::Revoked),

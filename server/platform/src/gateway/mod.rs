@@ -14,6 +14,7 @@ mod hearing;
 mod items;
 mod list;
 mod measure;
+mod once;
 mod parked;
 mod slot;
 mod speak;
@@ -42,7 +43,7 @@ pub use speak::{Outgoing, Voice, deliver_answer};
 pub use streams::{OpenStream, StreamUse, Streams};
 pub use trial::{Trial, try_out};
 
-use crate::quota::Remaining;
+use crate::quota::{Remaining, Scope};
 
 /// What the transport knows of a call.
 #[derive(Debug, Clone)]
@@ -57,6 +58,8 @@ pub struct CallRequest<'a> {
     pub input: Input<'a>,
     /// `Mcp-Param-*` headers, by lower-case name, where the revision has them.
     pub mirrored: &'a [(String, String)],
+    /// Its idempotency key, if it has one.
+    pub idempotency: Option<&'a str>,
     /// Revision to answer in.
     pub revision: Revision,
     /// What the client says it is.
@@ -65,6 +68,10 @@ pub struct CallRequest<'a> {
     pub bytes_in: usize,
     /// Id of the HTTP request.
     pub request_id: &'a str,
+    /// Id of the JSON-RPC request, as it was written.
+    pub jsonrpc_id: Option<&'a str>,
+    /// `traceparent` of its `_meta`.
+    pub traceparent: Option<&'a str>,
 }
 
 /// What a caller brings back after a result that required input.
@@ -93,13 +100,34 @@ pub enum Refusal {
     },
     /// `requestState` is not ours, not for this request, too old, or was used before.
     InvalidState,
-    /// A bucket is empty.
+    /// A bucket is empty, a day's calls are made, as many run as may.
     Limited {
-        /// Which.
+        /// Which limit.
         by: Remaining,
         /// When it would be admitted, in milliseconds.
         retry_after_ms: u64,
+        /// The agent's client reads it as a result only.
+        as_result: bool,
     },
+    /// A limit of none: no such call is ever admitted.
+    Denied {
+        /// Which limit.
+        scope: Scope,
+    },
+    /// The source, or the origin of the tool, fails most of its calls and is left alone for a while.
+    SourceAway {
+        /// When to try again, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The idempotency key was used for something else.
+    OtherArguments,
+    /// The first call with that idempotency key still runs.
+    StillRunning {
+        /// When to look again, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The call was made, and its result was too large to be kept.
+    TooLargeToKeep,
     /// Redis is away and this tool must not run on a guess, or the record is full.
     Unavailable {
         /// When to try again, in milliseconds.
@@ -118,6 +146,21 @@ pub enum Refusal {
 pub struct Finished {
     /// The `result` member as JSON, or the error.
     pub answer: Result<String, ErrorObject>,
+    /// What is left of the limit that will be reached first, if it was charged to any.
+    pub left: Option<Remaining>,
+    /// The same request would get the same: nothing is asked, and something was sent.
+    is_final: bool,
+}
+
+impl Finished {
+    /// Nothing was charged.
+    fn uncharged(answer: Result<String, ErrorObject>) -> Self {
+        Self { answer, left: None, is_final: false }
+    }
+
+    fn error(error: ErrorObject) -> Self {
+        Self::uncharged(Err(error))
+    }
 }
 
 /// How long read and free write tools go on while neither Redis nor Postgres says whether the key still works.

@@ -7,7 +7,10 @@ use std::sync::{
 };
 
 use super::{Refusal, SOON_MS};
-use crate::{Platform, quota::Remaining};
+use crate::{
+    Platform,
+    quota::{Of, Remaining, Scope, Seated},
+};
 
 /// Calls of one tool; requests for prompts, resources and completions of one source.
 pub(super) const MOST_AT_ONCE: u32 = 256;
@@ -19,6 +22,8 @@ const MOST: u32 = 4_096;
 pub(super) struct Slot {
     of_one: Arc<AtomicU32>,
     of_all: Arc<AtomicU32>,
+    /// Its places on all replicas together.
+    pub(super) seated: Option<Seated>,
 }
 
 impl Slot {
@@ -32,12 +37,16 @@ impl Slot {
             of_all.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Self { of_one, of_all })
+        Some(Self { of_one, of_all, seated: None })
     }
 
     /// Why there is none.
     pub(super) fn refusal() -> Refusal {
-        Refusal::Limited { by: Remaining::concurrency(MOST_AT_ONCE), retry_after_ms: SOON_MS }
+        Refusal::Limited {
+            by: Remaining::at_once(Scope::Concurrency(Of::Tool), MOST_AT_ONCE),
+            retry_after_ms: SOON_MS,
+            as_result: false,
+        }
     }
 }
 

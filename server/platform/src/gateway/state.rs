@@ -125,7 +125,7 @@ impl Place {
 }
 
 /// The same arguments written again may have other spaces or another order.
-fn canonical(arguments: Option<&str>) -> Vec<u8> {
+pub(super) fn canonical(arguments: Option<&str>) -> Vec<u8> {
     let value: serde_json::Value = arguments.and_then(|json| serde_json::from_str(json).ok()).unwrap_or(serde_json::json!({}));
     serde_json::to_vec(&value).unwrap_or_default()
 }

@@ -1,40 +1,125 @@
--- Admits a call by all of its buckets or by none.
--- KEYS[1] the tenant's epoch, KEYS[2] a session and KEYS[3] its agent's sessions if ARGV[2] is not '', the rest the buckets.
--- ARGV[1] the caller's epoch ('' = do not compare), ARGV[2] the session's id, ARGV[3] its idle time (s), then per bucket: interval (µs), burst.
--- Returns {0} stale | {3} no such session | {1, now, full_at...} admitted | {2, index, wait, now, full_at...} refused; times in µs since 2025-10-09.
-if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0} end
-local t = redis.call('TIME')
-local now = (tonumber(t[1]) - 1760000000) * 1000000 + tonumber(t[2])
-local skip = 1
-if ARGV[2] ~= '' then
-    if redis.call('EXPIRE', KEYS[2], ARGV[3]) == 0 then return {3} end
-    redis.call('ZADD', KEYS[3], tonumber(t[1]), ARGV[2])
-    redis.call('EXPIRE', KEYS[3], ARGV[3])
-    skip = 3
+-- Decides a call by everything that bounds it, and charges all of it or nothing. All keys are one tenant's, in one hash slot.
+-- KEYS: 1 the tenant's epoch, 2 the call, 3 its session, 4 its agent's sessions, 5 what is kept under its idempotency key, 6 its agent's
+--   strikes; then buckets, counters and sets of what runs. Of the first six, those that are not wanted are the epoch again.
+-- ARGV: 1 the caller's epoch ('' = do not compare), 2 the session's id ('' = none), 3 its idle time (s), 4 the call's id ('' = do not remember),
+--   5 until when it runs at most, from now (ms), 6 the day that the counters are of ('' = none), 7 a digest of the arguments ('' = no idempotency
+--   key), 8 the window of strikes (s; 0 = not counted), 9 and 10 how many buckets and counters; then per bucket its interval (µs) and burst, per
+--   counter its amount, its most and when it ends (s), per set its most.
+-- Returns {0} stale | {3} no such session | {4, i…} counters not known | {5, day} another day | {6} other arguments | {7, ms} still running |
+--   {8, result} kept | {9} given back | {1, now, …} admitted | {2, index, wait, strikes, now, …} refused. What follows `now` is for each bucket when
+--   it is full, for each counter what is used, for each set who is in it. Times in µs since 2025-10-09.
+local head = redis.call('MGET', KEYS[1], KEYS[2], KEYS[5])
+if ARGV[1] ~= '' and head[1] ~= ARGV[1] then return {0} end
+-- Decided before: whoever asked did not hear it.
+if ARGV[4] ~= '' and head[2] then
+    if head[2] == 'refunded' then return {9} end
+    return cmsgpack.unpack(head[2])
 end
-local n = #KEYS - skip
-local after, refused, wait = {}, 0, 0
-local stored = redis.call('MGET', unpack(KEYS, skip + 1))
-for i = 1, n do
-    local interval, burst = tonumber(ARGV[2 * i + 2]), tonumber(ARGV[2 * i + 3])
+local t = redis.call('TIME')
+local seconds = tonumber(t[1])
+local now = (seconds - 1760000000) * 1000000 + tonumber(t[2])
+if ARGV[6] ~= '' and math.floor(seconds / 86400) ~= tonumber(ARGV[6]) then return {5, math.floor(seconds / 86400)} end
+if ARGV[2] ~= '' then
+    if redis.call('EXPIRE', KEYS[3], ARGV[3]) == 0 then return {3} end
+    -- A key of another type is nothing of ours: it makes room.
+    if type(redis.pcall('ZADD', KEYS[4], seconds, ARGV[2])) == 'table' then
+        redis.call('DEL', KEYS[4])
+        redis.call('ZADD', KEYS[4], seconds, ARGV[2])
+    end
+    redis.call('EXPIRE', KEYS[4], ARGV[3])
+end
+if ARGV[7] ~= '' and head[3] then
+    local length = #ARGV[7]
+    if string.sub(head[3], 1, length) ~= ARGV[7] then return {6} end
+    if #head[3] == length then return {7, redis.call('PTTL', KEYS[5])} end
+    return {8, string.sub(head[3], length + 1)}
+end
+local buckets, counters = tonumber(ARGV[9]), tonumber(ARGV[10])
+local first_counter, first_set, n = buckets + 1, buckets + counters + 1, #KEYS - 6
+local stored = {}
+if first_set > 1 then stored = redis.call('MGET', unpack(KEYS, 7, 5 + first_set)) end
+local answer, after = {1, now}, {}
+local refused, wait, arg = 0, 0, 11
+for i = 1, buckets do
+    local interval, burst = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1])
+    arg = arg + 2
     local fill = interval * burst
-    -- Clamped: a clock that went back must not lock a bucket for longer than one fill.
-    local full_at = math.min(math.max(tonumber(stored[i]) or now, now), now + fill)
+    local full_at = math.max(tonumber(stored[i]) or now, now)
+    -- A clock that went back must not lock a bucket for longer than one fill: written at once, or a refusal would find it so again and again.
+    if full_at > now + fill + 1 then
+        full_at = now + fill
+        redis.call('SET', KEYS[6 + i], string.format('%.3f', full_at), 'PX', math.ceil(fill / 1000) + 1000)
+    end
     after[i] = full_at + interval
     local short = after[i] - now - fill
     if short > 0.001 then
         if short > wait then refused, wait = i, short end
         after[i] = full_at
     end
-end
-if refused > 0 then
-    local answer = {2, refused, math.ceil(wait), now}
-    for i = 1, n do answer[4 + i] = math.floor(after[i]) end
-    return answer
-end
-local answer = {1, now}
-for i = 1, n do
-    redis.call('SET', KEYS[skip + i], string.format('%.3f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1000)
     answer[2 + i] = math.floor(after[i])
 end
+local unknown = {4}
+for i = first_counter, first_set - 1 do
+    local used = tonumber(stored[i])
+    if used then
+        local amount = tonumber(ARGV[arg])
+        if used + amount > tonumber(ARGV[arg + 1]) then
+            local left = (tonumber(ARGV[arg + 2]) - 1760000000) * 1000000 - now
+            if left > wait then refused, wait = i, left end
+            amount = 0
+        end
+        answer[2 + i] = used + amount
+    else
+        unknown[#unknown + 1] = i - buckets
+    end
+    arg = arg + 3
+end
+if #unknown > 1 then return unknown end
+local now_ms = seconds * 1000 + math.floor(tonumber(t[2]) / 1000)
+for i = first_set, n do
+    local key, most = KEYS[6 + i], tonumber(ARGV[arg])
+    arg = arg + 1
+    local running = redis.pcall('ZCARD', key)
+    if type(running) == 'table' then
+        redis.call('DEL', key)
+        running = 0
+    end
+    if running >= most then
+        -- Who should have ended and has not said so is not waited for.
+        redis.call('ZREMRANGEBYSCORE', key, '-inf', now_ms)
+        running = redis.call('ZCARD', key)
+        if running >= most and wait < 1000000 then refused, wait = i, 1000000 end
+    end
+    answer[2 + i] = running
+end
+if refused > 0 then
+    local strikes = 0
+    if ARGV[8] ~= '0' then
+        strikes = redis.pcall('INCR', KEYS[6])
+        if type(strikes) == 'table' then
+            redis.call('SET', KEYS[6], 1)
+            strikes = 1
+        end
+        if strikes == 1 then redis.call('EXPIRE', KEYS[6], ARGV[8]) end
+    end
+    local said = {2, refused, math.ceil(wait), strikes, now}
+    for i = 1, n do said[5 + i] = answer[2 + i] end
+    -- Long enough for whoever did not hear it; floods of refusals must not fill the memory.
+    if ARGV[4] ~= '' then redis.call('SET', KEYS[2], cmsgpack.pack(said), 'PX', 2000) end
+    return said
+end
+for i = 1, buckets do
+    redis.call('SET', KEYS[6 + i], string.format('%.3f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1000)
+end
+for i = first_counter, first_set - 1 do
+    redis.call('INCRBY', KEYS[6 + i], ARGV[11 + 2 * buckets + 3 * (i - first_counter)])
+end
+for i = first_set, n do
+    redis.call('ZADD', KEYS[6 + i], now_ms + tonumber(ARGV[5]), ARGV[4])
+    -- No call runs for longer, so that the key outlives its members.
+    redis.call('PEXPIRE', KEYS[6 + i], 3600000)
+    answer[2 + i] = answer[2 + i] + 1
+end
+if ARGV[7] ~= '' then redis.call('SET', KEYS[5], ARGV[7], 'PX', ARGV[5]) end
+if ARGV[4] ~= '' then redis.call('SET', KEYS[2], cmsgpack.pack(answer), 'PX', 60000) end
 return answer

@@ -95,11 +95,15 @@ pub async fn check(platform: &Platform, attempt: Attempt, who: &str) -> Result<(
     };
     let key = platform.redis.global_key(&bucket.key);
     let mut script = ADMIT.prepare_invoke();
-    script.key(&key).arg("").arg("").arg(0).key(&key).arg(interval_us).arg(rate.burst);
+    for _ in 0..7 {
+        script.key(&key);
+    }
+    // Neither epoch nor session, call, day, idempotency key or strikes: one bucket.
+    script.arg("").arg("").arg(0).arg("").arg(0).arg("").arg("").arg(0).arg(1).arg(0).arg(interval_us).arg(rate.burst);
     let retry_after_ms = match platform.redis.run::<Vec<i64>>(&script).await.as_deref() {
         Ok([2, _, wait_us, ..]) => Some(u64::try_from(*wait_us).unwrap_or(0).div_ceil(1000)),
         Ok(_) => None,
-        Err(_) => match platform.local_buckets.admit(&[bucket], platform.replicas.share()) {
+        Err(_) => match platform.local_buckets.admit(&bucket.into(), &platform.counters, 0, platform.replicas.share()) {
             Decision::Limited { retry_after_ms, .. } => Some(retry_after_ms),
             _ => None,
         },

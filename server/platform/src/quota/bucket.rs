@@ -30,6 +30,12 @@ impl Rate {
         self.interval_us() * f64::from(self.burst.max(1))
     }
 
+    /// A tenth of it, for an agent that was refused too often; at least one call.
+    #[must_use]
+    pub fn throttled(self) -> Self {
+        Self { per_minute: (self.per_minute / 10).max(1), burst: (self.burst / 10).max(1) }
+    }
+
     /// A replica's share of it; at least one call at once.
     #[must_use]
     pub fn scaled(self, share: f64) -> ScaledRate {

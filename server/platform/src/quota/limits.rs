@@ -1,4 +1,4 @@
-//! Limits that depart from the defaults, and which buckets a call is charged to.
+//! Limits that depart from the defaults, and what a call is charged to.
 
 use std::collections::HashMap;
 
@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use trunkline_protocol::oauth::scope::Effect;
 
 use super::{
-    Scope, Settings,
+    Of, Scope, Settings,
     bucket::{Bucket, Rate},
+    charge::{Charge, Counted, Counter, Seats},
     store,
 };
 use crate::{
@@ -16,8 +17,64 @@ use crate::{
     ids::{AgentId, LimitId, TenantId, ToolId},
 };
 
-/// What a limit may be, as in the table's check.
-const LIMITS: std::ops::RangeInclusive<u32> = 1..=6_000_000;
+/// What a rate may be, as in the table's check.
+const RATES: std::ops::RangeInclusive<u32> = 1..=6_000_000;
+/// What a day's limit may be. None at all is a refusal for good.
+const DAYS: std::ops::RangeInclusive<u32> = 0..=2_000_000_000;
+/// What may run at the same time.
+const AT_ONCE: std::ops::RangeInclusive<u32> = 1..=10_000;
+
+/// A limit that somebody has set. `None`: the default, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limit {
+    /// Calls per minute, and at once.
+    pub rate: Option<Rate>,
+    /// Calls per day (UTC).
+    pub per_day: Option<u32>,
+    /// Calls that run at the same time.
+    pub at_once: Option<u32>,
+}
+
+impl From<Rate> for Limit {
+    fn from(rate: Rate) -> Self {
+        Self { rate: Some(rate), ..Self::default() }
+    }
+}
+
+impl Limit {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The same under a ceiling: neither more than the one nor more than the other.
+    fn under(self, ceiling: &Self) -> Self {
+        let lower = |a: Option<u32>, b: Option<u32>| a.into_iter().chain(b).min();
+        let rate = match (self.rate, ceiling.rate) {
+            (Some(own), Some(most)) => {
+                Some(Rate { per_minute: own.per_minute.min(most.per_minute), burst: own.burst.min(most.burst) })
+            }
+            (own, most) => own.or(most),
+        };
+        Self { rate, per_day: lower(self.per_day, ceiling.per_day), at_once: lower(self.at_once, ceiling.at_once) }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if let Some(rate) = self.rate {
+            for (field, value) in [("per_minute", rate.per_minute), ("burst", rate.burst)] {
+                if !RATES.contains(&value) {
+                    return Err(Error::invalid(field, "expected 1 to 6000000"));
+                }
+            }
+        }
+        if self.per_day.is_some_and(|most| !DAYS.contains(&most)) {
+            return Err(Error::invalid("per_day", "expected 0 to 2000000000"));
+        }
+        if self.at_once.is_some_and(|most| !AT_ONCE.contains(&most)) {
+            return Err(Error::invalid("at_once", "expected 1 to 10000"));
+        }
+        Ok(())
+    }
+}
 
 /// What a limit applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,9 +93,9 @@ pub enum LimitScope {
     Tenant,
 }
 
-/// Which call the buckets are wanted for.
+/// Which call the charge is wanted for.
 #[derive(Debug, Clone, Copy)]
-pub struct BucketsOf {
+pub struct ChargeOf {
     /// Whose agent.
     pub tenant: TenantId,
     /// Who calls.
@@ -47,49 +104,75 @@ pub struct BucketsOf {
     pub tool: ToolId,
     /// What it does to the world.
     pub effect: Effect,
+    /// The agent has a tenth of its rates only.
+    pub throttled: bool,
+    /// Does it count among what runs? What waits somewhere has its place already.
+    pub seated: bool,
 }
 
 /// Limits of a tenant, for look-up on the path of a call.
 #[derive(Debug, Clone, Default)]
-pub struct LimitTable(HashMap<LimitScope, Rate>);
+pub struct LimitTable {
+    set: HashMap<LimitScope, Limit>,
+    /// What the operator gives the whole tenant.
+    plan: Limit,
+}
 
 impl LimitTable {
     /// Loads a tenant's limits.
     pub async fn load(tx: &mut TenantTx) -> Result<Self> {
-        store::load_limits(tx).await.map(|limits| Self(limits.into_iter().collect()))
+        let set = store::load_limits(tx).await?.into_iter().collect();
+        Ok(Self { set, plan: store::load_plan(tx).await?.unwrap_or_default() })
     }
 
     /// The limit set on exactly that scope.
-    pub fn get(&self, scope: LimitScope) -> Option<Rate> {
-        self.0.get(&scope).copied()
+    pub fn get(&self, scope: LimitScope) -> Limit {
+        self.set.get(&scope).copied().unwrap_or_default()
     }
 
-    /// Buckets of one agent's call to one tool, narrowest first. The narrowest rule for (agent, tool) wins; wider buckets come on top.
-    pub fn buckets(&self, settings: &Settings, call: &BucketsOf) -> Vec<Bucket> {
-        let BucketsOf { tenant, agent, tool, effect } = *call;
-        let agent_tool = self
-            .get(LimitScope::AgentOnTool(agent, tool))
-            .or_else(|| self.get(LimitScope::EachAgentOnTool(tool)))
-            .or_else(|| self.get(LimitScope::AgentOnEachTool(agent)))
-            .unwrap_or(settings.of_effect(effect));
-        let (agent_id, tool_id) = (agent.uuid().simple(), tool.uuid().simple());
+    /// What holds for the whole tenant: its own limits under its plan's, which take the place of the installation's.
+    pub fn of_tenant(&self, settings: &Settings) -> Limit {
+        let ceiling = Limit { rate: Some(self.plan.rate.unwrap_or(settings.tenant)), ..self.plan };
+        self.get(LimitScope::Tenant).under(&ceiling)
+    }
+
+    /// Everything that one agent's call to one tool is charged to, narrowest first. The narrowest rule for (agent, tool) wins; wider limits come
+    /// on top.
+    pub fn charge(&self, settings: &Settings, call: &ChargeOf) -> Charge {
+        let ChargeOf { tenant, agent, tool, effect, .. } = *call;
+        let narrow =
+            [LimitScope::AgentOnTool(agent, tool), LimitScope::EachAgentOnTool(tool), LimitScope::AgentOnEachTool(agent)];
+        let agent_tool = narrow.into_iter().find_map(|scope| self.get(scope).rate).unwrap_or(settings.of_effect(effect));
+        let (of_agent, of_tool, of_tenant) =
+            (self.get(LimitScope::Agent(agent)), self.get(LimitScope::Tool(tool)), self.of_tenant(settings));
+        let slowed = |rate: Rate| if call.throttled { rate.throttled() } else { rate };
+        let (agent_id, tool_id, tenant_id) = (agent.uuid().simple(), tool.uuid().simple(), tenant.uuid().simple());
+        let bucket = |scope, key, rate| Bucket { scope, key, rate };
         let mut buckets = vec![
-            Bucket { scope: Scope::AgentTool, key: format!("q:{agent_id}:{tool_id}"), rate: agent_tool },
-            Bucket {
-                scope: Scope::Agent,
-                key: format!("q:a:{agent_id}"),
-                rate: self.get(LimitScope::Agent(agent)).unwrap_or(settings.agent),
-            },
-            Bucket {
-                scope: Scope::Tenant,
-                key: format!("q:t:{}", tenant.uuid().simple()),
-                rate: self.get(LimitScope::Tenant).unwrap_or(settings.tenant),
-            },
+            bucket(Scope::AgentTool, format!("q:{agent_id}:{tool_id}"), slowed(agent_tool)),
+            bucket(Scope::Agent, format!("q:a:{agent_id}"), slowed(of_agent.rate.unwrap_or(settings.agent))),
+            bucket(Scope::Tenant, format!("q:t:{tenant_id}"), of_tenant.rate.unwrap_or(settings.tenant)),
         ];
-        if let Some(rate) = self.get(LimitScope::Tool(tool)) {
-            buckets.push(Bucket { scope: Scope::Tool, key: format!("q:o:{tool_id}"), rate });
+        if let Some(rate) = of_tool.rate {
+            buckets.push(bucket(Scope::Tool, format!("q:o:{tool_id}"), rate));
         }
-        buckets
+        let counter = |most: Option<u32>, of, counted, name| {
+            most.map(|most| Counter { scope: Scope::Day(of), of: counted, name, amount: 1, most: most.into() })
+        };
+        let counters = [
+            counter(of_agent.per_day, Of::Agent, Counted::Agent(agent), format!("n:a:{agent_id}")),
+            counter(of_tool.per_day, Of::Tool, Counted::Tool(tool), format!("n:o:{tool_id}")),
+            counter(of_tenant.per_day, Of::Tenant, Counted::Tenant, format!("n:t:{tenant_id}")),
+        ];
+        let seats = |of, key, most| Seats { scope: Scope::Concurrency(of), key, most };
+        let mut runs = Vec::new();
+        if call.seated {
+            let default = settings.at_once.of_effect(effect);
+            runs.push(seats(Of::Agent, format!("r:a:{agent_id}"), of_agent.at_once.unwrap_or(settings.at_once.agent)));
+            runs.push(seats(Of::Tool, format!("r:o:{tool_id}"), of_tool.at_once.unwrap_or(default)));
+            runs.extend(of_tenant.at_once.map(|most| seats(Of::Tenant, format!("r:t:{tenant_id}"), most)));
+        }
+        Charge { buckets, counters: counters.into_iter().flatten().collect(), seats: runs }
     }
 }
 
@@ -97,7 +180,7 @@ impl LimitTable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AgentLimits {
     /// On all tools together.
-    pub total: Option<Rate>,
+    pub total: Limit,
     /// On each tool.
     pub each_tool: Option<Rate>,
 }
@@ -106,7 +189,7 @@ pub struct AgentLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ToolLimits {
     /// For all agents together.
-    pub total: Option<Rate>,
+    pub total: Limit,
     /// For each agent.
     pub each_agent: Option<Rate>,
 }
@@ -115,13 +198,13 @@ impl AgentLimits {
     /// Those of that agent.
     pub async fn load(tx: &mut TenantTx, agent: AgentId) -> Result<Self> {
         let table = LimitTable::load(tx).await?;
-        Ok(Self { total: table.get(LimitScope::Agent(agent)), each_tool: table.get(LimitScope::AgentOnEachTool(agent)) })
+        Ok(Self { total: table.get(LimitScope::Agent(agent)), each_tool: table.get(LimitScope::AgentOnEachTool(agent)).rate })
     }
 
     /// Puts them in the place of what is set.
     pub async fn store(self, tx: &mut TenantTx, now: DateTime<Utc>, agent: AgentId) -> Result<()> {
         set(tx, LimitId::new(now), LimitScope::Agent(agent), self.total).await?;
-        set(tx, LimitId::new(now), LimitScope::AgentOnEachTool(agent), self.each_tool).await
+        set(tx, LimitId::new(now), LimitScope::AgentOnEachTool(agent), self.each_tool.map(Limit::from).unwrap_or_default()).await
     }
 }
 
@@ -129,13 +212,33 @@ impl ToolLimits {
     /// Those of that tool.
     pub async fn load(tx: &mut TenantTx, tool: ToolId) -> Result<Self> {
         let table = LimitTable::load(tx).await?;
-        Ok(Self { total: table.get(LimitScope::Tool(tool)), each_agent: table.get(LimitScope::EachAgentOnTool(tool)) })
+        Ok(Self { total: table.get(LimitScope::Tool(tool)), each_agent: table.get(LimitScope::EachAgentOnTool(tool)).rate })
     }
 
     /// Puts them in the place of what is set.
     pub async fn store(self, tx: &mut TenantTx, now: DateTime<Utc>, tool: ToolId) -> Result<()> {
         set(tx, LimitId::new(now), LimitScope::Tool(tool), self.total).await?;
-        set(tx, LimitId::new(now), LimitScope::EachAgentOnTool(tool), self.each_agent).await
+        set(tx, LimitId::new(now), LimitScope::EachAgentOnTool(tool), self.each_agent.map(Limit::from).unwrap_or_default()).await
+    }
+}
+
+/// Reads a day's limit from a field of a form. Empty: none; 0: no call at all.
+pub fn parse_per_day(field: &str, text: &str) -> Result<Option<u32>> {
+    parse_number(field, text, DAYS, "expected a whole number from 0 to 2000000000, or nothing")
+}
+
+/// Reads from a field of a form how many calls run at the same time. Empty: the default.
+pub fn parse_at_once(field: &str, text: &str) -> Result<Option<u32>> {
+    parse_number(field, text, AT_ONCE, "expected a whole number from 1 to 10000, or nothing")
+}
+
+fn parse_number(field: &str, text: &str, range: std::ops::RangeInclusive<u32>, expected: &'static str) -> Result<Option<u32>> {
+    match text.trim() {
+        "" => Ok(None),
+        text => match text.parse().ok().filter(|number| range.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(Error::invalid(field.to_owned(), expected)),
+        },
     }
 }
 
@@ -143,7 +246,7 @@ impl ToolLimits {
 /// may come at once.
 pub fn parse_rate(prefix: &str, per_minute: &str, burst: &str) -> Result<Option<Rate>> {
     let number = |field: &str, text: &str| {
-        let number = text.parse::<u32>().ok().filter(|number| LIMITS.contains(number));
+        let number = text.parse::<u32>().ok().filter(|number| RATES.contains(number));
         number.ok_or_else(|| Error::invalid(format!("{prefix}{field}"), "expected a whole number from 1 to 6000000"))
     };
     match (per_minute.trim(), burst.trim()) {
@@ -155,23 +258,23 @@ pub fn parse_rate(prefix: &str, per_minute: &str, burst: &str) -> Result<Option<
 }
 
 /// Sets a limit, or lets the default apply again. Part of the transaction of the change that wants it.
-pub async fn set(tx: &mut TenantTx, id: LimitId, scope: LimitScope, rate: Option<Rate>) -> Result<()> {
-    match rate {
-        None => store::delete_limit(tx, scope).await,
-        Some(rate) => {
-            for (field, value) in [("per_minute", rate.per_minute), ("burst", rate.burst)] {
-                if !LIMITS.contains(&value) {
-                    return Err(Error::invalid(field, "expected 1 to 6000000"));
-                }
-            }
-            store::upsert_limit(tx, id, scope, rate).await
-        }
-    }
+pub async fn set(tx: &mut TenantTx, id: LimitId, scope: LimitScope, limit: Limit) -> Result<()> {
+    limit.check()?;
+    if limit.is_default() { store::delete_limit(tx, scope).await } else { store::upsert_limit(tx, id, scope, limit).await }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ceiling_is_never_passed() {
+        let plan = Limit { rate: Some(Rate { per_minute: 100, burst: 10 }), per_day: Some(1_000), at_once: None };
+        let own = Limit { rate: Some(Rate { per_minute: 50, burst: 50 }), per_day: Some(5_000), at_once: Some(3) };
+        let holds = own.under(&plan);
+        assert_eq!(holds, Limit { rate: Some(Rate { per_minute: 50, burst: 10 }), per_day: Some(1_000), at_once: Some(3) });
+        assert_eq!(Limit::default().under(&plan), plan);
+    }
 
     #[test]
     fn rate_is_read_from_two_fields() {

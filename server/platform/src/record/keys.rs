@@ -28,7 +28,7 @@ struct Seen {
 
 impl KeysSeen {
     /// Remembers the keys of calls for the next tick.
-    pub(super) fn remember(&self, entries: &[Entry]) {
+    pub(super) fn remember<'a>(&self, entries: impl Iterator<Item = &'a Entry>) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.noted.len() > MOST {
             seen.noted.clear();

@@ -1,60 +1,65 @@
 //! The record: every call, allowed or not, becomes one entry, and every entry reaches Postgres once.
 //!
-//! A call reserves its place before its tool runs, so that completing it cannot fail: with a full queue new calls are refused and nothing
-//! is dropped. The queue is memory for now, so entries live as long as the process; the crash-safe spool takes its place behind `Spool`.
+//! A call reserves its place before its tool runs: with a full spool new calls are refused and nothing is dropped. Its entry is on disk before its
+//! answer leaves (`spool`), and goes from there to Postgres, together with its position and in one transaction (`writer`).
 
 mod keys;
+mod spool;
 mod store;
 mod writer;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use tokio::sync::mpsc;
-
-use crate::call::Entry;
+use crate::health::Status;
 
 pub use keys::{KeysSeen, note_key_use};
+pub use spool::{CAPACITY, Reservation};
 pub use writer::{Writer, run};
 
-/// Entries that may wait for Postgres. At 2,000 calls a second this bridges half a minute; beyond, calls are refused.
-pub const CAPACITY: usize = 65_536;
+/// What an entry outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process, also by kill -9.
+    Process,
+    /// The end of the machine: it is synced to disk.
+    Disk,
+}
 
-/// No place is left for another entry: Postgres has been away for too long.
+/// How the record is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Folder of the spool. One process at a time, and it has to outlive restarts.
+    pub dir: PathBuf,
+    /// Most bytes of entries that wait for Postgres. From four fifths on new calls are refused.
+    pub max_bytes: u64,
+    /// Of calls that change nothing.
+    pub durability: Durability,
+    /// Of calls of write and destructive tools, and of their intents.
+    pub effects: Durability,
+}
+
+/// No place is left for another entry: Postgres has been away for too long, or the disk cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the record is full")]
 pub struct Full;
+
+/// The entry is not safe: the disk cannot be written at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the record cannot be written at the moment")]
+pub struct NotKept;
 
 /// Where entries go on their way to Postgres.
 pub trait Spool: Send + Sync + std::fmt::Debug {
     /// A place for one entry, or `Full`.
     fn reserve(&self) -> Result<Reservation, Full>;
-}
-
-/// A place in the record. Dropped without an entry, it is free again.
-#[derive(Debug)]
-pub struct Reservation(mpsc::OwnedPermit<Entry>);
-
-impl Reservation {
-    /// Puts the entry in its place. The answer may leave after this.
-    pub fn complete(self, entry: Entry) {
-        self.0.send(entry);
-    }
-}
-
-/// A bounded queue in memory.
-#[derive(Debug)]
-struct Queue(mpsc::Sender<Entry>);
-
-impl Spool for Queue {
-    fn reserve(&self) -> Result<Reservation, Full> {
-        self.0.clone().try_reserve_owned().map(Reservation).map_err(|_| Full)
-    }
+    /// Can it take calls, and has everything in it been taken by Postgres?
+    fn status(&self) -> Status;
 }
 
 /// The record's two ends: where calls put entries, and the writer that takes them out.
-pub fn open() -> (Arc<dyn Spool>, Writer) {
-    let (sender, receiver) = mpsc::channel(CAPACITY);
-    (Arc::new(Queue(sender)), Writer::new(receiver))
+pub fn open(settings: Settings) -> (Arc<dyn Spool>, Writer) {
+    let (spool, outlet) = spool::open(settings);
+    (spool, Writer::new(outlet))
 }
 
 /// Makes sure that the partitions of this month and the next three exist. Called by a background tick.

@@ -1,23 +1,60 @@
 //! SQL of the record. One transaction per batch: calls, audit entries, sums.
 
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
 use crate::{
     Platform,
     call::Entry,
     db::{RecordTx, SystemTx},
     error::Result,
-    ids::{EntryId, GrantId, KeyId},
+    ids::{EntryId, GrantId, KeyId, UserId},
     usage,
 };
 
-/// Writes a batch. Entries that are there already are left alone, and not counted again.
-pub(super) async fn write(platform: &Platform, entries: &[Entry]) -> Result<()> {
+/// The position up to which a spool's entries are here; 0 for one that is not known.
+pub(super) async fn register(platform: &Platform, name: Uuid) -> Result<u64> {
     let mut tx = platform.db.record().await?;
-    let new = insert_calls(&mut tx, entries).await?;
-    let new: std::collections::HashSet<EntryId> = new.into_iter().collect();
-    let fresh: Vec<&Entry> = entries.iter().filter(|entry| new.contains(&entry.id)).collect();
+    sqlx::query("INSERT INTO app.spools (id, position, seen_at) VALUES ($1, 0, $2) ON CONFLICT (id) DO NOTHING")
+        .bind(name)
+        .bind(platform.clock.now())
+        .execute(tx.connection())
+        .await?;
+    let position: i64 =
+        sqlx::query_scalar("SELECT position FROM app.spools WHERE id = $1").bind(name).fetch_one(tx.connection()).await?;
+    tx.commit().await?;
+    Ok(u64::try_from(position).unwrap_or(0))
+}
+
+/// Writes a batch and its position. What is there already, by position or by id, is left alone and not counted again.
+pub(super) async fn write(platform: &Platform, name: Uuid, load: &[(u64, Option<Entry>, Vec<u8>)]) -> Result<()> {
+    let Some((last, ..)) = load.last() else { return Ok(()) };
+    let mut tx = platform.db.record().await?;
+    let before = advance(&mut tx, name, *last, platform.clock.now()).await?;
+    let entries: Vec<&Entry> =
+        load.iter().filter(|(position, ..)| *position > before).filter_map(|(_, entry, _)| entry.as_ref()).collect();
+    let new = insert_calls(&mut tx, &entries).await?;
+    let mut new: std::collections::HashSet<EntryId> = new.into_iter().collect();
+    let fresh: Vec<&Entry> = entries.into_iter().filter(|entry| new.remove(&entry.id)).collect();
     insert_audit(&mut tx, &fresh).await?;
     usage::add(&mut tx, &fresh).await?;
     tx.commit().await
+}
+
+/// Takes the spool's row, so that a batch that is written twice waits for itself, and gives the position before.
+async fn advance(tx: &mut RecordTx, name: Uuid, to: u64, now: DateTime<Utc>) -> Result<u64> {
+    let before: i64 = sqlx::query_scalar(
+        "UPDATE app.spools s SET position = GREATEST(s.position, $2), seen_at = $3
+         FROM (SELECT id, position FROM app.spools WHERE id = $1 FOR UPDATE) AS before
+         WHERE s.id = before.id
+         RETURNING before.position",
+    )
+    .bind(name)
+    .bind(i64::try_from(to).unwrap_or(i64::MAX))
+    .bind(now)
+    .fetch_one(tx.connection())
+    .await?;
+    Ok(u64::try_from(before).unwrap_or(0))
 }
 
 /// One column of all entries.
@@ -27,14 +64,14 @@ macro_rules! column {
     };
 }
 
-async fn insert_calls(tx: &mut RecordTx, entries: &[Entry]) -> Result<Vec<EntryId>> {
+async fn insert_calls(tx: &mut RecordTx, entries: &[&Entry]) -> Result<Vec<EntryId>> {
     Ok(sqlx::query_scalar(
         "INSERT INTO app.calls
            (id, tenant_id, at, agent_id, key_id, tool_id, tool_version_id, tool_name, outcome, error, latency_us, auth_us, admission_us,
-            upstream_us, bytes_in, bytes_out, cost_micro, revision, client_name, request_id, degraded, grant_id)
+            upstream_us, bytes_in, bytes_out, cost_micro, revision, client_name, request_id, degraded, grant_id, user_id, jsonrpc_id, trace_id)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[],
             $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
-            $17::bigint[], $18::text[], $19::text[], $20::text[], $21::boolean[], $22::uuid[])
+            $17::bigint[], $18::text[], $19::text[], $20::text[], $21::boolean[], $22::uuid[], $23::uuid[], $24::text[], $25::text[])
          ON CONFLICT DO NOTHING
          RETURNING id",
     )
@@ -55,11 +92,14 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[Entry]) -> Result<Vec<EntryI
     .bind(column!(entries, e => e.bytes_in))
     .bind(column!(entries, e => e.bytes_out))
     .bind(column!(entries, e => e.cost_micro))
-    .bind(column!(entries, e => e.revision))
+    .bind(column!(entries, e => &*e.revision))
     .bind(column!(entries, e => e.client_name.as_str()))
     .bind(column!(entries, e => e.request_id.as_str()))
     .bind(column!(entries, e => e.degraded))
     .bind(column!(entries, e => e.grant.map(GrantId::uuid)))
+    .bind(column!(entries, e => e.user.map(UserId::uuid)))
+    .bind(column!(entries, e => e.jsonrpc_id.as_deref()))
+    .bind(column!(entries, e => e.trace_id.as_deref()))
     .fetch_all(tx.connection())
     .await?)
 }

@@ -1,11 +1,14 @@
-//! The writer: takes entries in batches and puts each into Postgres once, with its sums in the same transaction.
+//! The writer: takes entries out of the spool in batches and puts each into Postgres once, with its sums and its position in the same transaction.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::store;
+use super::{
+    spool::{Load, Outlet},
+    store,
+};
 use crate::{Error, Platform, call::Entry};
 
 /// Most entries of one transaction.
@@ -16,58 +19,116 @@ const LINGER: Duration = Duration::from_millis(100);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// Longest wait for one batch; the server's own limit on statements is shorter.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// How long entries may take to leave when the process stops.
+/// How long entries may take to leave when the process stops. What is left then is in the spool, for the next one.
 const FLUSH_WITHIN: Duration = Duration::from_secs(15);
 
-/// The end of the queue that entries come out of.
+/// The end of the spool that entries come out of.
 #[derive(Debug)]
 pub struct Writer {
-    receiver: mpsc::Receiver<Entry>,
-    batch: Vec<Entry>,
+    outlet: Outlet,
+    /// Known once Postgres was asked.
+    name: Option<Uuid>,
 }
 
 impl Writer {
-    pub(super) fn new(receiver: mpsc::Receiver<Entry>) -> Self {
-        Self { receiver, batch: Vec::with_capacity(BATCH) }
+    pub(super) fn new(outlet: Outlet) -> Self {
+        Self { outlet, name: None }
     }
 
-    /// Writes what is there, without waiting for more. Returns how many entries were written.
-    pub async fn flush(&mut self, platform: &Platform) -> crate::Result<usize> {
-        let mut written = 0;
+    /// Opens the spool and takes over what the process before has left in it. Before the first call, on the runtime that lives as long as the
+    /// process.
+    pub fn start(&mut self) -> crate::Result<()> {
+        self.outlet.start()
+    }
+
+    /// Ships what is there, without waiting for more.
+    async fn flush(&mut self, platform: &Platform) -> crate::Result<()> {
         loop {
-            while self.batch.len() < BATCH {
-                let Ok(entry) = self.receiver.try_recv() else { break };
-                self.batch.push(entry);
+            let load = self.outlet.read(BATCH).await?;
+            let (waiting, _) = self.outlet.counts();
+            platform.metrics.record_queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+            if load.entries.is_empty() {
+                return Ok(());
             }
-            if self.batch.is_empty() {
-                return Ok(written);
-            }
-            written += self.write(platform).await?;
+            self.ship(platform, load).await?;
         }
     }
 
-    /// Writes the batch; keeps it when that fails for any reason but the entries themselves.
-    async fn write(&mut self, platform: &Platform) -> crate::Result<usize> {
-        let batch = Arc::new(std::mem::take(&mut self.batch));
-        let written = within_deadline(platform, Arc::clone(&batch)).await;
-        if written.is_err() {
-            // A task that is still at it has its own hold; what it writes after all is not written twice.
-            self.batch = Arc::try_unwrap(batch).unwrap_or_else(|held| held.to_vec());
-            written?;
-            return Ok(0);
+    async fn ship(&mut self, platform: &Platform, load: Load) -> crate::Result<()> {
+        let name = self.known_as(platform).await?;
+        let load = Arc::new(load);
+        let refused = match within_deadline(platform, name, Arc::clone(&load)).await {
+            Err(error) if error.is_about_data() => {
+                tracing::error!(error = %error, source = ?error, entries = load.entries.len(), "a batch was refused; writing one by one");
+                self.sort_out(platform, name, &load).await?
+            }
+            outcome => outcome.map(|()| unreadable(&load))?,
+        };
+        for (position, bytes) in refused {
+            platform.metrics.records_refused.inc();
+            self.outlet.set_aside(position, bytes).await?;
         }
-        platform.keys_seen.remember(&batch);
-        platform.metrics.records_written.inc_by(batch.len() as u64);
-        platform.metrics.record_queue.set(i64::try_from(self.receiver.len()).unwrap_or(i64::MAX));
-        Ok(batch.len())
+        self.outlet.forget(&load).await?;
+        let written: Vec<&Entry> = load.entries.iter().filter_map(|(_, entry, _)| entry.as_ref()).collect();
+        platform.keys_seen.remember(written.iter().copied());
+        platform.metrics.records_written.inc_by(written.len() as u64);
+        Ok(())
+    }
+
+    /// The name under which Postgres counts this spool's positions. A folder that is older than what Postgres knows is a copy, or was put back
+    /// from a backup: under its old name, new entries would look as if they were there.
+    async fn known_as(&mut self, platform: &Platform) -> crate::Result<Uuid> {
+        if let Some(name) = self.name {
+            return Ok(name);
+        }
+        let mut name = self.outlet.name().await?;
+        let position = store::register(platform, name).await?;
+        if position >= self.outlet.opened_at() {
+            tracing::warn!(
+                position,
+                opened_at = self.outlet.opened_at(),
+                "the spool is older than the database; it gets another name"
+            );
+            name = self.outlet.rename().await?;
+            store::register(platform, name).await?;
+        }
+        self.name = Some(name);
+        Ok(name)
+    }
+
+    /// Writes entries one by one, so that only those that the database refuses are left out. Those are put aside before the position goes on.
+    async fn sort_out(&self, platform: &Platform, name: Uuid, load: &Load) -> crate::Result<Vec<(u64, Vec<u8>)>> {
+        for (position, entry, bytes) in &load.entries {
+            let Some(entry) = entry else {
+                self.outlet.set_aside(*position, bytes.clone()).await?;
+                continue;
+            };
+            let one = Arc::new(Load { entries: vec![(*position, Some(entry.clone()), bytes.clone())] });
+            match within_deadline(platform, name, one).await {
+                Err(error) if error.is_about_data() => {
+                    platform.metrics.records_refused.inc();
+                    tracing::error!(entry.id = %entry.id, tenant.id = %entry.tenant, error = %error, source = ?error, "an entry was refused by the database");
+                    self.outlet.set_aside(*position, bytes.clone()).await?;
+                }
+                outcome => outcome?,
+            }
+        }
+        Ok(Vec::new())
     }
 }
 
-/// Writes a batch in a task of its own, which is never cut, and waits for it only so long: a server that hangs must not hold the queue.
-async fn within_deadline(platform: &Platform, batch: Arc<Vec<Entry>>) -> crate::Result<()> {
+/// What this version cannot read.
+fn unreadable(load: &Load) -> Vec<(u64, Vec<u8>)> {
+    let unreadable = load.entries.iter().filter(|(_, entry, _)| entry.is_none());
+    unreadable.map(|(position, _, bytes)| (*position, bytes.clone())).collect()
+}
+
+/// Writes a batch in a task of its own, which is never cut, and waits for it only so long: a server that hangs must not hold the spool. What such
+/// a task writes after all is not written twice: the position says so.
+async fn within_deadline(platform: &Platform, name: Uuid, load: Arc<Load>) -> crate::Result<()> {
     let platform = platform.clone();
     #[expect(clippy::disallowed_methods, reason = "the writer owns it, and outlives it")]
-    let task = tokio::spawn(async move { write_or_sort_out(&platform, &batch).await });
+    let task = tokio::spawn(async move { store::write(&platform, name, &load.entries).await });
     match tokio::time::timeout(DEADLINE, task).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => Err(Error::internal(panic)),
@@ -75,50 +136,29 @@ async fn within_deadline(platform: &Platform, batch: Arc<Vec<Entry>>) -> crate::
     }
 }
 
-/// Writes a batch. If the database refuses values in it, the entries are written one by one, so that only those it refuses are left out.
-async fn write_or_sort_out(platform: &Platform, batch: &[Entry]) -> crate::Result<()> {
-    match store::write(platform, batch).await {
-        Err(error) if error.is_about_data() => {
-            tracing::error!(error = %error, source = ?error, entries = batch.len(), "a batch was refused; writing one by one");
-        }
-        outcome => return outcome,
-    }
-    for entry in batch {
-        match store::write(platform, std::slice::from_ref(entry)).await {
-            Err(error) if error.is_about_data() => {
-                platform.metrics.records_refused.inc();
-                tracing::error!(entry.id = %entry.id, tenant.id = %entry.tenant, error = %error, source = ?error, "an entry was refused by the database");
-            }
-            outcome => outcome?,
-        }
-    }
-    Ok(())
-}
-
-/// Writes until told to stop, then what is left.
+/// Ships until told to stop, then what is left. Returns before that only if nothing can be kept any more.
 pub async fn run(platform: Platform, mut writer: Writer, stop: CancellationToken) {
     let mut wait = RETRY.0;
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            received = writer.receiver.recv_many(&mut writer.batch, BATCH), if writer.batch.is_empty() => {
-                if received == 0 {
-                    return;
-                }
-                tokio::time::sleep(LINGER).await;
+    // What the process before has left does not wait for company.
+    let mut waits = false;
+    while !stop.is_cancelled() && !writer.outlet.has_ended() {
+        if waits {
+            let arrived = stop.run_until_cancelled(writer.outlet.arrived()).await;
+            if arrived.is_none() {
+                break;
             }
-            () = std::future::ready(()), if !writer.batch.is_empty() => {}
+            tokio::time::sleep(LINGER).await;
         }
         match writer.flush(&platform).await {
-            Ok(_) => wait = RETRY.0,
+            Ok(()) => (wait, waits) = (RETRY.0, true),
             Err(error) => {
+                waits = false;
                 platform.metrics.record_retries.inc();
-                tracing::warn!(error = %error, waiting = writer.batch.len() + writer.receiver.len(), "records wait for the database");
-                tokio::select! {
-                    () = stop.cancelled() => break,
-                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY.1),
+                tracing::warn!(error = %error, source = ?error, waiting = writer.outlet.counts().0, "records wait");
+                if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                    break;
                 }
+                wait = (wait * 2).min(RETRY.1);
             }
         }
     }
@@ -127,17 +167,10 @@ pub async fn run(platform: Platform, mut writer: Writer, stop: CancellationToken
 
 /// The last batches, in the time that is left.
 async fn drain(platform: &Platform, mut writer: Writer) {
-    writer.receiver.close();
-    let left = tokio::time::timeout(FLUSH_WITHIN, async {
-        while let Err(error) = writer.flush(platform).await {
-            tracing::warn!(error = %error, "records wait for the database while the process stops");
-            tokio::time::sleep(RETRY.0).await;
-        }
-    });
-    if left.await.is_err() {
-        tracing::error!(
-            entries = writer.batch.len() + writer.receiver.len(),
-            "records were lost: the database was away when the process stopped"
-        );
+    let flushed = tokio::time::timeout(FLUSH_WITHIN, writer.flush(platform)).await;
+    writer.outlet.stop().await;
+    let (waiting, _) = writer.outlet.counts();
+    if waiting > 0 || !matches!(flushed, Ok(Ok(()))) {
+        tracing::warn!(waiting, "records stay in the spool until the next start");
     }
 }

@@ -1,4 +1,4 @@
-//! When to stop asking: after a few failures in a row, then one question per half second until one is answered.
+//! When to stop asking: after a few failures in a row, until a question in the background is answered.
 
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
@@ -6,7 +6,10 @@ use std::{
 };
 
 const FAILURES_TO_OPEN: u32 = 3;
+/// Where nothing asks in the background (a command that does its work and ends), what is to be done asks by itself.
 const PROBE_EVERY_MS: u64 = 500;
+/// How long those wait for the background, which asks every half second.
+const PATIENCE_MS: u64 = 1_500;
 
 /// Counts failures in a row. Lock-free: it is asked on every call.
 #[derive(Debug)]
@@ -39,6 +42,16 @@ impl Breaker {
             && self.next_probe_ms.compare_exchange(next, now + PROBE_EVERY_MS, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// True if closed: a call never waits to find out whether it may be asked again.
+    pub(super) fn may_decide(&self) -> bool {
+        !self.is_open()
+    }
+
+    /// Somebody asks in the background.
+    pub(super) fn probes(&self) {
+        self.next_probe_ms.store(self.now_ms() + PATIENCE_MS, Ordering::Relaxed);
+    }
+
     pub(super) fn note(&self, answered: bool) {
         if answered {
             if self.failures.swap(0, Ordering::Relaxed) >= FAILURES_TO_OPEN {
@@ -46,7 +59,7 @@ impl Breaker {
             }
         } else if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILURES_TO_OPEN {
             self.next_probe_ms.store(self.now_ms() + PROBE_EVERY_MS, Ordering::Relaxed);
-            tracing::warn!("redis does not answer; asking once per half second");
+            tracing::warn!("redis does not answer in time; asking once per half second");
         }
     }
 

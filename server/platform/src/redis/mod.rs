@@ -29,6 +29,8 @@ pub struct Settings {
     pub prefix: String,
     /// Longest wait for an answer, in milliseconds. What takes longer counts as away.
     pub timeout_ms: u64,
+    /// The same for a decision about a call, which is asked for twice.
+    pub decision_ms: u64,
 }
 
 /// Redis did not answer, or was not asked because it has not answered lately.
@@ -85,6 +87,49 @@ impl Redis {
         self.ask(async |connection: &mut ConnectionManager| script.invoke_async(connection).await).await
     }
 
+    /// Runs a script that a call waits for: a short while, and once more, since the script knows the call again. Never finds out whether Redis
+    /// is back: that is done in the background.
+    pub async fn decide<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Away> {
+        if !self.breaker.may_decide() {
+            return Err(Away::NotAsked);
+        }
+        let deadline = Duration::from_millis(self.settings.decision_ms);
+        for _ in 0..2 {
+            let answer = async {
+                let mut connection = self.connect().await?.clone();
+                script.invoke_async(&mut connection).await
+            };
+            // Heard as late as this thread gets to it, so that a busy machine is not taken for a slow Redis.
+            if let Ok(answer) = tokio::time::timeout(deadline, answer).await {
+                self.breaker.note(answer.as_ref().map_or_else(is_answer, |_| true));
+                return Ok(answer?);
+            }
+        }
+        self.breaker.note(false);
+        Err(RedisError::from((redis::ErrorKind::Io, "no decision in time")).into())
+    }
+
+    /// Runs several commands in one round trip.
+    pub async fn all(&self, pipeline: &redis::Pipeline) -> Result<(), Away> {
+        self.ask(async |connection: &mut ConnectionManager| pipeline.query_async(connection).await).await
+    }
+
+    /// Finds out whether Redis is back, and quick enough for decisions. Called in the background while it is away.
+    pub async fn probe(&self) {
+        if !self.is_away() {
+            return;
+        }
+        self.breaker.probes();
+        let asked = std::time::Instant::now();
+        let ping = async {
+            let mut connection = self.connect().await?.clone();
+            redis::cmd("PING").query_async::<()>(&mut connection).await
+        };
+        let answer = tokio::time::timeout(Duration::from_millis(self.settings.timeout_ms), ping).await;
+        let is_quick = asked.elapsed() <= Duration::from_millis(self.settings.decision_ms);
+        self.breaker.note(is_quick && matches!(answer, Ok(Ok(()))));
+    }
+
     /// Runs one command.
     pub async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Away> {
         self.ask(async |connection: &mut ConnectionManager| command.query_async(connection).await).await
@@ -129,7 +174,7 @@ impl Redis {
             Ok(answer) => answer,
             Err(_) => Err(RedisError::from((redis::ErrorKind::Io, "no answer in time"))),
         };
-        self.breaker.note(answer.is_ok());
+        self.breaker.note(answer.as_ref().map_or_else(is_answer, |_| true));
         Ok(answer?)
     }
 
@@ -137,11 +182,20 @@ impl Redis {
         let timeout = Duration::from_millis(self.settings.timeout_ms);
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout.max(Duration::from_millis(self.settings.decision_ms))))
             .set_number_of_retries(0)
             .set_max_delay(Duration::from_millis(500));
         self.connection.get_or_try_init(|| ConnectionManager::new_with_config(self.client.clone(), config)).await
     }
+}
+
+/// Errors by which a server says that it is not to be had.
+const AWAY: [&str; 11] =
+    ["LOADING", "BUSY", "MASTERDOWN", "READONLY", "OOM", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN"];
+
+/// It answered, with an error about the one command: a key of another type must not look like a server that is away.
+fn is_answer(error: &RedisError) -> bool {
+    error.code().is_some_and(|code| !AWAY.contains(&code))
 }
 
 impl std::fmt::Debug for Redis {

@@ -10,7 +10,7 @@ use crate::{
     Platform,
     accounts::{self, totp},
     audit::{self, Event},
-    catalog, connections, epoch,
+    catalog, chain, connections, epoch,
     error::{Error, Result},
     ids::{TenantId, uuid_v7},
     jobs, oauth, vault,
@@ -32,11 +32,14 @@ pub struct Usage {
     pub jobs: u64,
     /// Signing keys that another one than the current has sealed.
     pub signing: u64,
+    /// Audit keys that another one than the current has sealed.
+    pub audit: u64,
 }
 
 /// Counts what each key has wrapped.
 pub async fn usage(platform: &Platform) -> Result<Usage> {
-    let mut usage = Usage { current: platform.master_key.id().to_owned(), wrapped: BTreeMap::new(), jobs: 0, signing: 0 };
+    let mut usage =
+        Usage { current: platform.master_key.id().to_owned(), wrapped: BTreeMap::new(), jobs: 0, signing: 0, audit: 0 };
     let mut after = None;
     while let Some(tenants) = page(platform, after).await? {
         for tenant in &tenants {
@@ -52,6 +55,7 @@ pub async fn usage(platform: &Platform) -> Result<Usage> {
         *usage.wrapped.entry(key).or_default() += u64::try_from(count).map_err(Error::internal)?;
     }
     usage.signing = oauth::signing_keys_under_others(platform).await?;
+    usage.audit = chain::count_under_others(platform).await?;
     usage.jobs = jobs::count_under_others(platform).await?;
     Ok(usage)
 }
@@ -68,7 +72,8 @@ pub async fn rewrap(platform: &Platform) -> Result<u64> {
         after = tenants.last().copied();
     }
     rewrapped += totp::rewrap(platform, PAGE).await?;
-    Ok(rewrapped + oauth::reseal_signing_keys(platform).await? + jobs::rewrap(platform, PAGE).await?)
+    rewrapped += oauth::reseal_signing_keys(platform).await? + chain::reseal(platform).await?;
+    Ok(rewrapped + jobs::rewrap(platform, PAGE).await?)
 }
 
 /// Gives a tenant a new data key, seals all its secrets under it and destroys the old one; how many secrets. A run that was cut is gone

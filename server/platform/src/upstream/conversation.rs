@@ -116,7 +116,12 @@ impl<'a> Conversation<'a> {
             sleep(retry.unwrap_or(RESUME_AFTER)).await;
             let mut headers = session.clone();
             headers.insert("last-event-id", last_event.parse().map_err(|_| cut)?);
-            let answer = self.wire.get(headers, deadline + QUESTIONS_WITHIN, Duration::MAX, Duration::MAX).await?;
+            let answer = self.wire.get(headers, deadline + QUESTIONS_WITHIN, Duration::MAX, Duration::MAX).await;
+            // It has the request: not to be reached any more is something else than not to be reached.
+            let answer = answer.map_err(|error| match error {
+                UpstreamError::Unreachable | UpstreamError::Refused => cut,
+                other => other,
+            })?;
             if !answer.is_success() || !answer.is_stream {
                 return Err(cut.into());
             }

@@ -6,7 +6,10 @@ use trunkline_platform::{
     actor::Permission,
     agents::{self, Agent, AgentName, NewAgent},
     ids::AgentId,
-    quota::{AgentLimits, Rate, limits::parse_rate},
+    quota::{
+        AgentLimits, Limit, Rate,
+        limits::{parse_at_once, parse_per_day, parse_rate},
+    },
 };
 use trunkline_protocol::oauth::scope::{Effect, Scope};
 
@@ -58,6 +61,9 @@ struct AgentFields {
     burst: String,
     each_per_minute: String,
     each_burst: String,
+    per_day: String,
+    at_once: String,
+    limits_as_results: bool,
 }
 
 async fn show_new(member: Allowed<ManageAgents>) -> Page {
@@ -80,7 +86,10 @@ async fn show_edit(state: web::Data<WebState>, member: Allowed<ManageAgents>, ag
     let agent = agents::get(&state.platform, &member.actor, agent.0).await?;
     let limits = agents::limits(&state.platform, &member.actor, agent.id).await?;
     let (ceiling, tools) = split(&agent);
-    let fields = fields(agent.name.as_str(), &agent.description, ceiling, &tools, limits);
+    let fields = AgentFields {
+        limits_as_results: agent.limits_as_results,
+        ..fields(agent.name.as_str(), &agent.description, ceiling, &tools, limits)
+    };
     render(&member, Some(&agent), StatusCode::OK, fields, FieldErrors::default())
 }
 
@@ -106,14 +115,21 @@ fn parse(form: &Fields, errors: &mut FieldErrors) -> Result<Option<NewAgent>, Ht
     let by_name = form.get("tools").split_whitespace().map(|name| format!("tool:{}", name.trim_end_matches(',')));
     let scopes: Vec<String> = by_effect.into_iter().chain(by_name).collect();
     let total = errors.take(parse_rate("", form.get("per_minute"), form.get("burst")))?;
+    let per_day = errors.take(parse_per_day("per_day", form.get("per_day")))?;
+    let at_once = errors.take(parse_at_once("at_once", form.get("at_once")))?;
     let each_tool = errors.take(parse_rate("each_", form.get("each_per_minute"), form.get("each_burst")))?;
     let scopes = scopes.join(" ");
     // Each by itself first, so that all of them are told at once.
     errors.take(AgentName::parse(form.get("name")))?;
     errors.take(agents::parse_scopes(&scopes))?;
-    let (Some(total), Some(each_tool), true) = (total, each_tool, errors.is_empty()) else { return Ok(None) };
+    let (Some(rate), Some(per_day), Some(at_once), Some(each_tool), true) =
+        (total, per_day, at_once, each_tool, errors.is_empty())
+    else {
+        return Ok(None);
+    };
     let Some(new) = errors.take(NewAgent::parse(form.get("name"), form.get("description"), &scopes))? else { return Ok(None) };
-    Ok(Some(NewAgent { limits: AgentLimits { total, each_tool }, ..new }))
+    let limits = AgentLimits { total: Limit { rate, per_day, at_once }, each_tool };
+    Ok(Some(NewAgent { limits, limits_as_results: form.get("limits_as_results") == "yes", ..new }))
 }
 
 /// An agent's scopes as the form shows them: the widest effect, and tools by name.
@@ -131,10 +147,13 @@ fn fields(name: &str, description: &str, ceiling: &str, tools: &str, limits: Age
         description: description.to_owned(),
         ceilings: ceilings(ceiling),
         tools: tools.to_owned(),
-        per_minute: number(limits.total, |rate| rate.per_minute),
-        burst: number(limits.total, |rate| rate.burst),
+        per_minute: number(limits.total.rate, |rate| rate.per_minute),
+        burst: number(limits.total.rate, |rate| rate.burst),
         each_per_minute: number(limits.each_tool, |rate| rate.per_minute),
         each_burst: number(limits.each_tool, |rate| rate.burst),
+        per_day: limits.total.per_day.map(|most| most.to_string()).unwrap_or_default(),
+        at_once: limits.total.at_once.map(|most| most.to_string()).unwrap_or_default(),
+        limits_as_results: false,
     }
 }
 
@@ -145,6 +164,9 @@ fn sent(form: &Fields) -> AgentFields {
         burst: form.get("burst").to_owned(),
         each_per_minute: form.get("each_per_minute").to_owned(),
         each_burst: form.get("each_burst").to_owned(),
+        per_day: form.get("per_day").to_owned(),
+        at_once: form.get("at_once").to_owned(),
+        limits_as_results: form.get("limits_as_results") == "yes",
         ..fields(form.get("name"), form.get("description"), form.get("ceiling"), form.get("tools"), AgentLimits::default())
     }
 }

@@ -93,14 +93,15 @@ struct AgentDetail {
     name: String,
     description: String,
     state: &'static str,
+    was_refused: bool,
+    throttled_until: Option<Moment>,
     scopes: Vec<String>,
     created: Moment,
 }
 
 struct LimitRow {
     what: &'static str,
-    per_minute: String,
-    burst: String,
+    words: String,
     origin: &'static str,
 }
 
@@ -219,6 +220,8 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, id: AgentId, status: S
             name: agent.name.to_string(),
             description: agent.description,
             state: agent.state.as_str(),
+            was_refused: agent.was_refused,
+            throttled_until: agent.throttled_until.filter(|until| platform.clock.now() < *until).map(Moment::second),
             scopes: agent.scopes.iter().map(ToString::to_string).collect(),
             created: Moment::second(agent.created_at),
         },
@@ -285,13 +288,8 @@ fn hint(scope: &Scope) -> &'static str {
 fn limit_rows(state: &WebState, limits: AgentLimits) -> Vec<LimitRow> {
     const OWN: &str = "this agent";
     let settings = &state.platform.settings.quota;
-    let row = |what, rate: Rate, origin| LimitRow {
-        what,
-        per_minute: format::count(rate.per_minute.into()),
-        burst: format::count(rate.burst.into()),
-        origin,
-    };
-    let total = match limits.total {
+    let row = |what, rate: Rate, origin| LimitRow { what, words: format::rate(rate), origin };
+    let total = match limits.total.rate {
         Some(rate) => row("All tools together", rate, OWN),
         None => row("All tools together", settings.agent, "default"),
     };
@@ -303,7 +301,15 @@ fn limit_rows(state: &WebState, limits: AgentLimits) -> Vec<LimitRow> {
             row("Each destructive tool", settings.destructive, "default"),
         ],
     };
-    each.into_iter().chain([total]).collect()
+    let per_day = limits.total.per_day.map(|most| format!("{} a day (UTC)", format::count(most.into())));
+    let per_day = per_day.map(|words| LimitRow { what: "All tools together", words, origin: OWN });
+    let at_once = limits.total.at_once.unwrap_or(settings.at_once.agent);
+    let at_once = LimitRow {
+        what: "Running at the same time",
+        words: format::count(at_once.into()),
+        origin: if limits.total.at_once.is_some() { OWN } else { "default" },
+    };
+    each.into_iter().chain([total]).chain(per_day).chain([at_once]).collect()
 }
 
 #[cfg(test)]

@@ -37,10 +37,12 @@ pub struct Nav {
     pub tenant_name: String,
     /// Its name in URLs.
     pub tenant_slug: String,
-    /// `home`, `agents`, `keys`, `clients`, `tools`, `sources`, `toolsets`, `logs`, `connect`, `members` or `settings`.
+    /// `home`, `agents`, `keys`, `clients`, `tools`, `sources`, `toolsets`, `logs`, `connect`, `audit`, `members` or `settings`.
     pub section: &'static str,
     /// The member's role.
     pub role: String,
+    /// May they see who changed what?
+    pub may_audit: bool,
     /// Their other tenants.
     pub others: Vec<TenantLink>,
 }

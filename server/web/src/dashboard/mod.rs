@@ -4,6 +4,7 @@ mod account;
 mod agent_edit;
 mod agents;
 mod attempts;
+mod audit;
 mod clients;
 pub mod components;
 mod connect;
@@ -69,6 +70,7 @@ pub fn routes() -> Vec<Route> {
         sources::routes(),
         toolsets::routes(),
         logs::routes(),
+        audit::routes(),
         members::routes(),
         sign_in::routes(),
         settings::routes(),

@@ -62,6 +62,7 @@ impl<P> Allowed<P> {
             tenant_slug: self.tenant.slug.to_string(),
             section,
             role: self.tenant.role.to_string(),
+            may_audit: self.may(Permission::ViewAudit),
             others: self.others.iter().map(link).collect(),
         };
         Layout { nav: Some(nav), ..self.visitor.layout(title) }

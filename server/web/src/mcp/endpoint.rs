@@ -53,6 +53,9 @@ pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpReque
     };
     let request_id = request_id(&request);
     let mirrored = headers::mirrored(request.headers());
+    let Ok(idempotency) = headers::idempotency(request.headers()) else {
+        return respond::transport(400, "Idempotency-Key must be one value of 1 to 255 visible ASCII characters");
+    };
     let exchange = Exchange {
         state: &state,
         place: &place,
@@ -61,6 +64,7 @@ pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpReque
         request_id: &request_id,
         bytes_in: body.len(),
         mirrored: &mirrored,
+        idempotency,
     };
     let (credential, tenant) = (caller.credential.clone(), caller.snapshot.tenant);
     let response = take(&exchange, caller, incoming, request.headers()).await;
@@ -137,6 +141,9 @@ async fn notified(exchange: &Exchange<'_>, caller: &Caller, notification: &Notif
 async fn batch(exchange: &Exchange<'_>, caller: &Caller, messages: Vec<Incoming<'_>>) -> HttpResponse {
     if caller.session.as_ref().is_some_and(|session| !session.revision.has_batches()) {
         return respond::transport(400, "batches are not accepted in this revision: send one message per request");
+    }
+    if exchange.idempotency.is_some() {
+        return respond::transport(400, "an Idempotency-Key is for one call: send it without a batch");
     }
     let mut answers = Vec::new();
     for message in messages {

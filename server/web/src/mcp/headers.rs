@@ -26,3 +26,11 @@ pub(super) fn mirrored(headers: &HeaderMap) -> Vec<(String, String)> {
     let named = headers.iter().filter(|(name, _)| name.as_str().starts_with(PREFIX));
     named.map(|(name, value)| (name.as_str().to_owned(), value.to_str().map_or("\0", str::trim).to_owned())).collect()
 }
+
+/// The key under which a call runs at most once. `Err`: it is not 1 to 255 visible characters, or there are several.
+pub(super) fn idempotency(headers: &HeaderMap) -> Result<Option<&str>, ()> {
+    let mut values = headers.get_all("idempotency-key");
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+    if values.next().is_some() { Err(()) } else { key.map(Some).ok_or(()) }
+}

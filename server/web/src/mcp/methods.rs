@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::value::RawValue;
 use trunkline_platform::{
     dialogue::ItemKind,
-    gateway::{self, CallRequest, Caller, Input, ItemRequest, Measure, Voice, tasks},
+    gateway::{self, CallRequest, Caller, Input, ItemRequest, Measure, Refusal, Voice, tasks},
     session::{self, NewSession},
 };
 use trunkline_protocol::{
@@ -15,7 +15,9 @@ use trunkline_protocol::{
     mcp::{
         ClientInfo, LogLevel, Request, Revision,
         capabilities::{ClientCapabilities, TASKS},
-        lifecycle, results,
+        lifecycle,
+        results::{self, Caching},
+        tools::{ToolResult, text_result},
     },
     oauth::scope::{Scope, ScopeSet},
 };
@@ -46,6 +48,8 @@ pub(super) struct Exchange<'a> {
     pub(super) bytes_in: usize,
     /// `Mcp-Param-*` headers.
     pub(super) mirrored: &'a [(String, String)],
+    /// `Idempotency-Key`.
+    pub(super) idempotency: Option<&'a str>,
 }
 
 /// What a token lacks to read something that its agent may read. Lists are not asked for where their capability is not told.
@@ -229,18 +233,29 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
         params: request.raw_params,
         input: input(request),
         mirrored: exchange.mirrored,
+        idempotency: exchange.idempotency,
         revision: request.revision,
         client_name: &client_name,
         bytes_in: exchange.bytes_in,
         request_id: exchange.request_id,
+        jsonrpc_id: Some(request.id.get()),
+        traceparent: request.params.meta.as_ref().and_then(|meta| meta.traceparent.as_deref()),
     };
-    match gateway::admit_call(&exchange.state.platform, caller, &call, exchange.measure).await {
+    match Box::pin(gateway::admit_call(&exchange.state.platform, caller, &call, exchange.measure)).await {
         Ok(admitted) => {
             let platform = exchange.state.platform.clone();
             let answering = Answering::new(exchange, request, session.clone());
             let voice = hearing.voice(request.revision, session);
-            run::answer(answering, voice, move |voice, cancel| async move { Ok(admitted.run(&platform, voice, cancel).await) })
-                .await
+            let work = move |voice, cancel| async move { Ok(admitted.run(&platform, voice, cancel).await) };
+            Box::pin(run::answer(answering, voice, work)).await
+        }
+        // Its client reads nothing but results.
+        Err(Refusal::Limited { by, retry_after_ms, as_result: true }) => {
+            let text = ToolResult { text: respond::limited_words(by, retry_after_ms), is_error: true };
+            let limits = by.to_refusal(retry_after_ms).to_string();
+            let additions = [("trunkline/error", "\"limited\""), ("trunkline/limits", &*limits)];
+            let result = results::complete(request.revision, text_result(&text), Caching::NotTold, &additions);
+            answer(exchange, request, Ok(result))
         }
         Err(refusal) => respond::refusal(exchange.state, exchange.place, request.id, &refusal),
     }

@@ -14,7 +14,7 @@ use serde_json::{json, value::RawValue};
 use trunkline_platform::{
     catalog::snapshot::Page,
     gateway::{Refusal, StreamUse},
-    quota::{Decision, Remaining},
+    quota::{Of, Remaining, Scope},
 };
 use trunkline_protocol::{
     jsonrpc::{self, ErrorObject, INVALID_PARAMS},
@@ -27,8 +27,14 @@ use crate::WebState;
 
 /// Over a limit. Positive, since the specification keeps the negative range to itself.
 const LIMITED: i64 = 4290;
+/// Never, by a limit of none.
+const DENIED: i64 = 4030;
 /// The agent or its tenant is suspended.
 const SUSPENDED: i64 = 4031;
+/// The first call with the same idempotency key still runs, or its result was too large to be kept.
+const CONFLICTING: i64 = 4090;
+/// The idempotency key was used for something else.
+const REUSED: i64 = 4220;
 /// Cannot be decided or recorded now.
 const UNAVAILABLE: i64 = 5030;
 
@@ -46,6 +52,32 @@ fn builder(status: u16) -> HttpResponseBuilder {
 /// A result.
 pub(super) fn result(id: &RawValue, result: &str) -> HttpResponse {
     json(200, jsonrpc::success(id, result))
+}
+
+/// A result of a call, with what is left of its limits.
+pub(super) fn call_result(id: &RawValue, result: &str, left: Option<Remaining>) -> HttpResponse {
+    let mut response = self::result(id, result);
+    if let Some(left) = left {
+        tell_limits(response.headers_mut(), left, left.reset_ms);
+    }
+    response
+}
+
+/// What is left, as the draft of the IETF says it (draft-ietf-httpapi-ratelimit-headers-10), and as clients read it before there was one.
+fn tell_limits(headers: &mut header::HeaderMap, left: Remaining, reset_ms: u64) {
+    let (scope, limit, reset_s) = (left.scope.as_str(), left.limit, reset_ms.div_ceil(1000));
+    let unit = if left.window_s == 0 { "qu=\"concurrent-requests\"".to_owned() } else { format!("w={}", left.window_s) };
+    for (name, value) in [
+        ("ratelimit-policy", format!(r#""{scope}";q={limit};{unit}"#)),
+        ("ratelimit", format!(r#""{scope}";r={};t={reset_s}"#, left.remaining)),
+        ("x-ratelimit-limit", limit.to_string()),
+        ("x-ratelimit-remaining", left.remaining.to_string()),
+        ("x-ratelimit-reset", reset_s.to_string()),
+    ] {
+        if let Ok(value) = header::HeaderValue::from_str(&value) {
+            headers.insert(header::HeaderName::from_static(name), value);
+        }
+    }
 }
 
 /// A list, with what stands before and after its items.
@@ -117,8 +149,12 @@ pub(super) fn refused_without_id(state: &WebState, place: &Place, refusal: &Refu
 
 fn refused(state: &WebState, place: &Place, id: Option<&RawValue>, refusal: &Refusal) -> HttpResponse {
     match refusal {
-        Refusal::Limited { by, retry_after_ms } => limited(id, *by, *retry_after_ms),
+        Refusal::Limited { by, retry_after_ms, .. } => limited(id, *by, *retry_after_ms),
         Refusal::Unavailable { retry_after_ms } => unavailable(id, *retry_after_ms),
+        Refusal::SourceAway { retry_after_ms } => wait(503, id, refusal, *retry_after_ms),
+        Refusal::StillRunning { retry_after_ms } => wait(409, id, refusal, *retry_after_ms),
+        Refusal::TooLargeToKeep => error(409, id, &refusal_error(refusal)),
+        Refusal::OtherArguments => error(422, id, &refusal_error(refusal)),
         Refusal::Revoked => unauthorized(state, place, Challenge::Invalid),
         Refusal::InsufficientScope { scopes } => {
             let challenge = Challenge::Insufficient(scopes).header(&place.metadata_url(state), FIRST_SCOPE);
@@ -128,14 +164,21 @@ fn refused(state: &WebState, place: &Place, id: Option<&RawValue>, refusal: &Ref
         Refusal::NoSession => super::session::no_session(),
         Refusal::UnknownTool | Refusal::InvalidState => error(200, id, &refusal_error(refusal)),
         Refusal::HeaderMismatch { .. } => error(400, id, &refusal_error(refusal)),
-        Refusal::Suspended => error(403, id, &refusal_error(refusal)),
+        Refusal::Suspended | Refusal::Denied { .. } => error(403, id, &refusal_error(refusal)),
     }
 }
 
 /// As many streams are open as one agent may have.
 pub(super) fn too_many_streams(id: Option<&RawValue>, purpose: StreamUse) -> HttpResponse {
     let most = u32::try_from(purpose.most()).unwrap_or(u32::MAX);
-    limited(id, Remaining::concurrency(most), 1_000)
+    limited(id, Remaining::at_once(Scope::Concurrency(Of::Agent), most), 1_000)
+}
+
+fn wait(status: u16, id: Option<&RawValue>, refusal: &Refusal, retry_after_ms: u64) -> HttpResponse {
+    builder(status)
+        .insert_header((header::RETRY_AFTER, retry_after_ms.div_ceil(1000).max(1)))
+        .insert_header(ContentType::json())
+        .body(refusal_error(refusal).to_body(id))
 }
 
 /// A refusal as a JSON-RPC error, for streams that have begun.
@@ -149,7 +192,30 @@ pub(super) fn refusal_error(refusal: &Refusal) -> ErrorObject {
         Refusal::HeaderMismatch { header } => {
             ErrorObject::new(HEADER_MISMATCH, format!("the header {header} is missing or differs from its argument"))
         }
-        Refusal::Limited { by, retry_after_ms } => limited_error(*by, *retry_after_ms),
+        Refusal::Limited { by, retry_after_ms, .. } => limited_error(*by, *retry_after_ms),
+        Refusal::Denied { scope } => {
+            let data = json!({ "scope": scope.as_str(), "of": scope.of().map(Of::as_str), "retryable": false });
+            ErrorObject::new(DENIED, "a limit of this organisation allows no such call; asking again does not help")
+                .with_data(data)
+        }
+        Refusal::SourceAway { retry_after_ms } => {
+            let data = json!({ "retryable": true, "retry_after_ms": retry_after_ms, "reason": "breaker_open" });
+            let message = "the tool's server fails most calls and is left alone for a moment; try again";
+            ErrorObject::new(UNAVAILABLE, message).with_data(data)
+        }
+        Refusal::OtherArguments => {
+            let message = "this Idempotency-Key was used for another tool or other arguments; use a new one";
+            ErrorObject::new(REUSED, message).with_data(json!({ "retryable": false }))
+        }
+        Refusal::StillRunning { retry_after_ms } => {
+            let data = json!({ "retryable": true, "retry_after_ms": retry_after_ms });
+            ErrorObject::new(CONFLICTING, "the first call with this Idempotency-Key still runs; ask again").with_data(data)
+        }
+        Refusal::TooLargeToKeep => {
+            let message = "the call with this Idempotency-Key was made; its result is larger than 256 KiB and was not kept. \
+                           To make the call again, use a new key";
+            ErrorObject::new(CONFLICTING, message).with_data(json!({ "retryable": false }))
+        }
         Refusal::Unavailable { retry_after_ms } => unavailable_error(*retry_after_ms),
         Refusal::InsufficientScope { scopes } => {
             ErrorObject::new(jsonrpc::INVALID_REQUEST, format!("the token does not allow this; it needs: {scopes}"))
@@ -162,23 +228,32 @@ pub(super) fn refusal_error(refusal: &Refusal) -> ErrorObject {
 }
 
 fn limited_error(by: Remaining, retry_after_ms: u64) -> ErrorObject {
-    let scope = by.scope.as_str();
-    let message =
-        format!("over the limit of {} calls per minute ({scope}); try again in {retry_after_ms} ms", by.rate.per_minute);
-    ErrorObject::new(LIMITED, message).with_data(Decision::limited_data(by, retry_after_ms))
+    ErrorObject::new(LIMITED, limited_words(by, retry_after_ms)).with_data(by.to_refusal(retry_after_ms))
+}
+
+/// A refusal in words, for people and for models that read nothing else.
+pub(super) fn limited_words(by: Remaining, retry_after_ms: u64) -> String {
+    let (scope, limit) = (by.scope.as_str(), by.limit);
+    let what = match by.window_s {
+        0 => format!("{limit} calls at the same time"),
+        60 => format!("{limit} calls per minute"),
+        86_400 => format!("{limit} calls per day (UTC)"),
+        seconds => format!("{limit} calls in {seconds} s"),
+    };
+    let whose = by.scope.of().map(|of| format!(", {}", of.as_str())).unwrap_or_default();
+    format!("over the limit of {what} ({scope}{whose}); try again in {retry_after_ms} ms")
 }
 
 fn limited(id: Option<&RawValue>, by: Remaining, retry_after_ms: u64) -> HttpResponse {
-    let scope = by.scope.as_str();
-    let wait_s = retry_after_ms.div_ceil(1000).max(1);
     let body = limited_error(by, retry_after_ms).to_body(id);
-    builder(429)
-        .insert_header((header::RETRY_AFTER, wait_s))
-        .insert_header(("ratelimit-policy", format!(r#""{scope}";q={};w=60"#, by.rate.per_minute)))
-        .insert_header(("ratelimit", format!(r#""{scope}";r=0;t={wait_s}"#)))
-        .insert_header(("x-ratelimit-limit", by.rate.per_minute))
-        .insert_header(("x-ratelimit-remaining", 0))
-        .insert_header(("x-ratelimit-reset", by.reset_ms.div_ceil(1000)))
+    let mut response = builder(429)
+        .insert_header((header::RETRY_AFTER, retry_after_ms.div_ceil(1000).max(1)))
         .insert_header(ContentType::json())
-        .body(body)
+        .body(body);
+    // The draft says by when something is there again, which is when to come back.
+    tell_limits(response.headers_mut(), Remaining { remaining: 0, ..by }, retry_after_ms.max(1));
+    if let Ok(reset) = header::HeaderValue::from_str(&by.reset_ms.div_ceil(1000).to_string()) {
+        response.headers_mut().insert(header::HeaderName::from_static("x-ratelimit-reset"), reset);
+    }
+    response
 }

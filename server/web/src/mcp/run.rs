@@ -55,8 +55,10 @@ impl Answering {
 
     fn respond(&self, outcome: Result<Finished, Refusal>) -> HttpResponse {
         match outcome {
-            Ok(Finished { answer: Ok(result) }) => respond::result(&self.id, &result),
-            Ok(Finished { answer: Err(error) }) => respond::error(self.revision.error_status(error.code), Some(&self.id), &error),
+            Ok(Finished { answer: Ok(result), left, .. }) => respond::call_result(&self.id, &result, left),
+            Ok(Finished { answer: Err(error), .. }) => {
+                respond::error(self.revision.error_status(error.code), Some(&self.id), &error)
+            }
             Err(refusal) => respond::refusal(&self.state, &self.place, &self.id, &refusal),
         }
     }
@@ -161,8 +163,8 @@ async fn pass(line: &mut Line, said: Outgoing) {
 
 fn message(answering: &Answering, outcome: Result<Finished, Refusal>) -> String {
     match outcome {
-        Ok(Finished { answer: Ok(result) }) => jsonrpc::success(&answering.id, &result),
-        Ok(Finished { answer: Err(error) }) => error.to_body(Some(&answering.id)),
+        Ok(Finished { answer: Ok(result), .. }) => jsonrpc::success(&answering.id, &result),
+        Ok(Finished { answer: Err(error), .. }) => error.to_body(Some(&answering.id)),
         Err(refusal) => respond::refusal_error(&refusal).to_body(Some(&answering.id)),
     }
 }

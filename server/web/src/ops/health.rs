@@ -36,6 +36,7 @@ struct HealthAnswer {
     version: &'static str,
     uptime_s: u64,
     dependencies: Vec<Dependency>,
+    open_breakers: usize,
 }
 
 /// Every dependency, its state and how long it took to answer.
@@ -47,6 +48,7 @@ pub(super) async fn health(state: web::Data<WebState>, vitals: web::Data<Vitals>
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: vitals.uptime_s(),
         dependencies: report.dependencies,
+        open_breakers: report.open_breakers,
     })
 }
 

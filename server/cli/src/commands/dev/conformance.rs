@@ -117,7 +117,7 @@ async fn tenant(platform: &Platform, slug: &str) -> anyhow::Result<(Member, Stri
     let slug: TenantSlug = slug.parse()?;
     let (user, tenant) = accounts::create_verified_user(platform, &email, &password, "Conformance", &slug).await?;
     let owner = Member { user, tenant, role: Role::Owner };
-    let limits = AgentLimits { total: Some(PLENTY), each_tool: Some(PLENTY) };
+    let limits = AgentLimits { total: PLENTY.into(), each_tool: Some(PLENTY) };
     let new = NewAgent { limits, ..NewAgent::parse("Conformance suite", "Made by trunkline dev.", SCOPES)? };
     let agent = agents::create(platform, &owner, new).await?.id;
     let key = agents::create_key(platform, &owner, agent, NewKey::parse("conformance suite", SCOPES, MAX_KEY_DAYS)?).await?;

@@ -107,8 +107,8 @@ async fn serve(arguments: &DevArguments, dir: &StateDir, ports: Ports, services:
     let installation = Installation::start(&config, product, ports)?;
     let mut bases = vec![base(&public_url)];
     let mut others = Vec::new();
-    for _ in 1..arguments.replicas {
-        let other = replica(&config)?;
+    for number in 2..=arguments.replicas {
+        let other = replica(&config, number)?;
         bases.push(base(&other.platform.settings.public_url));
         others.push(other);
     }
@@ -123,10 +123,11 @@ async fn serve(arguments: &DevArguments, dir: &StateDir, ports: Ports, services:
 }
 
 /// One more replica of the same installation, on free ports.
-fn replica(config: &Config) -> anyhow::Result<Installation> {
+fn replica(config: &Config, number: u8) -> anyhow::Result<Installation> {
     let mut config = config.clone();
     config.http.listen.set_port(0);
     config.ops_listen.set_port(0);
+    config.audit.dir.set_file_name(format!("spool-{number}"));
     let ports = Ports::open(&config)?;
     let product = wiring::product(&config, ports.public(), Arc::new(SystemClock))?;
     Installation::start(&config, product, ports)

@@ -26,6 +26,8 @@ const LOCK: &str = "lock";
 /// What it says to scripts.
 pub(super) const ANNOUNCEMENT: &str = "dev.json";
 const MASTER_KEY: &str = "master.key";
+/// Entries on their way to the database; further replicas have `spool-2` and so on.
+const SPOOL: &str = "spool";
 /// Everything of ours that `--fresh` removes, beside what the services keep.
 const OURS: &[&str] = &[
     SETTINGS,
@@ -80,6 +82,10 @@ impl StateDir {
     pub(super) fn forget(&self) -> anyhow::Result<()> {
         // What refers to the database goes before the database: cut short in between, nothing points at what is gone.
         OURS.iter().try_for_each(|name| services::remove(&self.file(name)))?;
+        let further = (2..=u8::MAX).map(|number| format!("{SPOOL}-{number}")).map(|name| self.file(&name));
+        for spool in std::iter::once(self.file(SPOOL)).chain(further.take_while(|path| path.exists())) {
+            services::remove(&spool)?;
+        }
         services::forget(&self.path)
     }
 
@@ -125,11 +131,12 @@ impl StateDir {
             text,
             "[http]\nlisten = \"{public}\"\n[ops]\nlisten = \"{ops}\"\n[database]\nurl = \"{}\"\nadmin_url = \"{}\"\n\
              [redis]\nurl = \"{}\"\n[secrets]\nkey_file = {:?}\n[egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\nallow_http = true\n\
-             [log]\nformat = \"human\"\n[shutdown]\ngrace_s = 10\n",
+             [audit]\nspool_dir = {:?}\n[log]\nformat = \"human\"\n[shutdown]\ngrace_s = 10\n",
             app.reveal(),
             admin.reveal(),
             redis.reveal(),
             key.display().to_string(),
+            self.file(SPOOL).display().to_string(),
         )?;
         Ok(text)
     }

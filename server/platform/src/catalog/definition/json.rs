@@ -74,7 +74,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 }
 
 /// The canonical form. Integers beyond 2^53 keep all their digits, where the RFC would round: two definitions must not look alike.
-pub(super) fn canonical(value: &Value) -> String {
+pub(crate) fn canonical(value: &Value) -> String {
     let mut text = String::new();
     write(value, &mut text);
     text

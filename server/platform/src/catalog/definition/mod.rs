@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use trunkline_protocol::oauth::scope::Effect;
 
 pub use crate::dialogue::ItemKind;
+pub(crate) use json::canonical;
 pub use json::pretty;
 pub use name::exposed_key;
 pub use risk::{Finding, FindingKind, risk};

@@ -115,7 +115,7 @@ impl Host {
         if self.hand(window, &FromParked::Done(Told::from(run))).await == Handed::Not
             && let Some(draft) = draft.take()
         {
-            draft.finish(outcome, error, 0);
+            draft.finish_unheard(outcome, error, 0);
         }
         // The window records what it has heard, or that it heard nothing more.
         self.leave(draft);
@@ -127,9 +127,9 @@ impl Host {
             match &self.ended {
                 Some(run) => {
                     draft.settle(run);
-                    draft.finish(run.outcome, run.error.clone(), 0);
+                    draft.finish_unheard(run.outcome, run.error.clone(), 0);
                 }
-                None => draft.finish(outcome, Some(error.into()), 0),
+                None => draft.finish_unheard(outcome, Some(error.into()), 0),
             }
         }
         self.leave(None);

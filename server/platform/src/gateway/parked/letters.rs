@@ -100,6 +100,7 @@ impl From<Told> for Run {
             error: told.error.map(Into::into),
             answer,
             reported_micro,
+            status: None,
         }
     }
 }

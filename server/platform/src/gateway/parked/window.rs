@@ -79,6 +79,7 @@ fn lost() -> Run {
         error: Some("call_lost".into()),
         answer: Answer::Reply(Reply::Error(error)),
         reported_micro: None,
+        status: None,
     }
 }
 
@@ -94,5 +95,6 @@ fn gone(undelivered: Undelivered) -> Run {
         error: Some("state_gone".into()),
         answer: Answer::Reply(Reply::Error(error)),
         reported_micro: None,
+        status: None,
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     execution::Run,
     gateway::{
         Caller,
+        call::unrecorded,
         converse::{AnswerTo, Asked, Ongoing, farewell},
         draft::Draft,
     },
@@ -82,8 +83,9 @@ pub(in crate::gateway) async fn start(
         Err(_) => Some("the task cannot be kept at the moment; try again"),
     };
     if let Some(reason) = refused {
-        hosted.draft.finish(Outcome::Limited, Some("tasks".into()), 0);
+        let kept = hosted.draft.finish(Outcome::Limited, Some("tasks".into()), 0).await;
         farewell(platform, hosted.ongoing);
+        kept.map_err(|_| unrecorded())?;
         return Err(ErrorObject::new(INTERNAL_ERROR, reason));
     }
     let created = task.created();
@@ -104,14 +106,14 @@ async fn keep_first(platform: &Platform, tenant: TenantId, task: &Task) -> Resul
 impl Host {
     async fn run(mut self, ongoing: Ongoing, mut draft: Draft, render: Render) {
         let Some(run) = self.drive(ongoing).await else {
-            return draft.finish(Outcome::Cancelled, Some("cancelled".into()), 0);
+            return draft.finish_unheard(Outcome::Cancelled, Some("cancelled".into()), 0);
         };
         let answer = render(&run);
         let size = answer.as_ref().map_or(0, String::len);
         draft.settle(&run);
         // Recorded before anybody can read it.
-        draft.finish(run.outcome, run.error, size);
-        match answer {
+        let kept = draft.finish(run.outcome, run.error, size).await;
+        match kept.map_err(|_| unrecorded()).and(answer) {
             Ok(result) => {
                 self.task.result = RawValue::from_string(result).ok();
                 self.end(Status::Completed).await;

@@ -16,6 +16,7 @@ use trunkline_platform::{
     connections,
     db::page::Search,
     ids::{ChangeId, DefinitionId, SourceId},
+    quota::breakers::{Protected, Standing},
 };
 
 use super::{FindingRow, kind_label, place, state_word};
@@ -73,6 +74,7 @@ struct SourcePage {
     seen: String,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is shown by itself")]
 struct SourceDetail {
     url: String,
     name: String,
@@ -81,6 +83,8 @@ struct SourceDetail {
     enabled: bool,
     can_edit: bool,
     stale_since: Option<Moment>,
+    /// Most of its calls fail, as this server sees it.
+    is_left_alone: bool,
     why: String,
     notice: String,
     refreshed: Option<Moment>,
@@ -152,8 +156,17 @@ async fn show(state: web::Data<WebState>, member: InTenant, id: Path<SourceId>, 
         can,
         waiting: if matches!(filter.show, Show::All | Show::Waiting) && can_manage { waiting } else { 0 },
         seen: platform.clock.now().to_rfc3339(),
-        source: SourceDetail { accounts, ..detail(slug, source) },
+        source: SourceDetail { accounts, is_left_alone: is_left_alone(&state, &member, source), ..detail(slug, source) },
     })
+}
+
+/// Its breaker, or for the origin of HTTP tools theirs.
+fn is_left_alone(state: &WebState, member: &InTenant, source: &Source) -> bool {
+    let what = match &source.kind {
+        SourceKind::Api { url } => Protected::Origin(url.origin().ascii_serialization()),
+        _ => Protected::Source(source.id),
+    };
+    state.platform.breakers.standing(member.actor.tenant, &what) != Standing::Closed
 }
 
 async fn accounts(state: &WebState, member: &InTenant, source: &Source) -> Result<Option<AccountsView>, Error> {
@@ -191,6 +204,7 @@ fn detail(slug: &str, source: &Source) -> SourceDetail {
         state: state_word(source),
         enabled: source.enabled,
         can_edit: matches!(source.kind, SourceKind::Mcp { .. }),
+        is_left_alone: false,
         stale_since: source.stale.as_ref().map(|stale| Moment::second(stale.since)),
         why: source.stale.as_ref().map(|stale| stale.why.clone()).unwrap_or_default(),
         notice: source.notice.clone(),

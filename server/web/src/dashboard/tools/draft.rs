@@ -6,7 +6,10 @@ use trunkline_platform::{
         self, Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, NewVersion, Parameter, ParameterType, Place, Price,
         SecretChange, Tool, UrlTemplate,
     },
-    quota::{Rate, ToolLimits, limits::parse_rate},
+    quota::{
+        Limit, Rate, ToolLimits,
+        limits::{parse_at_once, parse_per_day, parse_rate},
+    },
     secret::Plaintext,
 };
 use trunkline_protocol::oauth::scope::Effect;
@@ -39,6 +42,8 @@ pub(super) struct Draft {
     pub(super) burst: String,
     pub(super) each_per_minute: String,
     pub(super) each_burst: String,
+    pub(super) per_day: String,
+    pub(super) at_once: String,
 }
 
 /// What stands in one row of the parameters.
@@ -74,10 +79,12 @@ impl Draft {
             price_kib: amount(version.price.kib_micro),
             price_second: amount(version.price.second_micro),
             price_reported: amount(version.price.reported_micro),
-            per_minute: number(limits.total, |rate| rate.per_minute),
-            burst: number(limits.total, |rate| rate.burst),
+            per_minute: number(limits.total.rate, |rate| rate.per_minute),
+            burst: number(limits.total.rate, |rate| rate.burst),
             each_per_minute: number(limits.each_agent, |rate| rate.per_minute),
             each_burst: number(limits.each_agent, |rate| rate.burst),
+            per_day: limits.total.per_day.map(|most| most.to_string()).unwrap_or_default(),
+            at_once: limits.total.at_once.map(|most| most.to_string()).unwrap_or_default(),
             ..Self::new()
         };
         match &version.executor {
@@ -118,6 +125,8 @@ impl Draft {
             burst: text("burst"),
             each_per_minute: text("each_per_minute"),
             each_burst: text("each_burst"),
+            per_day: text("per_day"),
+            at_once: text("at_once"),
         }
     }
 
@@ -165,10 +174,16 @@ impl Draft {
             }
             _ => None,
         };
-        let total = errors.take(parse_rate("", &self.per_minute, &self.burst))?;
+        let rate = errors.take(parse_rate("", &self.per_minute, &self.burst))?;
+        let per_day = errors.take(parse_per_day("per_day", &self.per_day))?;
+        let at_once = errors.take(parse_at_once("at_once", &self.at_once))?;
         let each_agent = errors.take(parse_rate("each_", &self.each_per_minute, &self.each_burst))?;
-        let (Some(price), Some(total), Some(each_agent)) = (price, total, each_agent) else { return Ok(None) };
-        Ok(Some((price, ToolLimits { total, each_agent })))
+        let (Some(price), Some(rate), Some(per_day), Some(at_once), Some(each_agent)) =
+            (price, rate, per_day, at_once, each_agent)
+        else {
+            return Ok(None);
+        };
+        Ok(Some((price, ToolLimits { total: Limit { rate, per_day, at_once }, each_agent })))
     }
 
     fn parse_http(&mut self, errors: &mut FieldErrors) -> Result<Option<HttpTool>, HtmlError> {

@@ -10,7 +10,7 @@ use trunkline_platform::{
     execution,
     gateway::{self, Trial},
     ids::ToolId,
-    quota::ToolLimits,
+    quota::{Limit, ToolLimits},
     usage::{self, CallFilter, Range},
 };
 
@@ -280,8 +280,11 @@ fn timeout_words(executor: &Executor) -> String {
 fn limit_words(state: &WebState, tool: &Tool, limits: ToolLimits) -> String {
     let default = state.platform.settings.quota.of_effect(tool.version.effect);
     let each = format!("{} for each agent", format::rate(limits.each_agent.unwrap_or(default)));
-    match limits.total {
-        None => each,
-        Some(total) => format!("{each}; {} for all together", format::rate(total)),
-    }
+    let Limit { rate, per_day, at_once } = limits.total;
+    let more = [
+        rate.map(|rate| format!("{} for all together", format::rate(rate))),
+        per_day.map(|most| format!("{} a day", format::count(most.into()))),
+        at_once.map(|most| format!("{} running at the same time", format::count(most.into()))),
+    ];
+    [each].into_iter().chain(more.into_iter().flatten()).collect::<Vec<_>>().join("; ")
 }

@@ -1,0 +1,135 @@
+//! One link of a tenant's chain: the canonical form of an entry with its call, and the hash over it and the one before.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    catalog::definition::canonical,
+    ids::{AgentId, EntryId, GrantId, KeyId, TenantId, ToolId, ToolVersionId, UserId},
+};
+
+/// Version of the canonical form.
+const VERSION: u8 = 1;
+
+/// The hash of a link.
+pub type Hash = [u8; 32];
+
+/// What stands before the first link.
+pub const ROOT: Hash = [0; 32];
+
+/// The hash of the link that has this canonical entry and comes after that hash.
+pub fn hash(previous: &Hash, entry: &str) -> Hash {
+    let mut digest = Sha256::new();
+    digest.update([0]);
+    digest.update(previous);
+    digest.update(entry.as_bytes());
+    digest.finalize().into()
+}
+
+/// An audit entry with its call, as it lies in the database.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(super) struct EntryRow {
+    /// Whose.
+    pub(super) tenant_id: TenantId,
+    /// Its id.
+    pub(super) id: EntryId,
+    /// When.
+    pub(super) at: DateTime<Utc>,
+    pub(super) actor_kind: String,
+    pub(super) actor_id: Option<Uuid>,
+    pub(super) action: String,
+    pub(super) subject: String,
+    pub(super) decision: String,
+    pub(super) reason: String,
+    pub(super) request_id: String,
+    pub(super) details: Value,
+    #[sqlx(flatten)]
+    pub(super) call: CallRow,
+}
+
+/// The columns of a call; none of them where the entry is not one.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(super) struct CallRow {
+    pub(super) agent_id: Option<AgentId>,
+    pub(super) key_id: Option<KeyId>,
+    pub(super) grant_id: Option<GrantId>,
+    pub(super) user_id: Option<UserId>,
+    pub(super) tool_id: Option<ToolId>,
+    pub(super) tool_version_id: Option<ToolVersionId>,
+    pub(super) tool_name: Option<String>,
+    pub(super) outcome: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) latency_us: Option<i64>,
+    pub(super) auth_us: Option<i64>,
+    pub(super) admission_us: Option<i64>,
+    pub(super) upstream_us: Option<i64>,
+    pub(super) bytes_in: Option<i64>,
+    pub(super) bytes_out: Option<i64>,
+    pub(super) tokens_out: Option<i64>,
+    pub(super) cost_micro: Option<i64>,
+    pub(super) revision: Option<String>,
+    pub(super) client_name: Option<String>,
+    pub(super) degraded: Option<bool>,
+    pub(super) jsonrpc_id: Option<String>,
+    pub(super) trace_id: Option<String>,
+}
+
+/// Members of an object; what is nothing is left out.
+struct Members(Map<String, Value>);
+
+impl Members {
+    fn put(&mut self, name: &str, value: Option<impl Into<Value>>) -> &mut Self {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    fn id(&mut self, name: &str, id: Option<impl ToString>) -> &mut Self {
+        self.put(name, id.map(|id| id.to_string()))
+    }
+}
+
+impl EntryRow {
+    /// The canonical form (RFC 8785), which is what is hashed.
+    pub(super) fn canonical(&self) -> String {
+        let mut entry = Members(Map::new());
+        let actor = self.actor_id.map(|id| match &*self.actor_kind {
+            "agent" => AgentId::from_uuid(id).to_string(),
+            "member" => UserId::from_uuid(id).to_string(),
+            _ => id.to_string(),
+        });
+        entry.put("v", Some(VERSION)).id("id", Some(self.id)).id("tenant", Some(self.tenant_id)).put("at", Some(time(self.at)));
+        entry.put("actor_kind", Some(&*self.actor_kind)).put("actor", actor).put("action", Some(&*self.action));
+        entry.put("subject", Some(&*self.subject)).put("decision", Some(&*self.decision)).put("reason", Some(&*self.reason));
+        entry.put("request_id", Some(&*self.request_id)).put("details", Some(self.details.clone()));
+        entry.put("call", self.call.canonical());
+        canonical(&Value::Object(entry.0))
+    }
+
+    /// Is it a call of a tool?
+    pub(super) fn is_call(&self) -> bool {
+        self.action == "tools/call"
+    }
+}
+
+impl CallRow {
+    fn canonical(&self) -> Option<Value> {
+        let mut call = Members(Map::new());
+        call.id("agent", Some(self.agent_id?)).id("key", self.key_id).id("grant", self.grant_id).id("user", self.user_id);
+        call.id("tool", self.tool_id).id("tool_version", self.tool_version_id).put("tool_name", self.tool_name.clone());
+        call.put("outcome", self.outcome.clone()).put("error", self.error.clone()).put("client", self.client_name.clone());
+        call.put("latency_us", self.latency_us).put("auth_us", self.auth_us).put("admission_us", self.admission_us);
+        call.put("upstream_us", self.upstream_us).put("bytes_in", self.bytes_in).put("bytes_out", self.bytes_out);
+        call.put("tokens_out", self.tokens_out).put("cost_micro", self.cost_micro).put("revision", self.revision.clone());
+        call.put("degraded", self.degraded).put("jsonrpc_id", self.jsonrpc_id.clone()).put("trace_id", self.trace_id.clone());
+        Some(Value::Object(call.0))
+    }
+}
+
+/// As it stands in canonical entries and in exports: to the microsecond, as the database keeps it.
+pub(super) fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}

@@ -1,0 +1,131 @@
+//! What is said to Redis when a call has ended: its places are free, its charge is given back. In the background, and bounded: nobody waits
+//! for it, and what is not said in time ends by its deadline.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio_util::sync::CancellationToken;
+
+use super::{Charge, shared};
+use crate::{Platform, ids::TenantId};
+
+/// Words that wait.
+const MOST: usize = 8_192;
+/// Words that are said together.
+const BATCH: usize = 128;
+
+enum Word {
+    /// The call has ended.
+    Leave { call: Arc<str>, keys: Vec<String> },
+    /// Nothing was sent for it.
+    GiveBack(Charged),
+}
+
+/// Where such words are left.
+#[derive(Debug)]
+pub struct Afterwards {
+    words: mpsc::Sender<Word>,
+    heard: std::sync::Mutex<Option<mpsc::Receiver<Word>>>,
+}
+
+impl std::fmt::Debug for Word {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Leave { .. }) { "Leave" } else { "GiveBack" })
+    }
+}
+
+impl Default for Afterwards {
+    fn default() -> Self {
+        let (words, heard) = mpsc::channel(MOST);
+        Self { words, heard: std::sync::Mutex::new(Some(heard)) }
+    }
+}
+
+/// What one call was charged.
+#[derive(Debug)]
+pub struct Charged {
+    tenant: TenantId,
+    call: Arc<str>,
+    day: i64,
+    charge: Charge,
+    words: mpsc::Sender<Word>,
+}
+
+impl Charged {
+    /// The call of that id, charged today.
+    pub fn new(platform: &Platform, tenant: TenantId, call: &str, charge: Charge) -> Self {
+        let (day, words) = (platform.counters.today(platform), platform.afterwards.words.clone());
+        Self { tenant, call: call.into(), day, charge, words }
+    }
+
+    /// Its places among what runs, free again when this is dropped.
+    pub fn seated(&self, platform: &Platform) -> Option<Seated> {
+        let keys: Vec<_> = self.charge.seats.iter().map(|seats| platform.redis.tenant_key(self.tenant, &seats.key)).collect();
+        (!keys.is_empty()).then(|| Seated { call: Arc::clone(&self.call), keys, words: self.words.clone() })
+    }
+
+    /// Nothing was sent for it: it gets its charge back.
+    pub fn give_back(self) {
+        let words = self.words.clone();
+        leave(&words, Word::GiveBack(self));
+    }
+}
+
+/// Places of a call that runs, on all replicas together.
+#[derive(Debug)]
+pub struct Seated {
+    call: Arc<str>,
+    keys: Vec<String>,
+    words: mpsc::Sender<Word>,
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        leave(&self.words, Word::Leave { call: Arc::clone(&self.call), keys: std::mem::take(&mut self.keys) });
+    }
+}
+
+fn leave(words: &mpsc::Sender<Word>, word: Word) {
+    if let Err(TrySendError::Full(_)) = words.try_send(word) {
+        tracing::warn!("too much is waiting to be said to redis: a place among what runs is free when its deadline has passed");
+    }
+}
+
+/// Says what waits to be said. Runs until told to stop, and says what is left then.
+pub async fn run_afterwards(platform: Platform, stop: CancellationToken) {
+    let heard = platform.afterwards.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    let Some(mut heard) = heard else { return };
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Some(1..) = stop.run_until_cancelled(heard.recv_many(&mut batch, BATCH)).await {
+        say(&platform, batch.drain(..)).await;
+    }
+    while let Ok(word) = heard.try_recv() {
+        batch.push(word);
+    }
+    say(&platform, batch.drain(..)).await;
+}
+
+async fn say(platform: &Platform, words: impl Iterator<Item = Word>) {
+    let mut pipeline = redis::pipe();
+    let mut leaves = 0;
+    for word in words {
+        match word {
+            Word::Leave { call, keys } => {
+                for key in keys {
+                    pipeline.zrem(key, &*call).ignore();
+                    leaves += 1;
+                }
+            }
+            Word::GiveBack(Charged { tenant, call, day, charge, .. }) => {
+                if let Err(away) = shared::refund(platform, tenant, &call, day, &charge).await {
+                    tracing::debug!(error = %away, "a charge is not given back");
+                }
+            }
+        }
+    }
+    if leaves > 0
+        && let Err(away) = platform.redis.all(&pipeline).await
+    {
+        tracing::debug!(error = %away, "places are free when their deadline has passed");
+    }
+}
