@@ -135,22 +135,10 @@ impl Run {
 
     /// Did anything leave for the tool, and did it come to its end? What did not is not billed.
     pub fn is_billed(&self) -> bool {
-        let error = self.error.as_deref();
         let asks = matches!(self.answer, Answer::Reply(Reply::InputRequired(_)));
-        let unsent = [
-            "invalid_arguments",
-            "tool_crashed",
-            "secret_integrity",
-            "egress_refused",
-            "upstream_unreachable",
-            CONNECTION_NEEDED,
-            "connection_declined",
-            "connection_needs_person",
-            "connection_unavailable",
-        ];
-        // What a window onto a waiting call did not see is counted by the call itself.
-        let unseen = ["state_gone", "call_lost"];
-        !asks && error.is_none_or(|error| !unsent.contains(&error) && !unseen.contains(&error))
+        // It never came to a request; or a window onto a waiting call did not see its end, which the call itself counts.
+        let uncounted = ["invalid_arguments", "tool_crashed", "state_gone", "call_lost"];
+        self.was_sent() && !asks && self.error.as_deref().is_none_or(|error| !uncounted.contains(&error))
     }
 }
 
