@@ -10,7 +10,7 @@ use crate::config::{Log, LogFormat};
 pub fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     // Statements of a slow database, and the start of each worker, are for those who ask. So are requests that are not HTTP: anybody can
     // send them, and actix calls each an error.
-    Ok(EnvFilter::try_new(format!("sqlx=warn,actix_server=warn,actix_http=off,{level}"))?)
+    Ok(EnvFilter::try_new(format!("sqlx=warn,actix_server=warn,actix_http=off,fjall=warn,lsm_tree=warn,{level}"))?)
 }
 
 /// Starts logging for the rest of the process. Fails if it was started before or the level cannot be read.
