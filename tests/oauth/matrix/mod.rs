@@ -22,7 +22,7 @@ use crate::support::TestApp;
 
 async fn run(revision: &'static str) {
     // On a busy machine Redis would count as away now and then; what is done then is another test's question.
-    let app = TestApp::builder().unlimited().set("REDIS_TIMEOUT_MS", 5_000).start().await;
+    let app = TestApp::builder().unlimited().set("REDIS_TIMEOUT_MS", 10_000).set("REDIS_DECISION_MS", 10_000).start().await;
     let (world, mut report) = (World::new(&app, revision).await, Report::new(revision));
     documents::cases(&mut report, &world).await;
     // Before the clock is moved: an identity provider has one of its own.
