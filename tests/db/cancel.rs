@@ -139,12 +139,16 @@ async fn nothing_open(app: &TestApp) {
     .await;
     // And it stays so: nothing was about to be left open.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let oldest: Option<f64> = sqlx::query_scalar(
-        "SELECT max(extract(epoch FROM now() - xact_start))::float8 FROM pg_stat_activity
-         WHERE datname = current_database() AND application_name = 'trunkline' AND state LIKE 'idle in transaction%'",
-    )
-    .fetch_one(&mut sql)
-    .await
-    .expect("the activity");
-    assert!(oldest.is_none_or(|seconds| seconds < 0.25), "a transaction has been idle for {oldest:?} s");
+    // One that was left open stays until Postgres ends it after 10 s; one that is late on a busy machine is gone before.
+    eventually("no transaction stays open", Duration::from_secs(5), async || {
+        let oldest: Option<f64> = sqlx::query_scalar(
+            "SELECT max(extract(epoch FROM now() - xact_start))::float8 FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'trunkline' AND state LIKE 'idle in transaction%'",
+        )
+        .fetch_one(&mut sql)
+        .await
+        .expect("the activity");
+        oldest.is_none_or(|seconds| seconds < 0.25).then_some(())
+    })
+    .await;
 }

@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
-use trunkline_platform::catalog::{NewVersion, Price};
+use trunkline_platform::{
+    actor::Member,
+    catalog::{NewVersion, Price},
+};
 
 use crate::support::{Era, SOON, Tenant, TestApp, Upstream, eventually, private::Folder, process::run, tools};
 
@@ -17,71 +20,82 @@ use crate::support::{Era, SOON, Tenant, TestApp, Upstream, eventually, private::
 const CALLS: i64 = 12;
 
 /// A tenant with a record that is chained, signed and delivered.
-struct Recorded {
-    app: TestApp,
-    folder: Folder,
-    key: String,
-    checkpoints: PathBuf,
+pub(super) struct Recorded {
+    pub(super) app: TestApp,
+    pub(super) owner: Member,
+    pub(super) folder: Folder,
+    pub(super) key: String,
+    pub(super) checkpoints: PathBuf,
     /// Length of its chain, which is signed to its end.
-    seq: i64,
+    pub(super) seq: i64,
 }
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-async fn number(sql: &mut PgConnection, query: &'static str) -> i64 {
+pub(super) async fn number(sql: &mut PgConnection, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(sql).await.expect("a number")
 }
 
-async fn calls(acme: &Tenant<'_>) {
-    let agent = acme.agent("agent", "tools:read").await;
+pub(super) async fn calls(acme: &Tenant<'_>, agent: &str) {
+    let agent = acme.agent(agent, "tools:read").await;
     for round in 0..usize::try_from(CALLS).expect("few") {
         let tool = if round % 4 == 3 { "=nothing" } else { "echo" };
-        agent.call(Era::ALL[round % 2], tool, json!({ "text": "x" })).await;
+        let answer = agent.call(Era::ALL[round % 2], tool, json!({ "text": "x" })).await;
+        assert!(answer.status == 200 || tool != "echo", "{answer:?}");
     }
+}
+
+/// Waits until so many calls are recorded, and all is chained, signed and delivered; the length of the chain.
+pub(super) async fn signed(app: &TestApp, calls: i64) -> i64 {
+    let mut sql = app.sql().await;
+    eventually("all calls are recorded", SOON, async || {
+        (number(&mut sql, "SELECT count(*) FROM app.calls").await == calls).then_some(())
+    })
+    .await;
+    let rests = "SELECT count(*) FROM app.audit_unchained";
+    eventually("all is chained", SOON, async || (number(&mut sql, rests).await == 0).then_some(())).await;
+    // The next head is due after a minute.
+    app.clock.advance(chrono::TimeDelta::seconds(61));
+    let open = "SELECT count(*) FROM app.audit_heads WHERE delivered_seq < seq";
+    eventually("all is signed and delivered", SOON, async || (number(&mut sql, open).await == 0).then_some(())).await;
+    number(&mut sql, "SELECT max(seq) FROM app.audit_chain").await
 }
 
 impl Recorded {
     async fn make() -> Self {
         let folder = Folder::new("checkpoints");
         let app = TestApp::builder().set("AUDIT_CHECKPOINT_DIR", folder.0.display()).start().await;
+        Self::fill(app, folder).await
+    }
+
+    /// Makes the calls and changes in there.
+    pub(super) async fn fill(app: TestApp, folder: Folder) -> Self {
         let acme = app.tenant("acme").await;
         acme.tool("echo", NewVersion { price: Price::per_call(3), ..tools::echo() }).await;
-        calls(&acme).await;
+        calls(&acme, "agent").await;
         acme.tool("after", tools::echo()).await;
-        let mut sql = app.sql().await;
-        eventually("all calls are recorded", SOON, async || {
-            (number(&mut sql, "SELECT count(*) FROM app.calls").await == CALLS).then_some(())
-        })
-        .await;
-        let rests = "SELECT count(*) FROM app.audit_unchained";
-        eventually("all is chained", SOON, async || (number(&mut sql, rests).await == 0).then_some(())).await;
-        // The next head is due after a minute.
-        app.clock.advance(chrono::TimeDelta::seconds(61));
-        let open = "SELECT count(*) FROM app.audit_heads WHERE delivered_seq < seq";
-        eventually("all is signed and delivered", SOON, async || (number(&mut sql, open).await == 0).then_some(())).await;
-        let seq = number(&mut sql, "SELECT max(seq) FROM app.audit_chain").await;
-        let checkpoints = folder.0.join(format!("{}.checkpoints", acme.id));
+        let seq = signed(&app, CALLS).await;
+        let (checkpoints, owner) = (folder.0.join(format!("{}.checkpoints", acme.id)), acme.owner.clone());
         let printed = run(&["audit", "key"], app.settings(), &folder.0);
         assert!(printed.status.success(), "{}", text(&printed));
         let key = String::from_utf8_lossy(&printed.stdout).trim().to_owned();
-        Self { app, folder, key, checkpoints, seq }
+        Self { app, owner, folder, key, checkpoints, seq }
     }
-
     fn command(&self, arguments: &[&str], settings: &BTreeMap<String, String>) -> Output {
         run(arguments, settings, &self.folder.0)
     }
 
     /// In the database, with what was kept outside.
-    fn verify(&self) -> (Option<i32>, String) {
+    pub(super) fn verify(&self) -> (Option<i32>, String) {
         let checkpoints = self.checkpoints.display().to_string();
         let arguments = ["audit", "verify", "--tenant", "acme", "--public-key", &self.key, "--checkpoints", &checkpoints];
         let output = self.command(&arguments, self.app.settings());
         (output.status.code(), text(&output))
     }
 
-    fn export(&self, what: &str, format: &str) -> PathBuf {
+    pub(super) fn export(&self, what: &str, format: &str) -> PathBuf {
         let output = self.command(&["export", what, "--tenant", "acme", "--format", format], self.app.settings());
         assert!(output.status.success(), "{}", text(&output));
         let file = self.folder.0.join(format!("{what}.{format}"));
@@ -90,7 +104,7 @@ impl Recorded {
     }
 
     /// From an export, the key and the checkpoints alone: without any setting.
-    fn offline(&self, export: &Path, checkpoints: &Path) -> (Option<i32>, String) {
+    pub(super) fn offline(&self, export: &Path, checkpoints: &Path) -> (Option<i32>, String) {
         let (export, checkpoints) = (export.display().to_string(), checkpoints.display().to_string());
         let arguments = ["audit", "verify", "--export", &export, "--public-key", &self.key, "--checkpoints", &checkpoints];
         let output = self.command(&arguments, &BTreeMap::new());
@@ -98,17 +112,17 @@ impl Recorded {
     }
 
     /// Does that as whoever may do everything, and finds it.
-    async fn tamper(&self, statements: &[String], found: &str) {
+    pub(super) async fn tamper(&self, statements: &[String], found: &str) {
         let mut sql = self.app.sql().await;
         sql.execute("BEGIN").await.expect("a transaction");
-        for table in ["calls", "audit_entries", "audit_chain", "audit_checkpoints"] {
+        for table in ["calls", "audit_entries", "audit_chain", "audit_checkpoints", "audit_receipts"] {
             let off = format!("ALTER TABLE app.{table} DISABLE TRIGGER USER");
             sql.execute(AssertSqlSafe(off)).await.expect("triggers are off");
         }
         for statement in statements {
             sql.execute(AssertSqlSafe(statement.clone())).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
-        for table in ["calls", "audit_entries", "audit_chain", "audit_checkpoints"] {
+        for table in ["calls", "audit_entries", "audit_chain", "audit_checkpoints", "audit_receipts"] {
             let on = format!("ALTER TABLE app.{table} ENABLE TRIGGER USER");
             sql.execute(AssertSqlSafe(on)).await.expect("triggers are on");
         }
@@ -230,6 +244,18 @@ async fn l_13_an_export_and_a_public_key_are_enough() {
             }
         }
     }
+    for what in ["calls", "audit"] {
+        let file = it.export(what, "parquet");
+        let (code, text) = it.offline(&file, &it.checkpoints);
+        assert!(code == Some(0) && text.contains(&format!("vouch up to {}", it.seq)), "{what} parquet: {code:?} {text}");
+        let mut written = std::fs::read(&file).expect("an export");
+        let at = written.windows(7).position(|bytes| bytes == b"allowed").expect("what was decided");
+        written[at] = b'A';
+        let file = it.folder.0.join("changed.parquet");
+        std::fs::write(&file, written).expect("written");
+        let (code, text) = it.offline(&file, &it.checkpoints);
+        assert!(code == Some(2) && text.contains("`decision` says something else"), "{what} parquet: {code:?} {text}");
+    }
     // One entry per call, with what people ask for.
     let export = std::fs::read_to_string(it.export("calls", "jsonl")).expect("an export");
     let line: Value = serde_json::from_str(export.lines().next().expect("a line")).expect("JSON");
@@ -282,7 +308,7 @@ async fn chaining_lags_seconds_and_one_chainer_is_enough() {
     let other = app.replica().await;
     let acme = app.tenant("acme").await;
     acme.tool("echo", tools::echo()).await;
-    calls(&acme).await;
+    calls(&acme, "agent").await;
     let mut sql = app.sql().await;
     eventually("all is chained", Duration::from_secs(10), async || {
         let open = "SELECT (SELECT count(*) FROM app.audit_unchained) + abs((SELECT count(*) FROM app.audit_entries) - (SELECT count(*) FROM app.audit_chain))";

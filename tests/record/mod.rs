@@ -7,4 +7,5 @@ mod entries;
 mod killed;
 mod postgres_away;
 mod prices;
+mod retention;
 mod spools;

@@ -40,9 +40,16 @@ pub(crate) struct Builder {
     settings: BTreeMap<String, String>,
     defaults: bool,
     database: Option<Arc<Database>>,
+    clock: Arc<ManualClock>,
 }
 
 impl Builder {
+    /// Its clock is off by that much from the beginning.
+    pub(crate) fn clock_off(self, by: chrono::TimeDelta) -> Self {
+        self.clock.advance(by);
+        self
+    }
+
     /// Sets one setting, by the name of its environment variable without `TRUNKLINE_`.
     pub(crate) fn set(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.settings.insert(format!("TRUNKLINE_{name}"), format!("{value}"));
@@ -110,7 +117,7 @@ impl Builder {
             }
         }
         settings.extend(self.settings);
-        TestApp::start_with(settings, database, Arc::default()).await
+        TestApp::start_with(settings, database, self.clock).await
     }
 }
 
@@ -231,7 +238,12 @@ impl TestApp {
                 accounts::create_verified_user(&platform, &email, &password, &name, &slug).await.expect("a user and a tenant")
             })
             .await;
-        Tenant { app: self, owner: Member { user, tenant: id, role: Role::Owner }, id, slug }
+        self.tenant_of(Member { user, tenant: id, role: Role::Owner }, slug)
+    }
+
+    /// One that is there already.
+    pub(crate) fn tenant_of(&self, owner: Member, slug: String) -> Tenant<'_> {
+        Tenant { app: self, id: owner.tenant, owner, slug }
     }
 
     /// Letters to that address, oldest first; waits for the first.
@@ -320,7 +332,7 @@ impl Tenant<'_> {
             .act(|platform| async move {
                 let agent = agents::create(&platform, &owner, NewAgent::parse(&name, "", &scopes).expect("an agent"));
                 let agent = agent.await.expect("the agent is created");
-                let key = NewKey::parse("test", &scopes, 30).expect("a key");
+                let key = NewKey::parse("test", &scopes, 365).expect("a key");
                 let created = agents::create_key(&platform, &owner, agent.id, key).await.expect("the key is created");
                 (agent.id, created.key.id, created.text.reveal().to_owned())
             })

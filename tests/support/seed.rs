@@ -483,7 +483,12 @@ async fn insert_unchained(sql: &mut PgConnection, tenant: TenantId) {
     .await;
     sqlx::query("INSERT INTO app.audit_unchained (tenant_id, id, at) VALUES ($1, gen_random_uuid(), now())")
         .bind(tenant)
-        .execute(sql)
+        .execute(&mut *sql)
         .await
         .expect("a row");
+    sqlx::query("INSERT INTO app.audit_receipts (tenant_id, month, at, note) VALUES ($1, '202001', now(), 'nothing was there')")
+        .bind(tenant)
+        .execute(sql)
+        .await
+        .expect("a receipt");
 }

@@ -193,7 +193,7 @@ async fn l_10_calls_links_and_checkpoints_cannot_be_changed() {
     let seeded = seed::everything(&app, "acme", &upstream).await;
     let (mut admin, mut server) = (app.sql().await, app.database().application().await);
     enter(&mut server, Some(seeded.tenant.id)).await;
-    for table in ["calls", "audit_entries", "audit_chain", "audit_checkpoints"] {
+    for table in ["calls", "audit_entries", "audit_chain", "audit_checkpoints", "audit_receipts"] {
         assert!(count(&mut admin, table, "true").await > 0, "{table}");
         for change in ["UPDATE app.T SET tenant_id = tenant_id", "DELETE FROM app.T", "TRUNCATE app.T"] {
             let statement = change.replace(".T", &format!(".{table}"));

@@ -77,6 +77,11 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
         let advance = |platform: Platform| async move { chain::advance(&platform).await };
         done(async move { every(&to_chain, CHAIN_EVERY, stop, "the record is not chained", advance).await })
     });
+    let to_retain = platform.clone();
+    tasks.spawn("retention", |stop| {
+        let retain = |platform: Platform| async move { chain::retain(&platform).await };
+        done(async move { every(&to_retain, PARTITIONS_EVERY, stop, "no month of the record is dropped", retain).await })
+    });
     start_oauth_rounds(tasks, platform);
     tasks.spawn("partitions", |stop| {
         let ensure = |platform: Platform| async move { record::ensure_partitions(&platform).await };

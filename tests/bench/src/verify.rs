@@ -9,7 +9,7 @@ use std::{
 use anyhow::ensure;
 use serde_json::{Map, Value, json};
 use trunkline_platform::{
-    chain::{self, Checkpoint, Format, ROOT},
+    chain::{self, Checkpoint, Format, Outside, ROOT},
     ids::TenantId,
 };
 
@@ -21,9 +21,9 @@ pub(crate) const ENTRIES: u64 = 1_000_000;
 /// Makes a chain of so many calls, and verifies its export.
 pub(crate) fn measure(entries: u64) -> anyhow::Result<()> {
     let file = std::env::temp_dir().join(format!("trunkline-bench-{}.jsonl", std::process::id()));
-    let checkpoint = write(&file, entries)?;
+    let outside = Outside { checkpoints: vec![write(&file, entries)?], ..Outside::default() };
     let began = Instant::now();
-    let verified = chain::verify_export(BufReader::new(File::open(&file)?), Format::Jsonl, &[checkpoint], false)?;
+    let verified = chain::verify_export(BufReader::new(File::open(&file)?), Format::Jsonl, &outside, false)?;
     let took = began.elapsed();
     std::fs::remove_file(&file)?;
     let verified = verified.map_err(|finding| anyhow::anyhow!("{finding}"))?;

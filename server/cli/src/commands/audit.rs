@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use trunkline_platform::{
-    chain::{self, Checkpoint, Finding, PublicKey},
+    chain::{self, Finding, Outside, PublicKey},
     clock::SystemClock,
 };
 
@@ -85,7 +85,7 @@ async fn online(
         Some(key) => key,
         None => chain::public_key(&platform).await?,
     };
-    let outside = match checkpoints(arguments.checkpoints.as_deref(), &key)? {
+    let outside = match outside(arguments.checkpoints.as_deref(), &key)? {
         Ok(outside) => outside,
         Err(finding) => return Ok(tampered(&finding)),
     };
@@ -93,8 +93,11 @@ async fn online(
     platform.db.close().await;
     match verified {
         Ok(verified) => {
-            let (seq, signed) = (verified.seq, verified.signed);
-            terminal::say(format!("{tenant}: {seq} entries are as they were; a checkpoint vouches for the first {signed}."));
+            let (seq, signed) = (verified.seq - verified.dropped, verified.signed);
+            terminal::say(format!("{tenant}: {seq} entries are as they were; a checkpoint vouches up to entry {signed}."));
+            if verified.dropped > 0 {
+                terminal::say(format!("{} older ones were dropped by retention, with a signed receipt.", verified.dropped));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(finding) => Ok(tampered(&finding)),
@@ -106,15 +109,21 @@ fn offline(arguments: &VerifyArguments, export: &Path, key: &PublicKey) -> anyho
         (Some(format), _) => format,
         (None, Some("jsonl")) => Format::Jsonl,
         (None, Some("csv")) => Format::Csv,
-        _ => anyhow::bail!("--format is missing, and the name of {} does not end with .jsonl or .csv", export.display()),
+        (None, Some("parquet")) => Format::Parquet,
+        _ => {
+            anyhow::bail!("--format is missing, and the name of {} does not end with .jsonl, .csv or .parquet", export.display())
+        }
     };
-    let checkpoints = match checkpoints(arguments.checkpoints.as_deref(), key)? {
-        Ok(checkpoints) => checkpoints,
+    let outside = match outside(arguments.checkpoints.as_deref(), key)? {
+        Ok(outside) => outside,
         Err(finding) => return Ok(tampered(&finding)),
     };
     let file = File::open(export).with_context(|| format!("{} cannot be opened", export.display()))?;
-    let verified = chain::verify_export(BufReader::new(file), format.into(), &checkpoints, arguments.partial)
-        .with_context(|| format!("{} cannot be read", export.display()))?;
+    let verified = match format {
+        Format::Parquet => chain::verify_parquet(file, &outside, arguments.partial),
+        format => chain::verify_export(BufReader::new(file), format.into(), &outside, arguments.partial),
+    };
+    let verified = verified.with_context(|| format!("{} cannot be read", export.display()))?;
     match verified {
         Ok(exported) if exported.signed == 0 => {
             terminal::say("no checkpoint vouches for any of it: whoever made the export could have made it up");
@@ -136,9 +145,9 @@ fn tampered(finding: &Finding) -> ExitCode {
     ExitCode::from(TAMPERED)
 }
 
-/// All checkpoints of a file; the first that the key has not signed is a finding.
-fn checkpoints(file: Option<&Path>, key: &PublicKey) -> anyhow::Result<Result<Vec<Checkpoint>, Finding>> {
-    let Some(file) = file else { return Ok(Ok(Vec::new())) };
+/// All checkpoints and receipts of a file; the first that the key has not signed is a finding.
+fn outside(file: Option<&Path>, key: &PublicKey) -> anyhow::Result<Result<Outside, Finding>> {
+    let Some(file) = file else { return Ok(Ok(Outside::default())) };
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    Ok(chain::read_checkpoints(&text, key))
+    Ok(Outside::read(&text, key))
 }

@@ -43,6 +43,8 @@ pub(super) enum Format {
     Jsonl,
     /// For spreadsheets
     Csv,
+    /// For tables that are asked, such as with DuckDB
+    Parquet,
 }
 
 impl From<Format> for chain::Format {
@@ -50,6 +52,7 @@ impl From<Format> for chain::Format {
         match format {
             Format::Jsonl => Self::Jsonl,
             Format::Csv => Self::Csv,
+            Format::Parquet => Self::Parquet,
         }
     }
 }
@@ -71,8 +74,8 @@ pub(super) async fn run(config: Option<PathBuf>, command: ExportCommand) -> anyh
     let tenant = chain::find_tenant(&platform, &arguments.tenant).await?;
     let mut export = Export::begin(&platform, tenant, range, arguments.format.into()).await?;
     let mut out = std::io::stdout().lock();
-    while let Some(lines) = export.next(&platform).await? {
-        out.write_all(lines.as_bytes()).context("standard output cannot be written")?;
+    while let Some(part) = export.next(&platform).await? {
+        out.write_all(&part).context("standard output cannot be written")?;
     }
     out.flush().context("standard output cannot be written")?;
     platform.db.close().await;

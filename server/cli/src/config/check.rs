@@ -389,7 +389,18 @@ fn checkpoints(reader: &mut Reader) -> Option<chain::Settings> {
         Ok(url) if matches!(url.scheme(), "https" | "http") && url.host().is_some() => Ok(url),
         _ => Err("expected an address such as https://keeper.example/checkpoints".to_owned()),
     });
-    Some(chain::Settings { dir: dir?.value(), webhook: webhook?.value() })
+    let months = reader.optional("audit.retention_months", |text| {
+        text.parse()
+            .ok()
+            .filter(|months| (1..=1_200).contains(months))
+            .ok_or_else(|| "expected a whole number from 1 to 1200".to_owned())
+    });
+    let settings = chain::Settings { dir: dir?.value(), webhook: webhook?.value(), retention_months: months?.value() };
+    if settings.retention_months.is_some() && !settings.is_delivered() {
+        let why = "needs audit.checkpoint_dir or audit.checkpoint_webhook: nothing is dropped before its proof is outside";
+        return reader.refuse("audit.retention_months", why);
+    }
+    Some(settings)
 }
 
 fn durability(text: &str) -> Result<record::Durability, String> {

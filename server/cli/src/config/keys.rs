@@ -249,6 +249,12 @@ pub static KEYS: &[Key] = &[
         "https://keeper.example/checkpoints",
         "Address that is sent each signed head (POST, text/plain); 2xx takes it, anything else is tried again.",
     ),
+    open(
+        "audit.retention_months",
+        Kind::Number,
+        "13",
+        "Full months that the record is kept; then a month is dropped, with a signed receipt (needs one of the two above). Unset: for ever.",
+    ),
     set("egress.allow_http", Kind::Flag, "false", "Let tools call plain http:// too, at any port."),
     set("egress.allow", Kind::List, "", "Private networks that tools may call all the same, such as 10.1.2.0/24."),
     set("log.format", Kind::Text, "json", "json or human."),

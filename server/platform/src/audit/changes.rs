@@ -16,7 +16,7 @@ use crate::{
 const PAGE: usize = 50;
 
 /// What changes are about: the first words of their names.
-pub const SUBJECTS: [&str; 15] = [
+pub const SUBJECTS: [&str; 16] = [
     "account",
     "agent",
     "certificate",
@@ -27,6 +27,7 @@ pub const SUBJECTS: [&str; 15] = [
     "issuer",
     "key",
     "member",
+    "record",
     "source",
     "sso",
     "tenant",

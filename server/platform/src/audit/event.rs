@@ -148,6 +148,8 @@ pub enum Event {
     GrantGiven(GrantId, AgentId),
     /// It may not any more; the word says why.
     GrantRevoked(GrantId, &'static str),
+    /// Retention has dropped a month (`YYYYMM`) of the record: so many entries.
+    MonthDropped(TenantId, String, u64),
 }
 
 impl Event {
@@ -217,6 +219,7 @@ impl Event {
             Self::CertificateNameRemoved(..) => "certificate.name_removed",
             Self::GrantGiven(..) => "grant.given",
             Self::GrantRevoked(..) => "grant.revoked",
+            Self::MonthDropped(..) => "record.month_dropped",
         }
     }
 
@@ -231,7 +234,8 @@ impl Event {
             | Self::SsoRemoved(id)
             | Self::DataKeyRenewed(id)
             | Self::ClientPolicyChanged(id)
-            | Self::CertificatePolicyChanged(id) => id.to_string(),
+            | Self::CertificatePolicyChanged(id)
+            | Self::MonthDropped(id, ..) => id.to_string(),
             Self::MemberInvited(id, _) | Self::InvitationWithdrawn(id) => id.to_string(),
             Self::MemberJoined(id, _)
             | Self::MemberRoleChanged(id, _)
@@ -290,6 +294,7 @@ impl Event {
             Self::GrantGiven(_, agent) | Self::CertificateNameAdded(_, agent) | Self::CertificateNameRemoved(_, agent) => {
                 json!({ "agent": agent })
             }
+            Self::MonthDropped(_, month, entries) => json!({ "month": month, "entries": entries }),
             Self::GrantRevoked(_, why) => json!({ "why": why }),
             Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),

@@ -93,26 +93,12 @@ impl Checkpoint {
     /// The signed note.
     pub fn sign(&self, at: DateTime<Utc>, key: &Ed25519KeyPair, public: &PublicKey) -> String {
         let body = format!("trunkline/{}\n{}\n{}\ntime {}\n", self.tenant, self.seq, BASE64.encode(self.hash), time(at));
-        let signature: Vec<u8> = public.id().iter().chain(key.sign(body.as_bytes()).as_ref()).copied().collect();
-        format!("{body}\n\u{2014} {SIGNER} {}\n", BASE64.encode(signature))
+        sign(&body, key, public)
     }
 
     /// Reads a note and checks that the key has signed it.
     pub fn verify(note: &str, key: &PublicKey) -> Result<Self, Unreadable> {
-        let (body, signatures) = note.split_once("\n\n").ok_or(Unreadable::Form)?;
-        let body = format!("{body}\n");
-        let is_signed = signatures
-            .lines()
-            .filter_map(|line| line.strip_prefix("\u{2014} ")?.strip_prefix(SIGNER)?.strip_prefix(' '))
-            .any(|signature| {
-                let bytes = BASE64.decode(signature).unwrap_or_default();
-                bytes.split_at_checked(4).is_some_and(|(id, signature)| {
-                    id == key.id() && UnparsedPublicKey::new(&ED25519, key.0).verify(body.as_bytes(), signature).is_ok()
-                })
-            });
-        if !is_signed {
-            return Err(Unreadable::Signature);
-        }
+        let body = signed_body(note, key)?;
         let mut lines = body.lines();
         let tenant = lines.next().and_then(|line| line.strip_prefix("trunkline/")?.parse().ok());
         let seq = lines.next().and_then(|line| line.parse().ok());
@@ -122,6 +108,28 @@ impl Checkpoint {
             _ => Err(Unreadable::Form),
         }
     }
+}
+
+/// A signed note (C2SP signed-note) with that text.
+pub(super) fn sign(body: &str, key: &Ed25519KeyPair, public: &PublicKey) -> String {
+    let signature: Vec<u8> = public.id().iter().chain(key.sign(body.as_bytes()).as_ref()).copied().collect();
+    format!("{body}\n\u{2014} {SIGNER} {}\n", BASE64.encode(signature))
+}
+
+/// The text of a note that the key has signed.
+pub(super) fn signed_body(note: &str, key: &PublicKey) -> Result<String, Unreadable> {
+    let (body, signatures) = note.split_once("\n\n").ok_or(Unreadable::Form)?;
+    let body = format!("{body}\n");
+    let is_signed = signatures
+        .lines()
+        .filter_map(|line| line.strip_prefix("\u{2014} ")?.strip_prefix(SIGNER)?.strip_prefix(' '))
+        .any(|signature| {
+            let bytes = BASE64.decode(signature).unwrap_or_default();
+            bytes.split_at_checked(4).is_some_and(|(id, signature)| {
+                id == key.id() && UnparsedPublicKey::new(&ED25519, key.0).verify(body.as_bytes(), signature).is_ok()
+            })
+        });
+    if is_signed { Ok(body) } else { Err(Unreadable::Signature) }
 }
 
 /// The notes of a file to which they were appended one after the other.

@@ -28,12 +28,21 @@ pub struct Settings {
     pub dir: Option<PathBuf>,
     /// Who is sent each checkpoint.
     pub webhook: Option<Url>,
+    /// Full months that the record is kept before the month is dropped; none: for ever.
+    pub retention_months: Option<u32>,
+}
+
+impl Settings {
+    /// Does anything leave the database?
+    pub fn is_delivered(&self) -> bool {
+        self.dir.is_some() || self.webhook.is_some()
+    }
 }
 
 /// Delivers what has not been delivered.
 pub(super) async fn run(platform: &Platform) -> Result<()> {
     let settings = &platform.settings.checkpoints;
-    if *settings == Settings::default() {
+    if !settings.is_delivered() {
         return Ok(());
     }
     // Held while delivering: nobody else delivers meanwhile, and chains go on.
@@ -43,7 +52,7 @@ pub(super) async fn run(platform: &Platform) -> Result<()> {
     }
     let mut failed = None;
     for (tenant, seq, note) in store::undelivered(&mut tx, MOST).await? {
-        if let Err(error) = deliver(platform, settings, tenant, &note).await {
+        if let Err(error) = deliver(platform, tenant, &note).await {
             failed = Some(error);
             break;
         }
@@ -53,7 +62,9 @@ pub(super) async fn run(platform: &Platform) -> Result<()> {
     failed.map_or(Ok(()), Err)
 }
 
-async fn deliver(platform: &Platform, settings: &Settings, tenant: TenantId, note: &str) -> Result<()> {
+/// One note, to all who get them.
+pub(super) async fn deliver(platform: &Platform, tenant: TenantId, note: &str) -> Result<()> {
+    let settings = &platform.settings.checkpoints;
     if let Some(dir) = &settings.dir {
         let (file, text) = (dir.join(format!("{tenant}.checkpoints")), format!("{note}\n"));
         let written = tokio::task::spawn_blocking(move || append(&file, &text)).await.map_err(Error::internal)?;

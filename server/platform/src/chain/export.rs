@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use super::{PAGE, link::EntryRow, store};
+use super::{PAGE, link::EntryRow, online, parquet, receipt::Dropped, signer, store};
 use crate::{
     Platform,
     actor::{Member, Permission},
@@ -18,6 +18,8 @@ pub enum Format {
     Jsonl,
     /// RFC 4180, with a header.
     Csv,
+    /// Apache Parquet, with typed columns.
+    Parquet,
 }
 
 /// What an export has.
@@ -104,26 +106,40 @@ pub struct Export {
     range: Range,
     format: Format,
     next: Option<(i64, i64)>,
+    dropped: Dropped,
     previous: Vec<u8>,
     /// Hash before the first of `between`.
     before_between: Vec<u8>,
     between: Vec<Value>,
     pending: Option<Line>,
     begun: bool,
+    finished: bool,
+    parquet: Option<parquet::Writer>,
 }
 
 impl Export {
-    /// Begins: the range is fixed now, what comes later is not in it.
+    /// Begins: the range is fixed now, what comes later is not in it. What retention has dropped before is left out.
     pub async fn begin(platform: &Platform, tenant: TenantId, range: Range, format: Format) -> Result<Self> {
+        let key = signer::public_key(platform).await?;
+        let dropped = Dropped::new(online::receipts(platform, tenant, &key).await?.iter());
         let mut tx = platform.db.tenant(tenant).await?;
-        let next = store::bounds(&mut tx, range.since, range.until).await?;
+        let next = store::bounds(&mut tx, range.since, range.until).await?.and_then(|(first, last)| {
+            let first = u64::try_from(first)
+                .ok()
+                .and_then(|first| dropped.run(first))
+                .map_or(Some(first), |(_, end)| i64::try_from(end + 1).ok())?;
+            (first <= last).then_some((first, last))
+        });
         let previous = match next {
             Some((first, _)) if first > 1 => store::hash_at(&mut tx, first - 1).await?.ok_or_else(|| gone(first - 1))?,
             _ => super::ROOT.to_vec(),
         };
         tx.commit().await?;
         let before_between = previous.clone();
-        Ok(Self { tenant, range, format, next, previous, before_between, between: Vec::new(), pending: None, begun: false })
+        let parquet = (format == Format::Parquet).then(|| parquet::Writer::new(range.calls_only)).transpose()?;
+        let (between, pending) = (Vec::new(), None);
+        let (begun, finished) = (false, false);
+        Ok(Self { tenant, range, format, next, dropped, previous, before_between, between, pending, begun, finished, parquet })
     }
 
     /// The same for a member who may see it.
@@ -132,28 +148,20 @@ impl Export {
         Self::begin(platform, actor.tenant, range, format).await
     }
 
-    /// The next lines, or nothing when it is whole.
-    pub async fn next(&mut self, platform: &Platform) -> Result<Option<String>> {
-        let mut text = String::new();
-        if !self.begun && self.format == Format::Csv {
+    /// The next part, or nothing when it is whole.
+    pub async fn next(&mut self, platform: &Platform) -> Result<Option<Vec<u8>>> {
+        let mut out = Vec::new();
+        if !std::mem::replace(&mut self.begun, true) && self.format == Format::Csv {
             let header: Vec<&str> = names(self.range.calls_only).iter().chain(PROOF).copied().collect();
-            text.push_str(&header.join(","));
-            text.push_str("\r\n");
+            out.extend_from_slice(header.join(",").as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
-        let was_begun = std::mem::replace(&mut self.begun, true);
         let Some((first, last)) = self.next else {
-            // What comes after the last line stands in it: so the end of a chain can be verified too.
-            let after = std::mem::take(&mut self.between);
-            let end = self.pending.take().map(|mut line| {
-                line.members.insert("after".to_owned(), Value::Array(after));
-                line
-            });
-            if let Some(line) = end {
-                self.write(&line, &mut text);
-            } else if was_begun {
+            if self.finished {
                 return Ok(None);
             }
-            return Ok(Some(text));
+            self.finish(&mut out)?;
+            return Ok(Some(out));
         };
         let mut tx = platform.db.tenant(self.tenant).await?;
         let after = u64::try_from(first - 1).unwrap_or(0);
@@ -161,27 +169,42 @@ impl Export {
         tx.commit().await?;
         let mut expected = first;
         for (link, entry) in page {
-            let entry = entry.filter(|_| link.seq == expected).ok_or_else(|| gone(expected))?;
+            if link.seq != expected {
+                return Err(gone(expected));
+            }
             expected += 1;
-            self.add(link.seq, link.hash, &entry, &mut text)?;
+            match entry {
+                Some(entry) => self.add(link.seq, link.hash, &entry, &mut out)?,
+                None if u64::try_from(link.seq).is_ok_and(|seq| self.dropped.run(seq).is_some()) => {
+                    self.put_between(json!({ "dropped": hex(&link.hash) }), link.hash);
+                }
+                None => return Err(gone(link.seq)),
+            }
         }
         if expected == first {
             return Err(gone(first));
         }
         self.next = (expected <= last).then_some((expected, last));
-        Ok(Some(text))
+        Ok(Some(out))
     }
 
-    fn add(&mut self, seq: i64, hash: Vec<u8>, entry: &EntryRow, text: &mut String) -> Result<()> {
+    /// What comes after the last line stands in it: so the end of a chain can be verified too.
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.finished = true;
+        let after = std::mem::take(&mut self.between);
+        if let Some(mut line) = self.pending.take() {
+            line.members.insert("after".to_owned(), Value::Array(after));
+            self.write(&line, out)?;
+        }
+        self.parquet.as_mut().map_or(Ok(()), |parquet| parquet.finish(out))
+    }
+
+    fn add(&mut self, seq: i64, hash: Vec<u8>, entry: &EntryRow, out: &mut Vec<u8>) -> Result<()> {
         let canonical = entry.canonical();
         let in_time =
             self.range.since.is_none_or(|since| entry.at >= since) && self.range.until.is_none_or(|until| entry.at < until);
         if !in_time || (self.range.calls_only && !entry.is_call()) {
-            if self.between.is_empty() {
-                self.before_between.clone_from(&self.previous);
-            }
-            self.between.push(Value::String(canonical));
-            self.previous = hash;
+            self.put_between(Value::String(canonical), hash);
             return Ok(());
         }
         let previous = if self.between.is_empty() { &self.previous } else { &self.before_between };
@@ -195,26 +218,36 @@ impl Export {
         members.insert("after".to_owned(), json!([]));
         self.previous = hash;
         if let Some(line) = self.pending.replace(Line { members }) {
-            self.write(&line, text);
+            self.write(&line, out)?;
         }
         Ok(())
     }
 
-    fn write(&self, line: &Line, text: &mut String) {
-        match self.format {
-            Format::Jsonl => {
-                text.push_str(&Value::Object(line.members.clone()).to_string());
-                text.push('\n');
+    fn put_between(&mut self, what: Value, hash: Vec<u8>) {
+        if self.between.is_empty() {
+            self.before_between.clone_from(&self.previous);
+        }
+        self.between.push(what);
+        self.previous = hash;
+    }
+
+    fn write(&mut self, line: &Line, out: &mut Vec<u8>) -> Result<()> {
+        match (self.format, &mut self.parquet) {
+            (Format::Parquet, Some(parquet)) => parquet.add(&line.members, out)?,
+            (Format::Jsonl | Format::Parquet, _) => {
+                serde_json::to_writer(&mut *out, &line.members).map_err(Error::internal)?;
+                out.push(b'\n');
             }
-            Format::Csv => {
+            (Format::Csv, _) => {
                 let cells = names(self.range.calls_only).iter().chain(PROOF).map(|name| {
                     let cell = line.members.get(*name).map(cell).unwrap_or_default();
                     if cell.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
                 });
-                text.push_str(&cells.collect::<Vec<_>>().join(","));
-                text.push_str("\r\n");
+                out.extend_from_slice(cells.collect::<Vec<_>>().join(",").as_bytes());
+                out.extend_from_slice(b"\r\n");
             }
         }
+        Ok(())
     }
 }
 

@@ -1,6 +1,9 @@
 //! Verifies an export, without the database: from its lines, the public key and the checkpoints that were kept. Line by line.
 
-use std::io::{self, BufRead};
+use std::{
+    fs::File,
+    io::{self, BufRead},
+};
 
 use serde_json::{Map, Value};
 
@@ -8,6 +11,9 @@ use super::{
     checkpoint::Checkpoint,
     export::{Format, cell, names, readable, unhex},
     link::{Hash, ROOT},
+    outside::Outside,
+    parquet,
+    receipt::Dropped,
     verify::{Finding, Verifier, Wrong},
 };
 
@@ -24,13 +30,37 @@ pub struct Exported {
     pub signed: u64,
 }
 
-/// Checkpoints in their order, gone along with the chain.
+/// Checkpoints in their order, gone along with the chain, and what may be missing from it.
 struct Vouching<'a> {
     checkpoints: std::iter::Peekable<std::vec::IntoIter<&'a Checkpoint>>,
+    dropped: Dropped,
     signed: u64,
 }
 
-impl Vouching<'_> {
+impl<'a> Vouching<'a> {
+    fn new(outside: &'a Outside) -> Self {
+        let mut sorted: Vec<&Checkpoint> = outside.checkpoints.iter().collect();
+        sorted.sort_by_key(|checkpoint| checkpoint.seq);
+        let dropped = Dropped::new(outside.receipts.iter());
+        Self { checkpoints: sorted.into_iter().peekable(), dropped, signed: 0 }
+    }
+
+    /// What stands between two lines.
+    fn follow(&mut self, verifier: &mut Verifier, between: &[Between]) -> Result<(), Finding> {
+        for between in between {
+            let next = verifier.seq() + 1;
+            match between {
+                Between::Entry(entry) => verifier.follow(entry),
+                Between::Dropped { dropped } => {
+                    let hash = unhex(dropped).filter(|_| self.dropped.run(next).is_some());
+                    verifier.pass(next, &hash.ok_or(Finding { seq: next, wrong: Wrong::NoEntry })?)?;
+                }
+            }
+            self.at(verifier)?;
+        }
+        Ok(())
+    }
+
     fn at(&mut self, verifier: &Verifier) -> Result<(), Finding> {
         while let Some(checkpoint) = self.checkpoints.next_if(|checkpoint| checkpoint.seq <= verifier.seq()) {
             if checkpoint.seq == verifier.seq() {
@@ -42,20 +72,34 @@ impl Vouching<'_> {
     }
 }
 
-/// Verifies an export. Checkpoints are of its tenant and were verified with the key. `partial`: more may have come after its end.
+/// Verifies an export. What was kept outside is of its tenant and was verified with the key. `partial`: more may have come after its end.
 pub fn verify_export(
     export: impl BufRead,
     format: Format,
-    checkpoints: &[Checkpoint],
+    outside: &Outside,
     partial: bool,
 ) -> io::Result<Result<Exported, Finding>> {
-    let mut sorted: Vec<&Checkpoint> = checkpoints.iter().collect();
-    sorted.sort_by_key(|checkpoint| checkpoint.seq);
-    let mut vouching = Vouching { checkpoints: sorted.into_iter().peekable(), signed: 0 };
+    let mut records = Records { export, format, header: Vec::new() };
+    let lines = std::iter::from_fn(move || records.next().transpose());
+    verify_lines(lines, format, outside, partial)
+}
+
+/// The same of an export as Parquet, which has to be a file: its table of contents stands at its end.
+pub fn verify_parquet(file: File, outside: &Outside, partial: bool) -> io::Result<Result<Exported, Finding>> {
+    verify_lines(parquet::lines(file)?, Format::Parquet, outside, partial)
+}
+
+fn verify_lines(
+    export: impl Iterator<Item = io::Result<Map<String, Value>>>,
+    format: Format,
+    outside: &Outside,
+    partial: bool,
+) -> io::Result<Result<Exported, Finding>> {
+    let mut vouching = Vouching::new(outside);
     let mut verifier: Option<Verifier> = None;
     let (mut lines, mut first) = (0, 0);
-    let mut records = Records { export, format, header: Vec::new() };
-    while let Some(members) = records.next()? {
+    for members in export {
+        let members = members?;
         lines += 1;
         let line = match Line::read(&members) {
             Ok(line) => line,
@@ -89,9 +133,19 @@ struct Line<'a> {
     seq: u64,
     hash: Vec<u8>,
     previous: Hash,
-    before: Vec<String>,
+    before: Vec<Between>,
     entry: &'a str,
-    after: Vec<String>,
+    after: Vec<Between>,
+}
+
+/// An entry of the chain that is not a line of the export.
+#[derive(Debug, serde::Deserialize)]
+#[serde(untagged)]
+enum Between {
+    /// As it was hashed.
+    Entry(String),
+    /// Its hash in hexadecimal; retention has dropped it.
+    Dropped { dropped: String },
 }
 
 impl<'a> Line<'a> {
@@ -103,7 +157,7 @@ impl<'a> Line<'a> {
             Some(Value::String(text)) => text.parse().map_err(|_| name.to_owned()),
             _ => Err(name.to_owned()),
         };
-        let list = |name: &str| -> Result<Vec<String>, String> {
+        let list = |name: &str| -> Result<Vec<Between>, String> {
             match members.get(name) {
                 Some(Value::String(text)) => serde_json::from_str(text).map_err(|_| name.to_owned()),
                 Some(list) => serde_json::from_value(list.clone()).map_err(|_| name.to_owned()),
@@ -136,18 +190,11 @@ impl<'a> Line<'a> {
         if verifier.head() != self.previous || (begins == 1 && self.previous != ROOT) {
             return Err(Finding { seq: next, wrong: Wrong::Changed });
         }
-        for entry in &self.before {
-            verifier.follow(entry);
-            vouching.at(verifier)?;
-        }
+        vouching.follow(verifier, &self.before)?;
         verifier.link(self.seq, &self.hash, Some(self.entry))?;
         self.agree(format)?;
         vouching.at(verifier)?;
-        for entry in &self.after {
-            verifier.follow(entry);
-            vouching.at(verifier)?;
-        }
-        Ok(())
+        vouching.follow(verifier, &self.after)
     }
 
     /// The readable members say what is hashed.
@@ -160,6 +207,7 @@ impl<'a> Line<'a> {
             let agrees = match (self.members.get(*name), format) {
                 (Some(Value::String(text)), Format::Csv) => *text == cell(expected),
                 (Some(value), Format::Jsonl) => value == expected,
+                (Some(value), Format::Parquet) => *value == parquet::kept(name, expected),
                 _ => false,
             };
             if !agrees {
@@ -180,7 +228,7 @@ struct Records<R> {
 impl<R: BufRead> Records<R> {
     fn next(&mut self) -> io::Result<Option<Map<String, Value>>> {
         match self.format {
-            Format::Jsonl => loop {
+            Format::Jsonl | Format::Parquet => loop {
                 let mut line = String::new();
                 if self.export.read_line(&mut line)? == 0 {
                     return Ok(None);

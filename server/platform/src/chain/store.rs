@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::link::EntryRow;
+use super::{link::EntryRow, receipt::Receipt};
 use crate::{
+    audit::Event,
     db::{ChainTx, SystemTx, TenantTx},
     error::Result,
     ids::{EntryId, TenantId},
@@ -257,6 +258,14 @@ pub(super) async fn stray(tx: &mut TenantTx) -> Result<Option<EntryId>> {
     .await?)
 }
 
+/// The receipts of a chain.
+pub(super) async fn receipts(tx: &mut TenantTx) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar("SELECT note FROM app.audit_receipts WHERE tenant_id = $1 ORDER BY month")
+        .bind(tx.tenant())
+        .fetch_all(tx.connection())
+        .await?)
+}
+
 /// First link from that moment on, and the last before another; none if there is nothing in between.
 pub(super) async fn bounds(
     tx: &mut TenantTx,
@@ -282,4 +291,92 @@ pub(super) async fn hash_at(tx: &mut TenantTx, seq: i64) -> Result<Option<Vec<u8
         .bind(seq)
         .fetch_optional(tx.connection())
         .await?)
+}
+
+/// Statements of this transaction may take long: it goes through a month of all tenants.
+pub(super) async fn take_time(tx: &mut ChainTx) -> Result<()> {
+    sqlx::query("SET LOCAL statement_timeout = '10min'").execute(tx.connection()).await?;
+    Ok(())
+}
+
+/// The months that have a partition, as `YYYYMM`, oldest first.
+pub(super) async fn months(tx: &mut ChainTx) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar(
+        "SELECT right(c.relname, 6) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = 'app.audit_entries'::regclass AND c.relname ~ '^audit_entries_[0-9]{6}$' ORDER BY 1",
+    )
+    .fetch_all(tx.connection())
+    .await?)
+}
+
+/// Entries of that time without a place.
+pub(super) async fn count_unchained(tx: &mut ChainTx, since: DateTime<Utc>, until: DateTime<Utc>) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM app.audit_unchained WHERE at >= $1 AND at < $2")
+        .bind(since)
+        .bind(until)
+        .fetch_one(tx.connection())
+        .await?)
+}
+
+/// Places in chains of that time.
+pub(super) async fn count_links(tx: &mut ChainTx, since: DateTime<Utc>, until: DateTime<Utc>) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM app.audit_chain WHERE at >= $1 AND at < $2")
+        .bind(since)
+        .bind(until)
+        .fetch_one(tx.connection())
+        .await?)
+}
+
+/// Places of entries of that time that are there: first and last of each run without a gap.
+pub(super) async fn runs(tx: &mut ChainTx, since: DateTime<Utc>, until: DateTime<Utc>) -> Result<Vec<(TenantId, i64, i64)>> {
+    Ok(sqlx::query_as(
+        "SELECT tenant_id, min(seq), max(seq) FROM (
+           SELECT k.tenant_id, k.seq, k.seq - row_number() OVER (PARTITION BY k.tenant_id ORDER BY k.seq) AS island
+           FROM app.audit_chain k
+           JOIN app.audit_entries a ON a.tenant_id = k.tenant_id AND a.id = k.entry_id AND a.at = k.at
+           WHERE k.at >= $1 AND k.at < $2 AND a.at >= $1 AND a.at < $2) AS places
+         GROUP BY tenant_id, island ORDER BY tenant_id, 2",
+    )
+    .bind(since)
+    .bind(until)
+    .fetch_all(tx.connection())
+    .await?)
+}
+
+/// How far the checkpoints of each chain are outside.
+pub(super) async fn delivered_heads(tx: &mut ChainTx) -> Result<Vec<(TenantId, i64)>> {
+    Ok(sqlx::query_as("SELECT tenant_id, delivered_seq FROM app.audit_heads").fetch_all(tx.connection()).await?)
+}
+
+pub(super) async fn insert_receipt(tx: &mut ChainTx, receipt: &Receipt, note: &str, at: DateTime<Utc>) -> Result<()> {
+    sqlx::query("INSERT INTO app.audit_receipts (tenant_id, month, at, note) VALUES ($1, $2, $3, $4)")
+        .bind(receipt.tenant)
+        .bind(&receipt.month)
+        .bind(at)
+        .bind(note)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// An event of the system itself.
+pub(super) async fn insert_event(tx: &mut ChainTx, tenant: TenantId, at: DateTime<Utc>, event: &Event) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO app.audit_entries (id, tenant_id, at, actor_kind, action, subject, decision, details)
+         VALUES ($1, $2, $3, 'system', $4, $5, 'allowed', $6)",
+    )
+    .bind(EntryId::new(at))
+    .bind(tenant)
+    .bind(at)
+    .bind(event.action())
+    .bind(event.subject())
+    .bind(event.details())
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn drop_month(tx: &mut ChainTx, month: &str) -> Result<()> {
+    sqlx::query("SELECT app.drop_month($1)").bind(month).execute(tx.connection()).await?;
+    Ok(())
 }

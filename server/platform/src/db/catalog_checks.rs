@@ -50,7 +50,9 @@ pub static CHECKS: &[Check] = &[
               AND NOT (tablename = 'memberships' AND policyname = 'own' AND cmd = 'SELECT'
                        AND qual = '(user_id = (NULLIF(current_setting(''app.user''::text, true), ''''::text))::uuid)')
               AND NOT (tablename IN ('calls', 'audit_entries', 'usage_rollups', 'audit_unchained') AND policyname LIKE 'writer%' AND roles = '{trunkline_audit}')
-              AND NOT (tablename IN ('calls', 'audit_entries', 'audit_unchained', 'audit_chain', 'audit_heads', 'audit_checkpoints') AND policyname = 'chainer' AND roles = '{trunkline_chain}')
+              AND NOT (tablename IN ('calls', 'audit_entries', 'audit_unchained', 'audit_chain', 'audit_heads', 'audit_checkpoints', 'audit_receipts') AND policyname = 'chainer' AND roles = '{trunkline_chain}')
+              AND NOT (tablename = 'audit_entries' AND policyname = 'retention' AND cmd = 'INSERT' AND roles = '{trunkline_chain}'
+                       AND with_check = '(action = ''record.month_dropped''::text)')
               UNION ALL
               SELECT c.relname || ' has no tenant policy' FROM pg_class c
               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
@@ -92,7 +94,7 @@ pub static CHECKS: &[Check] = &[
         id: "I-08",
         promise: "functions with their owner's rights are on the list and have a fixed search path",
         sql: "SELECT oid::regprocedure::text FROM pg_proc WHERE prosecdef AND pronamespace = 'app'::regnamespace
-              AND (proname NOT IN ('ensure_partitions') OR NOT EXISTS (SELECT FROM unnest(proconfig) x WHERE x LIKE 'search_path=%'))",
+              AND (proname NOT IN ('ensure_partitions', 'drop_month') OR NOT EXISTS (SELECT FROM unnest(proconfig) x WHERE x LIKE 'search_path=%'))",
     },
     Check {
         id: "I-09",

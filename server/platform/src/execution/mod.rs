@@ -267,3 +267,18 @@ pub fn deadline(executor: &Executor) -> Duration {
         Executor::Upstream { .. } => proxy::DEADLINE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_left_is_not_billed() {
+        let of = |class: &'static str| Run::failed(Outcome::UpstreamError, class, "It failed.");
+        for class in ["source_gone", "upstream_unreachable", "egress_refused"] {
+            assert!(!of(class).was_sent() && !of(class).is_billed(), "{class}");
+        }
+        assert!(Run::of_status(500, "It failed.").was_sent() && Run::of_status(500, "It failed.").is_billed());
+        assert!(of("tool_crashed").was_sent() && !of("tool_crashed").is_billed());
+    }
+}

@@ -23,12 +23,13 @@ use crate::{
 /// Parts that wait for a slow reader.
 const WAITING: usize = 2;
 
-/// `what` is `calls` or `all`, `format` is `jsonl` or `csv`, `since` and `until` are days.
+/// `what` is `calls` or `all`, `format` is `jsonl`, `csv` or `parquet`, `since` and `until` are days.
 pub(super) async fn download(state: web::Data<WebState>, member: Auditing, query: Query) -> Page {
     let (format, kind) = match query.get("format") {
         "" | "jsonl" => (Format::Jsonl, "application/jsonl"),
         "csv" => (Format::Csv, "text/csv; charset=utf-8"),
-        _ => return Err(Error::invalid("format", "expected jsonl or csv").into()),
+        "parquet" => (Format::Parquet, "application/vnd.apache.parquet"),
+        _ => return Err(Error::invalid("format", "expected jsonl, csv or parquet").into()),
     };
     let calls_only = match query.get("what") {
         "" | "all" => false,
@@ -54,7 +55,11 @@ pub(super) async fn download(state: web::Data<WebState>, member: Auditing, query
         }
     };
     rt::spawn(work.in_current_span());
-    let extension = if format == Format::Csv { "csv" } else { "jsonl" };
+    let extension = match format {
+        Format::Jsonl => "jsonl",
+        Format::Csv => "csv",
+        Format::Parquet => "parquet",
+    };
     let what = if calls_only { "calls" } else { "audit" };
     let name = format!("{}-{what}.{extension}", member.slug());
     let disposition =

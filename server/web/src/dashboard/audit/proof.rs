@@ -36,8 +36,8 @@ pub(super) async fn find(platform: &Platform, actor: &Member) -> Result<Proof, E
             kind: "success",
             title: "The log is as it was recorded.",
             text: format!(
-                "{} entries, calls included, each with its place and its hash. Signed checkpoints vouch for the first {}.",
-                count(verified.seq),
+                "{} entries, calls included, each with its place and its hash. Signed checkpoints vouch up to number {}.",
+                count(verified.seq - verified.dropped),
                 count(verified.signed)
             ),
         },
