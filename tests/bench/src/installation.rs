@@ -103,9 +103,20 @@ impl Ground {
 impl Installation {
     /// Starts everything. The agent sees half of so many tools, and calls one of them.
     pub(crate) async fn start(program: &Path, upstream: &str, tools: usize) -> anyhow::Result<Self> {
+        Self::start_with(program, upstream, tools, &[]).await
+    }
+
+    /// The same with settings of its own, by the names of their environment variables.
+    pub(crate) async fn start_with(
+        program: &Path,
+        upstream: &str,
+        tools: usize,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let ground = Ground::prepare(program, upstream, 0, tools).await?;
         let started = Instant::now();
-        let server = command(program, &ground.settings(), "serve").spawn().context("the server cannot be started")?;
+        let mut server = command(program, &ground.settings(), "serve");
+        let server = server.envs(settings.iter().copied()).spawn().context("the server cannot be started")?;
         until_ready(ground.port).await?;
         let ready_ms = started.elapsed().as_millis();
         let mut installation = Self { server, url: ground.url(), ground, ready_ms, idle_mb: 0.0 };
@@ -124,7 +135,8 @@ impl Installation {
         self.ground.key()
     }
 
-    fn pid(&self) -> u32 {
+    /// Of the server.
+    pub(crate) fn pid(&self) -> u32 {
         self.server.id().unwrap_or(0)
     }
 

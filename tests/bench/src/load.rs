@@ -10,7 +10,8 @@ use tokio::{
     task::JoinSet,
 };
 
-const WARM_UP: Duration = Duration::from_millis(500);
+/// Load runs for so long before it is counted.
+pub(crate) const WARM_UP: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of text in each request.
 const PAYLOAD: usize = 256;

@@ -1,10 +1,12 @@
 //! `make bench`: calls per second and latency of a bare upstream and of the same upstream behind the platform, interleaved in one run, with
-//! idle memory and time from start to ready; then the memory of open event streams, the latency of long lists and the cost of access tokens. Compare ratios within a run;
+//! idle memory and time from start to ready; then the memory of open event streams, the latency of long lists, the cost of
+//! access tokens and of the record. Compare ratios within a run;
 //! figures of different runs differ with the machine.
 
 mod installation;
 mod lists;
 mod load;
+mod record;
 mod streams;
 mod tokens;
 mod upstream;
@@ -61,6 +63,8 @@ enum Command {
         #[arg(long, default_value_t = tokens::TOKENS)]
         count: usize,
     },
+    /// Only what the record costs per call, under both durabilities
+    Record,
     /// Only the verification of an exported record
     Verify {
         /// Entries of the export
@@ -87,6 +91,7 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Upstream) => runtime.block_on(upstream::run()),
         Some(Command::Ground { upstream, port }) => runtime.block_on(ground(&arguments, upstream, *port)),
         Some(Command::Streams { count }) => runtime.block_on(streams::measure(&arguments.program, *count)),
+        Some(Command::Record) => runtime.block_on(record::measure(&arguments.program, arguments.seconds)),
         Some(Command::Verify { entries }) => verify::measure(*entries),
         Some(Command::Tokens { count }) => runtime.block_on(tokens::measure(&arguments.program, *count)),
         Some(Command::Lists { tools, per_second }) => {
@@ -96,7 +101,8 @@ fn main() -> anyhow::Result<()> {
             measure(&arguments).await?;
             streams::measure(&arguments.program, streams::COUNT).await?;
             lists::measure(&arguments.program, lists::TOOLS, lists::PER_SECOND, arguments.seconds).await?;
-            tokens::measure(&arguments.program, tokens::TOKENS).await
+            tokens::measure(&arguments.program, tokens::TOKENS).await?;
+            record::measure(&arguments.program, arguments.seconds).await
         }),
     }
 }
