@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use trunkline::services::free_port;
+use trunkline_platform::catalog::{HttpMethod, Place};
 use trunkline_protocol::oauth::scope::Effect;
 
 use super::{
@@ -33,7 +34,9 @@ async fn l_01_l_02_what_was_answered_or_begun_outlives_kill_9() {
     );
     let acme = app.tenant("acme").await;
     acme.tool("echo", tools::echo()).await;
-    acme.tool("write", tools::with_effect(Effect::Write, tools::get(&upstream.url("/status/200")))).await;
+    // Slow enough to be cut while it runs.
+    let write = tools::http(HttpMethod::Get, &upstream.url("/slow/20"), &[("text", Place::Query)]);
+    acme.tool("write", tools::with_effect(Effect::Write, write)).await;
     let agent = acme.agent("agent", "tools:write").await;
     let spool = Folder::new("spool");
     let spool_dir = spool.0.display().to_string();
@@ -67,7 +70,9 @@ async fn l_01_l_02_what_was_answered_or_begun_outlives_kill_9() {
     let writes = count(&mut sql, "SELECT count(*) FROM app.calls WHERE tool_name = 'write'").await;
     let reached = i64::try_from(upstream.seen().len()).expect("a count");
     assert!(reached <= writes, "{reached} calls reached the upstream, {writes} are in the record");
+    assert!(reached >= i64::try_from(rounds).expect("few"), "only {reached} calls reached the upstream");
     let cut = count(&mut sql, "SELECT count(*) FROM app.calls WHERE error = 'process_ended' AND outcome = 'unknown'").await;
+    assert!(cut > 0, "no call was cut while its tool ran");
     reconcile(&mut sql).await;
     eventually("everything has its place in the chain", SOON, async || {
         (count(&mut sql, "SELECT count(*) FROM app.audit_unchained").await == 0).then_some(())
@@ -76,5 +81,7 @@ async fn l_01_l_02_what_was_answered_or_begun_outlives_kill_9() {
     let verified = run(&["audit", "verify", "--tenant", "acme"], app.settings(), &spool.0);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     let kept = delivered.len();
-    say(&format!("record: {rounds} kills, {sent} calls sent, {kept} answered and all kept once, {cut} cut and kept as unknown"));
+    say(&format!(
+        "record: {rounds} kills, {sent} calls sent, {kept} answered and all kept once, {reached} reached what they may have changed, {cut} of them cut and kept as unknown"
+    ));
 }
