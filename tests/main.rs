@@ -26,6 +26,8 @@ mod limits;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]
+mod money;
+#[cfg(test)]
 mod oauth;
 #[cfg(test)]
 mod people;

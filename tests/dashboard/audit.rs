@@ -62,6 +62,73 @@ async fn changes_are_found_by_what_who_and_when() {
 }
 
 #[tokio::test]
+async fn changes_say_what_was_before_and_what_is_after_and_nothing_else() {
+    let app = TestApp::start().await;
+    let acme = app.tenant("acme").await;
+    let tool =
+        acme.tool("echo", tools::with_secret("x-api-key", "first-secret", tools::get("https://api.example/a?key=hidden"))).await;
+    let agent = acme.agent("helper", "tools:read").await;
+    let developer = acme.member("developer@acme.example", Role::Developer).await;
+    let owner = Visitor::signed_in(&app.url, OWNER).await;
+    let fields = [("name", "helper two"), ("ceiling", "write"), ("per_minute", "60"), ("per_day", "5")];
+    owner.post(&format!("/t/acme/agents/{}/edit", agent.id), &fields).await.leads_to(&format!("/t/acme/agents/{}", agent.id));
+    let fields = [
+        ("title", ""),
+        ("description", "Another description."),
+        ("effect", "write"),
+        ("kind", "http"),
+        ("method", "GET"),
+        ("url", "https://api.example/a?key=other"),
+        ("secret_header", "x-api-key"),
+        ("secret", "second-secret"),
+        ("timeout_ms", "10000"),
+        ("price", "0.5"),
+        ("at_once", "7"),
+        ("version", "1"),
+    ];
+    owner.post(&format!("/t/acme/tools/{}/edit", tool.id), &fields).await.leads_to(&format!("/t/acme/tools/{}", tool.id));
+    owner.post(&format!("/t/acme/members/{}/role", developer.user), &[("role", "auditor")]).await.leads_to("/t/acme/members");
+    owner.post("/t/acme/clients/policy", &[("admission", "listed"), ("hosts", "app.example")]).await.leads_to("/t/acme/clients");
+    owner.post("/t/acme/settings", &[("name", "Acme Two"), ("currency", "EUR")]).await.leads_to("/t/acme/settings");
+    owner.post("/t/acme/limits", &[("per_day", "100")]).await.leads_to("/t/acme/limits");
+    let mut sql = app.sql().await;
+    let mut details = async |action: &str| -> Value {
+        let found = sqlx::query_scalar("SELECT details FROM app.audit_entries WHERE action = $1 ORDER BY id DESC LIMIT 1");
+        found.bind(action).fetch_one(&mut sql).await.unwrap_or_else(|error| panic!("{action}: {error}"))
+    };
+    for (action, before, after) in [
+        (
+            "agent.changed",
+            json!({ "name": "helper", "scopes": "tools:read", "per_minute": null, "burst": null, "per_day": null }),
+            json!({ "name": "helper two", "scopes": "tools:write", "per_minute": 60, "burst": 60, "per_day": 5 }),
+        ),
+        ("tool.limits_changed", json!({ "at_once": null }), json!({ "at_once": 7 })),
+        ("tenant.limits_changed", json!({ "per_day": null }), json!({ "per_day": 100 })),
+        ("member.role_changed", json!({ "role": "developer" }), json!({ "role": "auditor" })),
+        (
+            "client.policy_changed",
+            json!({ "admission": "any", "hosts": [] }),
+            json!({ "admission": "listed", "hosts": ["app.example"] }),
+        ),
+        ("tenant.changed", json!({ "name": "acme", "currency": "USD" }), json!({ "name": "Acme Two", "currency": "EUR" })),
+    ] {
+        let found = details(action).await;
+        assert_eq!((&found["before"], &found["after"]), (&before, &after), "{action}");
+    }
+    let published = details("tool.published").await;
+    let (before, after) = (&published["before"], &published["after"]);
+    assert_eq!((&before["effect"], &after["effect"]), (&json!("read"), &json!("write")), "{published}");
+    assert_eq!((&before["secret"], &after["secret"]), (&json!("set"), &json!("replaced")));
+    assert_eq!((&before["price_micro"], &after["price_micro"]), (&json!(0), &json!(500_000)));
+    let text = published.to_string();
+    assert!(!text.contains("hidden") && !text.contains("key=other") && !text.contains("-secret"), "{text}");
+    let page = owner.get("/t/acme/audit").await.ok();
+    for shown in ["role: <del>developer</del> → <ins>auditor</ins>", "per day: <del>none</del> → <ins>5</ins>"] {
+        assert!(page.body.contains(shown), "{shown}: {}", page.body);
+    }
+}
+
+#[tokio::test]
 async fn pages_of_changes_follow_each_other_without_a_gap() {
     let app = TestApp::start().await;
     let acme = app.tenant("acme").await;

@@ -6,9 +6,11 @@ mod day;
 mod faults;
 mod ladder;
 mod once;
+mod page;
 mod rate;
 mod redis_away;
 mod script;
+mod what_if;
 
 use trunkline_platform::ids::{AgentId, LimitId, ToolId};
 

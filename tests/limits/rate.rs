@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use trunkline_protocol::oauth::scope::Effect;
 
 use super::{full, patient};
-use crate::support::{Agent, Era, Tenant, TestApp, message, say, seed::insert_limit, tools};
+use crate::support::{Agent, Answer, Era, Tenant, TestApp, message, say, seed::insert_limit, tools};
 
 /// What is left in the tightest bucket, as an answer says it.
-fn limits(answer: &crate::support::Answer) -> Value {
+fn limits(answer: &Answer) -> Value {
     answer.json["result"]["_meta"]["trunkline/limits"].clone()
 }
 
@@ -162,6 +162,24 @@ async fn q_04_a_refusal_says_everything_and_waiting_as_told_is_enough() {
         }
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
         assert!(agent.call(era, "echo", json!({ "text": "x" })).await.is_ok(), "after {wait_ms} ms");
+    }
+}
+
+#[tokio::test]
+async fn streams_say_what_is_left_before_they_begin() {
+    let app = TestApp::start().await;
+    let acme = app.tenant("acme").await;
+    acme.tool("echo", tools::echo()).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    for era in Era::ALL {
+        let params = json!({ "name": "echo", "arguments": { "text": "x" } });
+        let request = agent.message(era, "tools/call", params, "text/event-stream");
+        let streamed = Answer::read(request.send().await.expect("an answer")).await;
+        let left = limits(&streamed)["remaining"].to_string();
+        assert!(streamed.is_ok() && streamed.header("content-type").starts_with("text/event-stream"), "{}", streamed.text);
+        assert_eq!(streamed.header("ratelimit-policy"), r#""agent_tool";q=300;w=60"#);
+        assert_eq!((streamed.header("x-ratelimit-limit"), streamed.header("x-ratelimit-remaining")), ("300", &*left));
+        assert!(streamed.header("ratelimit").starts_with(&format!(r#""agent_tool";r={left};t="#)), "{:?}", streamed.headers);
     }
 }
 

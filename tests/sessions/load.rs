@@ -36,7 +36,8 @@ async fn client(number: usize, tenant: usize, agent: Agent, calls: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_clients_of_eight_tenants_with_the_same_ids_get_their_own_answers() {
-    let app = TestApp::builder().unlimited().start().await;
+    // On a busy machine Redis would count as away now and then; what is done then is another test's question.
+    let app = TestApp::builder().unlimited().set("REDIS_TIMEOUT_MS", 10_000).set("REDIS_DECISION_MS", 10_000).start().await;
     let second = app.replica().await;
     let mut agents = Vec::new();
     for tenant in 0..TENANTS {

@@ -6,8 +6,8 @@ use trunkline_platform::{
     actor::{Member, Role},
     clock::Clock as _,
     ids::{
-        AgentId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId, PasskeyId,
-        SessionId, SourceId, TenantId, TicketId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+        AgentId, BudgetId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, LimitId,
+        PasskeyId, SessionId, SourceId, TenantId, TicketId, ToolId, ToolsetId, TrustedIssuerId, UserId,
     },
     random,
 };
@@ -99,6 +99,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     for (scope, on_agent, on_tool) in limits {
         insert_limit(&mut sql, app, &tenant, scope, on_agent, on_tool, (6_000, 6_000)).await;
     }
+    insert_budget(&mut sql, app, &tenant).await;
     let (owner, invited) = (tenant.owner.clone(), format!("invited@{canary}.example"));
     let invitation =
         app.act(|platform| async move {
@@ -445,6 +446,29 @@ async fn insert_sign_in(
     .await
     .expect("a passkey");
     (session, passkey)
+}
+
+/// A budget whose owners were told, beside the verbs.
+async fn insert_budget(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'_>) {
+    let (now, budget) = (app.clock.now(), BudgetId::new(app.clock.now()));
+    sqlx::query(
+        "INSERT INTO app.budgets (id, tenant_id, scope, period, amount_micro, warn_percent, blocks, created_at)
+         VALUES ($1, $2, 'tenant', 'month', 1000000000, 80, true, $3)",
+    )
+    .bind(budget)
+    .bind(tenant.id)
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("a budget");
+    sqlx::query("INSERT INTO app.budget_notices (tenant_id, budget_id, period, stage, at) VALUES ($1, $2, $3, 'warned', $4)")
+        .bind(tenant.id)
+        .bind(budget)
+        .bind(now.date_naive())
+        .bind(now)
+        .execute(sql)
+        .await
+        .expect("a notice");
 }
 
 /// A limit, beside the verbs.

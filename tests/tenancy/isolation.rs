@@ -33,6 +33,7 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
             ("default_role", "viewer"),
         ],
         "/welcome" => vec![("organisation", "Another")],
+        "/t/{tenant}/limits" => vec![("per_minute", "10"), ("burst", "5")],
         "/t/{tenant}/settings" => vec![("name", "Renamed"), ("currency", "EUR")],
         "/t/{tenant}/invitations" => vec![("email", "guest@example.com"), ("role", "viewer")],
         "/t/{tenant}/members/{member}/role" => vec![("role", "auditor")],
@@ -85,6 +86,9 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         // While people's accounts are connected, a source stays where it is.
         "/t/{tenant}/sources/{source}/accounts" => vec![("credential", "tenant")],
         "/t/{tenant}/sources/{source}/definitions" => vec![("action", "all"), ("seen", "2099-01-01T00:00:00Z")],
+        "/t/{tenant}/settings/budgets" | "/t/{tenant}/agents/{agent}/budgets" | "/t/{tenant}/tools/{tool}/budgets" => {
+            vec![("day_amount", "5"), ("day_warn", "80"), ("day_blocks", "yes"), ("month_amount", "")]
+        }
         "/t/{tenant}/toolsets/new" | "/t/{tenant}/toolsets/{toolset}/edit" => vec![("name", "another"), ("title", "Another")],
         "/t/{tenant}/clients/{client}/approve"
         | "/t/{tenant}/clients/{client}/block"
@@ -390,7 +394,9 @@ async fn ids_of_another_tenant_in_a_query_show_nothing_of_it() {
         format!("before={call}"),
         format!("agent={agent}&tool={tool}&before={call}"),
     ] {
-        for page in ["", "/logs", "/agents", "/keys", "/tools", "/sources", "/toolsets", "/members", "/connect", "/audit"] {
+        for page in
+            ["", "/logs", "/agents", "/keys", "/tools", "/sources", "/toolsets", "/members", "/connect", "/audit", "/limits"]
+        {
             let page = owner.get(&format!("/t/bravo{page}?{query}&q={}", a.canary)).await;
             // What was typed into a field stands in it again; nothing else may.
             let shown = page.body.replace(&format!("value=\"{}\"", a.canary), "").replace(&format!("q={}", a.canary), "");

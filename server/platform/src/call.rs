@@ -81,6 +81,40 @@ impl Outcome {
     }
 }
 
+/// Classes of failures of which it is certain that nothing left for the tool.
+const UNSENT: [&str; 8] = [
+    "secret_integrity",
+    "source_gone",
+    "egress_refused",
+    "upstream_unreachable",
+    "connection_needed",
+    "connection_declined",
+    "connection_needs_person",
+    "connection_unavailable",
+];
+
+/// Did anything leave for the tool of a call that was admitted and ended so? If not, it gets back what it was charged.
+pub fn was_sent(error: Option<&str>) -> bool {
+    error.is_none_or(|error| !UNSENT.contains(&error))
+}
+
+/// What was reserved of budgets for a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserved {
+    /// Micro-units of each budget; 0 if its entry is of what goes on after the call that had reserved.
+    pub micro: i64,
+    /// The counters of the budgets, by their names.
+    pub counters: Vec<String>,
+}
+
+impl Reserved {
+    /// The same counters for another entry that has reserved nothing of them by itself.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self { micro: 0, counters: self.counters.clone() }
+    }
+}
+
 /// What is kept of a call. Written to the spool as it is: a member that is added needs a default, for entries of the version before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -135,4 +169,7 @@ pub struct Entry {
     /// Trace that the caller continues here.
     #[serde(default)]
     pub trace_id: Option<String>,
+    /// What was reserved of budgets, until it is settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Reserved>,
 }

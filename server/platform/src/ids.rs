@@ -61,6 +61,12 @@ macro_rules! define_ids {
                 Self(uuid_v7(at))
             }
 
+            /// The smallest id of that moment's millisecond, which names nothing.
+            pub fn first_at(at: DateTime<Utc>) -> Self {
+                let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+                Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
+            }
+
             /// The nil id, which names nothing.
             pub const NIL: Self = Self(Uuid::nil());
 
@@ -149,6 +155,8 @@ define_ids! {
     ToolsetId "set"
     /// A limit that departs from the default.
     LimitId "lim"
+    /// So much money in a day or a month.
+    BudgetId "bud"
     /// A tool call or a change: its usage record and its audit entry share it.
     EntryId "ent"
     /// A piece of background work.
@@ -186,6 +194,7 @@ mod tests {
     #[test]
     fn later_ids_sort_later() {
         let at = DateTime::from_timestamp_millis(1_800_000_000_000).unwrap_or_default();
+        assert!(EntryId::first_at(at) <= EntryId::new(at));
         assert!(EntryId::new(at) < EntryId::new(at + chrono::TimeDelta::milliseconds(1)));
     }
 }

@@ -91,6 +91,8 @@ pub struct Inner {
     pub local_buckets: LocalBuckets,
     /// What is known here of the day's counters.
     pub counters: quota::Counters,
+    /// Budgets whose owners were told.
+    pub(crate) noticed: quota::Noticed,
     /// Upstreams that are left alone for a while.
     pub breakers: quota::Breakers,
     /// What is held here of the installation's bucket.
@@ -125,6 +127,8 @@ pub struct Inner {
     pub(crate) published_documents: oauth::PublishedDocuments,
     /// Steps of handshakes that may be kept at the same time.
     pub(crate) handshakes: Arc<Semaphore>,
+    /// Weeks of calls that may be replayed at the same time.
+    pub(crate) what_ifs: Semaphore,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Tokens of people for sources that ask for their accounts.
@@ -150,6 +154,7 @@ impl Platform {
             generations: Generations::default(),
             local_buckets: LocalBuckets::default(),
             counters: quota::Counters::default(),
+            noticed: quota::Noticed::default(),
             afterwards: quota::Afterwards::default(),
             breakers: quota::Breakers::default(),
             installation: quota::Installation::default(),
@@ -167,6 +172,7 @@ impl Platform {
             document_fetches: oauth::DocumentFetches::default(),
             published_documents: oauth::PublishedDocuments::default(),
             handshakes: Arc::new(Semaphore::new(handshake::MOST_AT_ONCE)),
+            what_ifs: Semaphore::new(quota::what_if::MOST_AT_ONCE),
             keys_seen: KeysSeen::default(),
             connections: connections::Held::default(),
             upstreams: Upstreams::default(),

@@ -3,11 +3,11 @@
 use askama::Template;
 use trunkline_platform::{
     Error, Result,
-    mail::{AccountChange, Content, Letter},
+    mail::{AccountChange, BudgetLetter, Content, Letter},
 };
 use url::Url;
 
-use crate::urls;
+use crate::{dashboard::format, urls};
 
 /// The words of a letter; a `platform::mail::Render`. Links start with the public URL, never with what a request says.
 pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
@@ -67,11 +67,43 @@ pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
             url: link(&urls::invitation(token)),
             note: format!("The link works once, for this address, for {days} days. If you do not know the sender, do nothing."),
         },
+        Letter::Budget(budget) => budget_words(budget, link),
     };
     let origin = public_url.origin().ascii_serialization();
     let text = LetterText { words: &words, origin: &origin }.render().map_err(Error::internal)?;
     let html = LetterHtml { words: &words, origin: &origin }.render().map_err(Error::internal)?;
     Ok(Content { subject: words.subject, text, html })
+}
+
+/// How far a budget has come, and what that means.
+fn budget_words(budget: &BudgetLetter, link: impl Fn(&str) -> String) -> Words {
+    let BudgetLetter { slug, organisation, name, period, .. } = budget;
+    let (whose, path) = match (budget.agent, budget.tool) {
+        (Some(agent), _) => (format!("the agent {name} of {organisation}"), urls::agent_budgets(slug, agent)),
+        (None, Some(tool)) => (format!("the tool {name} of {organisation}"), urls::tool_budgets(slug, tool)),
+        (None, None) => (organisation.clone(), urls::tenant_budgets(slug)),
+    };
+    let amount = format::price(budget.amount_micro, &budget.currency);
+    let share = budget.warn_percent.unwrap_or_default();
+    let (subject, so_far) = if budget.is_spent {
+        (format!("The budget of {whose} is spent"), "is spent".to_owned())
+    } else {
+        (format!("{share} % of the budget of {whose} are spent"), format!("has reached {share} %"))
+    };
+    let then = match (budget.blocks, budget.is_spent) {
+        (true, true) => "Calls that it has nothing left for are refused until then.",
+        (true, false) => "When nothing is left of it, calls are refused until then.",
+        (false, _) => "Calls go on: this budget refuses none.",
+    };
+    Words {
+        subject,
+        text: format!(
+            "What {whose} may spend in a {period}, {amount}, {so_far}. It begins anew with the next {period} (UTC). {then}"
+        ),
+        action: "See the budget",
+        url: link(&path),
+        note: "You get this letter as an owner of the organisation, once in each period.".to_owned(),
+    }
 }
 
 /// What a letter about a change of an account is called, and what it says.

@@ -80,6 +80,21 @@ pub fn source_accounts(slug: &str, source: SourceId) -> String {
     format!("{}/accounts", self::source(slug, source))
 }
 
+/// What a tenant may spend.
+pub fn tenant_budgets(slug: &str) -> String {
+    format!("{}/budgets", settings(slug))
+}
+
+/// What an agent may spend.
+pub fn agent_budgets(slug: &str, agent: AgentId) -> String {
+    format!("{}/budgets", self::agent(slug, agent))
+}
+
+/// What may be spent on a tool.
+pub fn tool_budgets(slug: &str, tool: ToolId) -> String {
+    format!("{}/budgets", self::tool(slug, tool))
+}
+
 /// The form for the origin of HTTP tools.
 pub fn source_new_api(slug: &str) -> String {
     format!("{}/api", source_new(slug))
@@ -211,6 +226,11 @@ pub fn agent_new(slug: &str) -> String {
 /// An agent.
 pub fn agent(slug: &str, agent: AgentId) -> String {
     format!("/t/{slug}/agents/{agent}")
+}
+
+/// Lets an agent call again.
+pub fn agent_resume(slug: &str, agent: AgentId) -> String {
+    format!("/t/{slug}/agents/{agent}/resume")
 }
 
 /// The form that changes an agent.
@@ -361,6 +381,11 @@ pub fn client_policy(slug: &str) -> String {
 /// Ends a grant.
 pub fn grant_revoke(slug: &str, grant: GrantId) -> String {
     format!("/t/{slug}/grants/{grant}/revoke")
+}
+
+/// How full a tenant's limits are.
+pub fn limits(slug: &str) -> String {
+    format!("/t/{slug}/limits")
 }
 
 /// A tenant's calls.

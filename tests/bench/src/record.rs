@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::ensure;
 use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
 use trunkline_platform::{
     call::{Entry, Outcome},
     clock::{Clock as _, SystemClock},
@@ -102,10 +103,13 @@ impl Alone {
         writer.start()?;
         let (began, cpu) = (Instant::now(), cpu_us("/proc/self/stat")?);
         let until = began + length;
-        let calls = (0..AT_ONCE).map(|_| tokio::spawn(calls(Arc::clone(&spool), has_effect, until)));
+        let mut running = JoinSet::new();
+        for _ in 0..AT_ONCE {
+            running.spawn(calls(Arc::clone(&spool), has_effect, until));
+        }
         let mut all = Histogram::<u64>::new(3)?;
-        for one in calls.collect::<Vec<_>>() {
-            all.add(one.await??)?;
+        while let Some(one) = running.join_next().await {
+            all.add(one??)?;
         }
         let (took, used) = (began.elapsed().as_secs_f64(), cpu_us("/proc/self/stat")? - cpu);
         drop((spool, writer));
@@ -160,5 +164,6 @@ fn entry() -> Entry {
         user: None,
         jsonrpc_id: Some("1".to_owned()),
         trace_id: None,
+        reserved: None,
     }
 }

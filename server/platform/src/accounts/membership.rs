@@ -7,7 +7,7 @@ use super::{EmailAddress, Session, TenantSlug, store};
 use crate::{
     Platform,
     actor::{Member, Permission, Role},
-    audit::{self, Event},
+    audit::{self, Difference, Event},
     db::TenantTx,
     epoch,
     error::{Error, ErrorKind, Result, Step},
@@ -114,7 +114,8 @@ pub async fn change_role(platform: &Platform, actor: &Member, user: UserId, role
     if !role.may(Permission::ManageKeys) {
         end_grants(&mut tx, now, &roles.actor, user, "role_changed").await?;
     }
-    audit::append(&mut tx, now, &roles.actor, &Event::MemberRoleChanged(user, role)).await?;
+    let difference = Difference::default().of("role", roles.target, role);
+    audit::append(&mut tx, now, &roles.actor, &Event::MemberRoleChanged(user, role, difference)).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(())

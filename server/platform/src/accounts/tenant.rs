@@ -6,7 +6,7 @@ use super::{Membership, Session, store};
 use crate::{
     Platform,
     actor::{Member, Permission, Role},
-    audit::{self, Event},
+    audit::{self, Difference, Event},
     db::{SystemTx, TenantTx},
     error::{Error, Result},
     ids::{TenantId, UserId},
@@ -134,8 +134,10 @@ pub async fn change_tenant(platform: &Platform, actor: &Member, name: &str, curr
     let currency = parse_currency(currency)?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
+    let before = store::lock_tenant(&mut tx).await?;
     store::update_tenant(&mut tx, &name, &currency).await?;
-    audit::append(&mut tx, now, actor, &Event::TenantChanged(actor.tenant)).await?;
+    let difference = Difference::default().of("name", &before.0, &name).of("currency", &before.1, &currency);
+    audit::append(&mut tx, now, actor, &Event::TenantChanged(actor.tenant, difference)).await?;
     tx.commit().await
 }
 

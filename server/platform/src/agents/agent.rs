@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use trunkline_protocol::oauth::scope::ScopeSet;
 
 use crate::{
+    audit::Difference,
     error::{Error, Result},
     ids::AgentId,
     quota::AgentLimits,
@@ -118,6 +119,15 @@ impl Agent {
         let NewAgent { name, description, scopes, limits: _, limits_as_results } = new;
         let (state, was_refused, throttled_until) = (AgentState::Active, false, None);
         Self { id, name, description, scopes, state, was_refused, throttled_until, limits_as_results, created_at: now }
+    }
+
+    /// What differs after a change, but for its limits.
+    pub(super) fn note(&self, after: &NewAgent) -> Difference {
+        Difference::default()
+            .of("name", self.name.as_str(), after.name.as_str())
+            .of("description", &self.description, &after.description)
+            .of("scopes", self.scopes.to_string(), after.scopes.to_string())
+            .of("limits_as_results", self.limits_as_results, after.limits_as_results)
     }
 
     /// Has it a tenth of its rates at that moment?

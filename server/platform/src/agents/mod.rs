@@ -53,9 +53,11 @@ pub async fn update(platform: &Platform, actor: &Member, id: AgentId, new: NewAg
     actor.require(Permission::ManageAgents)?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
+    let before = store::lock(&mut tx, id).await?.ok_or(Error::not_found("agent"))?;
+    let difference = AgentLimits::load(&mut tx, id).await?.note(&new.limits, before.note(&new));
     store::update(&mut tx, id, &new).await?;
     new.limits.store(&mut tx, now, id).await?;
-    audit::append(&mut tx, now, actor, &Event::AgentChanged(id)).await?;
+    audit::append(&mut tx, now, actor, &Event::AgentChanged(id, difference)).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(())
@@ -98,6 +100,13 @@ pub async fn list(platform: &Platform, actor: &Member) -> Result<Vec<Agent>> {
     actor.require(Permission::View)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::list(&mut tx).await
+}
+
+/// Agents that are suspended or throttled now, those that were refused too often first; at most 100.
+pub async fn held_back(platform: &Platform, actor: &Member) -> Result<Vec<Agent>> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::held_back(&mut tx, platform.clock.now(), 100).await
 }
 
 /// A page of the agents, by name.

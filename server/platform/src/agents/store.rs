@@ -190,6 +190,21 @@ pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Agent>> {
     rows.into_iter().map(Agent::try_from).collect()
 }
 
+/// Those that may not call, or less than they could, the latest stopped by themselves first.
+pub(super) async fn held_back(tx: &mut TenantTx, now: DateTime<Utc>, most: i64) -> Result<Vec<Agent>> {
+    let rows: Vec<AgentRow> = sqlx::query_as(
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, created_at FROM app.agents
+         WHERE tenant_id = $1 AND (state = 'suspended' OR state = 'throttled' AND state_until > $2)
+         ORDER BY state_reason = '', state, name LIMIT $3",
+    )
+    .bind(tx.tenant())
+    .bind(now)
+    .bind(most)
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter().map(Agent::try_from).collect()
+}
+
 pub(super) async fn search(tx: &mut TenantTx, search: &Search, now: DateTime<Utc>) -> Result<Found<ListedAgent>> {
     #[derive(sqlx::FromRow)]
     struct Row {

@@ -16,9 +16,10 @@ use crate::{
 const PAGE: usize = 50;
 
 /// What changes are about: the first words of their names.
-pub const SUBJECTS: [&str; 16] = [
+pub const SUBJECTS: [&str; 17] = [
     "account",
     "agent",
+    "budget",
     "certificate",
     "client",
     "connection",

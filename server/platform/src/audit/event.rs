@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::Difference;
 use crate::{
     actor::Role,
     call::Outcome,
     ids::{
-        AgentId, CertificateNameId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId, TenantId, ToolId,
-        ToolsetId, TrustedIssuerId, UserId,
+        AgentId, BudgetId, CertificateNameId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId, TenantId,
+        ToolId, ToolsetId, TrustedIssuerId, UserId,
     },
     mail::AccountChange,
 };
@@ -18,7 +19,7 @@ pub enum Event {
     /// A tenant came into being.
     TenantCreated(TenantId),
     /// Its name or currency changed.
-    TenantChanged(TenantId),
+    TenantChanged(TenantId, Difference),
     /// Its secrets are about to be sealed under a new key.
     DataKeyRenewed(TenantId),
     /// Somebody was invited.
@@ -28,7 +29,7 @@ pub enum Event {
     /// Somebody accepted.
     MemberJoined(UserId, Role),
     /// A member's role changed.
-    MemberRoleChanged(UserId, Role),
+    MemberRoleChanged(UserId, Role, Difference),
     /// A member was removed or left.
     MemberRemoved(UserId),
     /// A member changed how they sign in.
@@ -42,7 +43,7 @@ pub enum Event {
     /// An agent came into being.
     AgentCreated(AgentId),
     /// Its name, description, scopes or limits changed.
-    AgentChanged(AgentId),
+    AgentChanged(AgentId, Difference),
     /// It may not call any more.
     AgentSuspended(AgentId),
     /// It may call again.
@@ -52,7 +53,15 @@ pub enum Event {
     /// It was throttled too often and may not call any more.
     AgentSuspendedForRefusals(AgentId),
     /// The limits of the whole tenant changed.
-    TenantLimitsChanged(TenantId),
+    TenantLimitsChanged(TenantId, Difference),
+    /// What may be spent was set or changed, of the tenant, agent or tool with that id.
+    BudgetSet(BudgetId, String),
+    /// It is not bounded any more.
+    BudgetRemoved(BudgetId, String),
+    /// The share at which owners are told is spent.
+    BudgetWarned(BudgetId, String),
+    /// All of it is spent.
+    BudgetSpent(BudgetId, String),
     /// A key came into being.
     KeyCreated(KeyId, AgentId),
     /// A key stopped working.
@@ -67,13 +76,13 @@ pub enum Event {
         agent: AgentId,
     },
     /// A tool version was published; number 1 is a new tool.
-    ToolPublished(ToolId, i32),
+    ToolPublished(ToolId, i32, Difference),
     /// A tool may not be called any more.
     ToolDisabled(ToolId),
     /// It may be called again.
     ToolEnabled(ToolId),
     /// Its limits changed, its definition did not.
-    ToolLimitsChanged(ToolId),
+    ToolLimitsChanged(ToolId, Difference),
     /// A member is about to run it by hand.
     ToolTrialBegun(ToolId),
     /// A member ran it by hand, and so it ended.
@@ -133,7 +142,7 @@ pub enum Event {
     /// A client has a new secret; the old one is refused.
     ClientSecretReplaced(ClientId),
     /// Which clients members may use changed.
-    ClientPolicyChanged(TenantId),
+    ClientPolicyChanged(TenantId, Difference),
     /// An identity provider is believed.
     IssuerTrusted(TrustedIssuerId),
     /// It is not any more, and what came of its assertions is revoked.
@@ -158,7 +167,7 @@ impl Event {
         match self {
             Self::TenantCreated(_) => "tenant.created",
             Self::DataKeyRenewed(_) => "tenant.data_key_renewed",
-            Self::TenantChanged(_) => "tenant.changed",
+            Self::TenantChanged(..) => "tenant.changed",
             Self::MemberInvited(..) => "member.invited",
             Self::InvitationWithdrawn(_) => "member.invitation_withdrawn",
             Self::MemberJoined(..) => "member.joined",
@@ -169,19 +178,23 @@ impl Event {
             Self::SsoChanged(_) => "sso.changed",
             Self::SsoRemoved(_) => "sso.removed",
             Self::AgentCreated(_) => "agent.created",
-            Self::AgentChanged(_) => "agent.changed",
+            Self::AgentChanged(..) => "agent.changed",
             Self::AgentSuspended(_) => "agent.suspended",
             Self::AgentResumed(_) => "agent.resumed",
             Self::AgentThrottled(_) => "agent.throttled",
             Self::AgentSuspendedForRefusals(_) => "agent.suspended_for_refusals",
-            Self::TenantLimitsChanged(_) => "tenant.limits_changed",
+            Self::TenantLimitsChanged(..) => "tenant.limits_changed",
+            Self::BudgetSet(..) => "budget.set",
+            Self::BudgetRemoved(..) => "budget.removed",
+            Self::BudgetWarned(..) => "budget.warned",
+            Self::BudgetSpent(..) => "budget.spent",
             Self::KeyCreated(..) => "key.created",
             Self::KeyRevoked(..) => "key.revoked",
             Self::KeyRolled { .. } => "key.rolled",
             Self::ToolPublished(..) => "tool.published",
             Self::ToolDisabled(_) => "tool.disabled",
             Self::ToolEnabled(_) => "tool.enabled",
-            Self::ToolLimitsChanged(_) => "tool.limits_changed",
+            Self::ToolLimitsChanged(..) => "tool.limits_changed",
             Self::ToolTrialBegun(_) => "tool.trial_begun",
             Self::ToolTried(..) => "tool.tried",
             Self::SourceAdded(_) => "source.added",
@@ -211,7 +224,7 @@ impl Event {
             Self::ClientApproved(_) => "client.approved",
             Self::ClientBlocked(_) => "client.blocked",
             Self::ClientSecretReplaced(_) => "client.secret_replaced",
-            Self::ClientPolicyChanged(_) => "client.policy_changed",
+            Self::ClientPolicyChanged(..) => "client.policy_changed",
             Self::IssuerTrusted(_) => "issuer.trusted",
             Self::IssuerRemoved(_) => "issuer.removed",
             Self::CertificatePolicyChanged(_) => "certificate.policy_changed",
@@ -227,31 +240,35 @@ impl Event {
     pub fn subject(&self) -> String {
         match self {
             Self::TenantCreated(id)
-            | Self::TenantChanged(id)
-            | Self::TenantLimitsChanged(id)
+            | Self::TenantChanged(id, _)
+            | Self::TenantLimitsChanged(id, _)
             | Self::SignInChanged(id)
             | Self::SsoChanged(id)
             | Self::SsoRemoved(id)
             | Self::DataKeyRenewed(id)
-            | Self::ClientPolicyChanged(id)
+            | Self::ClientPolicyChanged(id, _)
             | Self::CertificatePolicyChanged(id)
             | Self::MonthDropped(id, ..) => id.to_string(),
             Self::MemberInvited(id, _) | Self::InvitationWithdrawn(id) => id.to_string(),
             Self::MemberJoined(id, _)
-            | Self::MemberRoleChanged(id, _)
+            | Self::MemberRoleChanged(id, ..)
             | Self::MemberRemoved(id)
             | Self::AccountChanged(id, _) => id.to_string(),
             Self::AgentCreated(id)
-            | Self::AgentChanged(id)
+            | Self::AgentChanged(id, _)
             | Self::AgentSuspended(id)
             | Self::AgentResumed(id)
             | Self::AgentThrottled(id)
             | Self::AgentSuspendedForRefusals(id) => id.to_string(),
+            Self::BudgetSet(_, subject)
+            | Self::BudgetRemoved(_, subject)
+            | Self::BudgetWarned(_, subject)
+            | Self::BudgetSpent(_, subject) => subject.clone(),
             Self::KeyCreated(id, _) | Self::KeyRevoked(id, _) | Self::KeyRolled { old: id, .. } => id.to_string(),
-            Self::ToolPublished(id, _)
+            Self::ToolPublished(id, ..)
             | Self::ToolDisabled(id)
             | Self::ToolEnabled(id)
-            | Self::ToolLimitsChanged(id)
+            | Self::ToolLimitsChanged(id, _)
             | Self::ToolTrialBegun(id)
             | Self::ToolTried(id, _) => id.to_string(),
             Self::SourceAdded(id)
@@ -288,17 +305,24 @@ impl Event {
     /// What else is worth knowing.
     pub fn details(&self) -> Value {
         match self {
-            Self::MemberInvited(_, role) | Self::MemberJoined(_, role) | Self::MemberRoleChanged(_, role) => {
-                json!({ "role": role })
-            }
+            Self::MemberInvited(_, role) | Self::MemberJoined(_, role) => json!({ "role": role }),
+            Self::MemberRoleChanged(_, role, difference) => difference.put(json!({ "role": role })),
+            Self::AgentChanged(_, difference)
+            | Self::ToolLimitsChanged(_, difference)
+            | Self::TenantLimitsChanged(_, difference)
+            | Self::TenantChanged(_, difference)
+            | Self::ClientPolicyChanged(_, difference) => difference.put(json!({})),
             Self::GrantGiven(_, agent) | Self::CertificateNameAdded(_, agent) | Self::CertificateNameRemoved(_, agent) => {
                 json!({ "agent": agent })
+            }
+            Self::BudgetSet(id, _) | Self::BudgetRemoved(id, _) | Self::BudgetWarned(id, _) | Self::BudgetSpent(id, _) => {
+                json!({ "budget": id })
             }
             Self::MonthDropped(_, month, entries) => json!({ "month": month, "entries": entries }),
             Self::GrantRevoked(_, why) => json!({ "why": why }),
             Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
-            Self::ToolPublished(_, number) => json!({ "version": number }),
+            Self::ToolPublished(_, number, difference) => difference.put(json!({ "version": number })),
             Self::ConnectionMade(_, user) | Self::ConnectionEnded(_, user) | Self::ConnectionBroken(_, user) => {
                 json!({ "user": user })
             }

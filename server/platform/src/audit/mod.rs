@@ -3,12 +3,14 @@
 //! Events name people and things by id: no addresses, no arguments, no secrets. Calls come here through `record`.
 
 mod changes;
+mod difference;
 mod event;
 mod store;
 
 use chrono::{DateTime, Utc};
 
 pub use changes::{Change, ChangeFilter, ChangePage, SUBJECTS, changes, find_member};
+pub use difference::Difference;
 pub use event::Event;
 
 use crate::{actor::Member, db::TenantTx, error::Result, ids::EntryId};

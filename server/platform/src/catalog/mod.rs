@@ -11,19 +11,20 @@ mod template;
 mod tool;
 pub mod toolset;
 
+use chrono::{DateTime, Utc};
 use sha2::Digest as _;
 
 pub use executor::{
     Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, Parameter, ParameterType, Place, TIMEOUT_MS, check_header_name,
 };
-pub use price::{Consumed, Price, parse_price};
+pub use price::{Consumed, Price, Typical, parse_price};
 pub use template::{Part, UrlTemplate};
 pub use tool::{NewVersion, SecretChange, Tool, ToolName, ToolVersion};
 
 use crate::{
     Platform,
     actor::{Member, Permission},
-    audit::{self, Event},
+    audit::{self, Difference, Event},
     db::{
         TenantTx,
         page::{Found, Search},
@@ -57,7 +58,7 @@ pub async fn create(platform: &Platform, actor: &Member, name: ToolName, new: Ne
     if let Some(limits) = limits {
         limits.store(&mut tx, now, id).await?;
     }
-    audit::append(&mut tx, now, actor, &Event::ToolPublished(id, 1)).await?;
+    audit::append(&mut tx, now, actor, &Event::ToolPublished(id, 1, Difference::default())).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(tool)
@@ -79,13 +80,11 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ToolId, edited: i3
     if is_new {
         store::insert_version(&mut tx, id, &version, actor.user).await?;
         store::point(&mut tx, id, version.id).await?;
-        audit::append(&mut tx, now, actor, &Event::ToolPublished(id, version.number)).await?;
+        let published = Event::ToolPublished(id, version.number, tool.version.note(&version));
+        audit::append(&mut tx, now, actor, &published).await?;
     }
-    if let Some(limits) = limits
-        && limits != ToolLimits::load(&mut tx, id).await?
-    {
-        limits.store(&mut tx, now, id).await?;
-        audit::append(&mut tx, now, actor, &Event::ToolLimitsChanged(id)).await?;
+    if let Some(limits) = limits {
+        set_limits(&mut tx, actor, now, id, limits).await?;
     }
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
@@ -114,15 +113,24 @@ pub async fn set_terms(
             ToolVersion { id: ToolVersionId::new(now), number: edited + 1, price, created_at: now, ..tool.version.clone() };
         store::insert_version(&mut tx, id, &version, actor.user).await?;
         store::point(&mut tx, id, version.id).await?;
-        audit::append(&mut tx, now, actor, &Event::ToolPublished(id, version.number)).await?;
+        let published = Event::ToolPublished(id, version.number, tool.version.note(&version));
+        audit::append(&mut tx, now, actor, &published).await?;
     }
-    if limits != ToolLimits::load(&mut tx, id).await? {
-        limits.store(&mut tx, now, id).await?;
-        audit::append(&mut tx, now, actor, &Event::ToolLimitsChanged(id)).await?;
-    }
+    set_limits(&mut tx, actor, now, id, limits).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(if is_new { edited + 1 } else { edited })
+}
+
+/// Sets the limits of a tool, if they are others than before.
+async fn set_limits(tx: &mut TenantTx, actor: &Member, now: DateTime<Utc>, id: ToolId, limits: ToolLimits) -> Result<()> {
+    let before = ToolLimits::load(tx, id).await?;
+    if limits == before {
+        return Ok(());
+    }
+    limits.store(tx, now, id).await?;
+    let difference = before.note(&limits, Difference::default());
+    audit::append(tx, now, actor, &Event::ToolLimitsChanged(id, difference)).await
 }
 
 /// Is the version that somebody edited still the one that stands?

@@ -1,9 +1,13 @@
 //! What a call of a tool costs, in whole micro-units of its tenant's currency: money is never counted in fractions.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use crate::error::{Error, Result};
 
 /// A million per call.
 const MOST_MICRO: i64 = 1_000_000_000_000;
+/// Scripts count in doubles, which are exact up to nine times this.
+const MOST_RESERVED_MICRO: i64 = 1_000_000_000_000_000;
 const KIB: i128 = 1024;
 const SECOND_US: i128 = 1_000_000;
 
@@ -31,6 +35,25 @@ pub struct Consumed {
     pub reported_micro: Option<i64>,
 }
 
+/// What calls of a tool were like lately, on this replica: each counts an eighth.
+#[derive(Debug, Default)]
+pub struct Typical {
+    bytes_out: AtomicI64,
+    upstream_us: AtomicI64,
+}
+
+impl Typical {
+    /// A call has ended.
+    pub fn note(&self, bytes_out: i64, upstream_us: i64) {
+        for (mean, one) in [(&self.bytes_out, bytes_out), (&self.upstream_us, upstream_us)] {
+            // Of two at the same time one may be lost: it is an estimate.
+            let before = mean.load(Ordering::Relaxed);
+            let after = if before == 0 { one } else { before + (one - before) / 8 };
+            mean.store(after.max(0), Ordering::Relaxed);
+        }
+    }
+}
+
 impl Price {
     /// The same for every call.
     pub const fn per_call(call_micro: i64) -> Self {
@@ -50,6 +73,17 @@ impl Price {
             + share(self.second_micro, consumed.upstream_us, SECOND_US)
             + i128::from(consumed.reported_micro.unwrap_or(0).clamp(0, self.reported_micro));
         i64::try_from(sum).unwrap_or(i64::MAX)
+    }
+
+    /// What a call will probably cost, of which only the size of the request is known: as long and as large as calls were lately, and all that the
+    /// tool may report. Never less than each call costs; something, unless it is free.
+    pub fn reserve(&self, bytes_in: i64, typical: &Typical) -> i64 {
+        if self.is_free() {
+            return 0;
+        }
+        let bytes = bytes_in.saturating_add(typical.bytes_out.load(Ordering::Relaxed));
+        let upstream_us = typical.upstream_us.load(Ordering::Relaxed);
+        self.of(Consumed { bytes, upstream_us, reported_micro: Some(self.reported_micro) }).clamp(1, MOST_RESERVED_MICRO)
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -114,6 +148,19 @@ mod tests {
         let cost = |reported_micro| price.of(Consumed { reported_micro, ..Consumed::default() });
         assert_eq!([cost(None), cost(Some(0)), cost(Some(499)), cost(Some(501)), cost(Some(-7))], [1, 1, 500, 501, 1]);
         assert_eq!(Price::per_call(1).of(Consumed { reported_micro: Some(9), ..Consumed::default() }), 1);
+    }
+
+    #[test]
+    fn what_is_reserved_follows_what_calls_are_like() {
+        let (price, typical) =
+            (Price { call_micro: 10, kib_micro: 1_024, second_micro: 1_000_000, reported_micro: 500 }, Typical::default());
+        assert_eq!(price.reserve(100, &typical), 10 + 100 + 500);
+        typical.note(80, 1_000);
+        assert_eq!(price.reserve(100, &typical), 10 + 180 + 1_000 + 500);
+        typical.note(0, 0);
+        assert_eq!(price.reserve(100, &typical), 10 + 170 + 875 + 500);
+        assert_eq!(Price::default().reserve(100, &typical), 0);
+        assert_eq!(Price { second_micro: 1, ..Price::default() }.reserve(0, &Typical::default()), 1);
     }
 
     #[test]

@@ -4,8 +4,12 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use trunkline_protocol::oauth::scope::Effect;
 
-use super::{executor::Executor, price::Price};
+use super::{
+    executor::{Executor, HttpTool},
+    price::Price,
+};
 use crate::{
+    audit::Difference,
     error::{Error, Result},
     ids::{CredentialId, TenantId, ToolId, ToolVersionId},
     quota::ToolLimits,
@@ -118,6 +122,44 @@ impl std::fmt::Display for ToolName {
 }
 
 impl ToolVersion {
+    /// What differs in the version after it. Of a URL what comes before its query, of a secret only whether it is another one: either may be
+    /// nobody else's business. The digest says of the rest that it differs.
+    pub(super) fn note(&self, after: &Self) -> Difference {
+        let digest = |version: &Self| version.digest.iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let http = |version: &Self| match &version.executor {
+            Executor::Http(http) => Some(http.clone()),
+            _ => None,
+        };
+        let (http_before, http_after) = (http(self), http(after));
+        let request = |http: &HttpTool| {
+            let url = http.url.as_str();
+            format!("{} {}", http.method.as_str(), url.split_once('?').map_or(url, |(path, _)| path))
+        };
+        let parameters = |http: &HttpTool| http.parameters.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+        let both = |of: fn(&HttpTool) -> Option<String>| (http_before.as_ref().and_then(of), http_after.as_ref().and_then(of));
+        let (header_before, header_after) = both(|http| http.secret_header.clone());
+        let secret = |version: &Self, is_other: bool| match (version.credential, is_other) {
+            (None, _) => "none",
+            (Some(_), false) => "set",
+            (Some(_), true) => "replaced",
+        };
+        let is_other = self.credential.is_some() && self.credential != after.credential;
+        Difference::default()
+            .of("title", &self.title, &after.title)
+            .of("description", &self.description, &after.description)
+            .of("effect", self.effect.as_str(), after.effect.as_str())
+            .of("request", http_before.as_ref().map(request), http_after.as_ref().map(request))
+            .of("parameters", http_before.as_ref().map(parameters), http_after.as_ref().map(parameters))
+            .of("timeout_ms", http_before.as_ref().map(|http| http.timeout_ms), http_after.as_ref().map(|http| http.timeout_ms))
+            .of("secret_header", header_before, header_after)
+            .of("secret", secret(self, false), secret(after, is_other))
+            .of("price_micro", self.price.call_micro, after.price.call_micro)
+            .of("price_per_kib_micro", self.price.kib_micro, after.price.kib_micro)
+            .of("price_per_second_micro", self.price.second_micro, after.price.second_micro)
+            .of("price_reported_micro", self.price.reported_micro, after.price.reported_micro)
+            .of("digest", digest(self), digest(after))
+    }
+
     /// Is it the same for callers, and for those who pay?
     pub(super) fn runs_like(&self, other: &Self) -> bool {
         (self.digest, self.credential, self.price) == (other.digest, other.credential, other.price)

@@ -19,7 +19,7 @@ pub use proxy::{asks_first, proxied_deadline, run_item, run_proxied, source_dead
 pub use validate::check;
 
 use crate::{
-    call::Outcome,
+    call::{self, Outcome},
     catalog::{Executor, snapshot::LoadedTool},
     clock::Clock,
     dialogue::{Reply, Retry},
@@ -114,17 +114,7 @@ impl Run {
 
     /// Did anything leave for the tool? False only where it is certain that nothing did: then the call gets back what it was charged.
     pub fn was_sent(&self) -> bool {
-        let unsent = [
-            "secret_integrity",
-            "source_gone",
-            "egress_refused",
-            "upstream_unreachable",
-            CONNECTION_NEEDED,
-            "connection_declined",
-            "connection_needs_person",
-            "connection_unavailable",
-        ];
-        self.error.as_deref().is_none_or(|error| !unsent.contains(&error))
+        call::was_sent(self.error.as_deref())
     }
 
     /// Does it say that upstream itself is in trouble: no connection, no answer in time, a status of its own failure?

@@ -20,13 +20,16 @@ use super::{
     state::{Held, Opened, Place},
 };
 use crate::{
-    Platform, agents,
-    call::Outcome,
-    catalog::{Executor, snapshot::LoadedTool},
+    Platform,
+    actor::Member,
+    agents,
+    call::{Outcome, Reserved},
+    catalog::{Executor, Tool, snapshot::LoadedTool},
     execution,
     quota::{
         self, Charge, ChargeOf, Charged, Decision, Passage, Question, Remaining, Strikes, Token, WithoutRedis,
-        breakers::Protected,
+        breakers::{Protected, Standing},
+        budgets,
     },
 };
 
@@ -76,6 +79,7 @@ pub async fn admit_call(
         let decision = wanted.ask(platform, &caller, &tool, &draft.call_id()).await;
         draft.entry.admission_us += measure::micros(began);
         draft.entry.degraded = decision.is_degraded();
+        draft.entry.reserved = wanted.reserved(platform, &decision);
         let refusal = match decision {
             Decision::Admitted { left, degraded } => {
                 let admitted = Admitted { tool, ready, state, caller, left, slot, degraded };
@@ -143,11 +147,13 @@ impl Wanted {
         let of =
             ChargeOf { tenant: snapshot.tenant, agent: agent.id, tool: tool.tool.id, effect: version.effect, throttled, seated };
         let settings = &platform.settings.quota;
-        let charge = snapshot.limits.charge(settings, &of);
+        let mut charge = snapshot.limits.charge(settings, &of);
+        let bytes_in = i64::try_from(request.bytes_in).unwrap_or(i64::MAX);
+        charge.budgets = snapshot.budgets.reserve(agent.id, tool.tool.id, version.price.reserve(bytes_in, &tool.typical));
         if let Some(counter) = charge.counters.iter().find(|counter| counter.most == 0) {
             return Err(Refusal::Denied { scope: counter.scope });
         }
-        let passage = match protected(tool) {
+        let passage = match protected(&tool.tool.version.executor) {
             Some(what) => {
                 let passage = platform.breakers.enter(snapshot.tenant, what);
                 Some(passage.map_err(|retry_after_ms| Refusal::SourceAway { retry_after_ms })?)
@@ -181,6 +187,12 @@ impl Wanted {
             without_redis: without_redis(tool),
         };
         quota::admit(platform, &question).await
+    }
+
+    /// What may be reserved of budgets by now: also where the answer was not heard.
+    fn reserved(&self, platform: &Platform, decision: &Decision) -> Option<Reserved> {
+        let may_be = matches!(decision, Decision::Admitted { .. } | Decision::Unavailable);
+        may_be.then(|| budgets::reserved(&self.charge, platform.counters.today(platform))).flatten()
     }
 
     fn earlier(&self, platform: &Platform, kept: &[u8]) -> Option<Earlier> {
@@ -238,9 +250,15 @@ impl Admitted {
     }
 }
 
+/// Is what the tool calls left alone for a while? As this replica sees it.
+pub fn standing(platform: &Platform, actor: &Member, tool: &Tool) -> Standing {
+    let what = protected(&tool.version.executor);
+    what.map_or(Standing::Closed, |what| platform.breakers.standing(actor.tenant, &what))
+}
+
 /// Whom a call may find in trouble.
-fn protected(tool: &LoadedTool) -> Option<Protected> {
-    match &tool.tool.version.executor {
+fn protected(executor: &Executor) -> Option<Protected> {
+    match executor {
         Executor::Http(http) => Some(Protected::Origin(http.url.origin().to_owned())),
         Executor::Upstream { source, .. } => Some(Protected::Source(*source)),
         Executor::Builtin { .. } => None,

@@ -7,8 +7,8 @@ use trunkline_protocol::oauth::scope::Effect;
 use super::{CallRequest, Caller, Measure, Refusal, SOON_MS, measure};
 use crate::{
     Platform,
-    call::{Entry, Outcome},
-    catalog::{Consumed, Price, snapshot::LoadedTool},
+    call::{Entry, Outcome, Reserved},
+    catalog::{Consumed, Price, Typical, snapshot::LoadedTool},
     execution::{self, Run},
     ids::{EntryId, ToolId},
     metrics::Metrics,
@@ -24,6 +24,8 @@ pub(super) struct Draft {
     measure: Measure,
     began: Instant,
     price: Price,
+    /// What calls of the tool are like.
+    typical: Option<Arc<Typical>>,
     /// `None` until the tool has run and is billed.
     billed: Option<Billed>,
     /// May it change something?
@@ -77,12 +79,14 @@ impl Draft {
             user: caller.user(),
             jsonrpc_id: request.jsonrpc_id.map(clip),
             trace_id: request.traceparent.and_then(execution::trace_id).map(str::to_owned),
+            reserved: None,
         };
         Self {
             entry,
             measure,
             began: Instant::now(),
             price: Price::default(),
+            typical: None,
             billed: None,
             has_effect: false,
             metrics: Arc::clone(&platform.metrics),
@@ -96,11 +100,13 @@ impl Draft {
     pub(super) fn successor(&self, platform: &Platform) -> Option<Self> {
         let place = platform.spool.reserve().ok()?;
         let at = platform.clock.now();
-        let entry = Entry { id: EntryId::new(at), at, auth_us: 0, admission_us: 0, bytes_in: 0, ..self.entry.clone() };
+        let reserved = self.entry.reserved.as_ref().map(Reserved::successor);
+        let entry = Entry { id: EntryId::new(at), at, auth_us: 0, admission_us: 0, bytes_in: 0, reserved, ..self.entry.clone() };
         let metrics = Arc::clone(&self.metrics);
         let (measure, began) = (Measure::start(), Instant::now());
-        let (price, has_effect, place) = (self.price, self.has_effect, Some(place));
-        Some(Self { entry, measure, began, price, billed: None, has_effect, metrics, place, charged: None, passage: None })
+        let (price, typical, has_effect, place) = (self.price, self.typical.clone(), self.has_effect, Some(place));
+        let (billed, charged, passage) = (None, None, None);
+        Some(Self { entry, measure, began, price, typical, billed, has_effect, metrics, place, charged, passage })
     }
 
     /// Somebody else records it.
@@ -116,13 +122,15 @@ impl Draft {
     pub(super) fn about(&mut self, tool: &LoadedTool) {
         self.entry.tool = Some((tool.tool.id, tool.tool.version.id));
         self.price = tool.tool.version.price;
+        self.typical = Some(Arc::clone(&tool.typical));
         self.has_effect = tool.tool.version.effect != Effect::Read;
     }
 
-    /// What may change something says so before it does: whatever happens to this process, the call is in the record.
+    /// What may change something says so before it does, and so does what a budget has reserved something for: whatever happens to this process,
+    /// the call is in the record, and settled from there.
     pub(super) async fn intend(&mut self) -> Result<(), NotKept> {
         match &mut self.place {
-            Some(place) if self.has_effect => place.intend(&self.entry).await,
+            Some(place) if self.has_effect || self.entry.reserved.is_some() => place.intend(&self.entry).await,
             _ => Ok(()),
         }
     }
@@ -204,6 +212,9 @@ impl Draft {
             let bytes = self.entry.bytes_in.saturating_add(self.entry.bytes_out);
             self.price.of(Consumed { bytes, upstream_us: self.entry.upstream_us, reported_micro })
         });
+        if let Some(typical) = self.typical.as_ref().filter(|_| self.billed.is_some()) {
+            typical.note(self.entry.bytes_out, self.entry.upstream_us);
+        }
     }
 
     /// The place, once.

@@ -29,7 +29,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use trunkline_protocol::{jsonrpc::ErrorObject, mcp::Revision, oauth::scope::ScopeSet};
 
-pub use admit::admit_call;
+pub use admit::{admit_call, standing};
 pub use call::AdmittedCall;
 pub use caller::{Caller, Credential, Holder, SessionRefused, Shown, Unauthenticated, authenticate, why_refused};
 pub use changes::{Change, Ears, Interest, watch};

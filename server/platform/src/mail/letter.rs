@@ -1,6 +1,9 @@
 //! Every letter as an enum. The words are the web crate's, which renders them.
 
-use crate::actor::Role;
+use crate::{
+    actor::Role,
+    ids::{AgentId, ToolId},
+};
 
 /// What is written to somebody. Holds the secrets of its links: sealed while it waits, and never printed.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -51,6 +54,35 @@ pub enum Letter {
         /// For how long the link works.
         days: u32,
     },
+    /// Tells owners how far a budget has come.
+    Budget(Box<BudgetLetter>),
+}
+
+/// How far a budget has come.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+pub struct BudgetLetter {
+    /// Is all of it spent, or only the share at which owners are told?
+    pub is_spent: bool,
+    /// Name of the organisation.
+    pub organisation: String,
+    /// The same in URLs.
+    pub slug: String,
+    /// The agent that it is about.
+    pub agent: Option<AgentId>,
+    /// The tool that it is about.
+    pub tool: Option<ToolId>,
+    /// What that is called.
+    pub name: String,
+    /// `day` or `month`.
+    pub period: String,
+    /// So much, in micro-units.
+    pub amount_micro: i64,
+    /// Of that currency.
+    pub currency: String,
+    /// At which share owners are told.
+    pub warn_percent: Option<i16>,
+    /// Are calls refused that it has nothing left for?
+    pub blocks: bool,
 }
 
 /// A change of somebody's account.
@@ -110,6 +142,7 @@ impl Letter {
             Self::ConfirmNewEmail { .. } => "confirm_new_email",
             Self::AccountChanged { .. } => "account_changed",
             Self::Invitation { .. } => "invitation",
+            Self::Budget(_) => "budget",
         }
     }
 }

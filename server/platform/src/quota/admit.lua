@@ -1,10 +1,11 @@
 -- Decides a call by everything that bounds it, and charges all of it or nothing. All keys are one tenant's, in one hash slot.
 -- KEYS: 1 the tenant's epoch, 2 the call, 3 its session, 4 its agent's sessions, 5 what is kept under its idempotency key, 6 its agent's
---   strikes; then buckets, counters and sets of what runs. Of the first six, those that are not wanted are the epoch again.
+--   strikes; then buckets, counters, sets of what runs, and for each budget its reservations. Budgets are the last of the counters. Of the
+--   first six, those that are not wanted are the epoch again.
 -- ARGV: 1 the caller's epoch ('' = do not compare), 2 the session's id ('' = none), 3 its idle time (s), 4 the call's id ('' = do not remember),
 --   5 until when it runs at most, from now (ms), 6 the day that the counters are of ('' = none), 7 a digest of the arguments ('' = no idempotency
---   key), 8 the window of strikes (s; 0 = not counted), 9 and 10 how many buckets and counters; then per bucket its interval (µs) and burst, per
---   counter its amount, its most and when it ends (s), per set its most.
+--   key), 8 the window of strikes (s; 0 = not counted), 9 to 11 how many buckets, counters, and budgets among the counters; then per bucket its
+--   interval (µs) and burst, per counter its amount, its most and when it ends (s), per set its most.
 -- Returns {0} stale | {3} no such session | {4, i…} counters not known | {5, day} another day | {6} other arguments | {7, ms} still running |
 --   {8, result} kept | {9} given back | {1, now, …} admitted | {2, index, wait, strikes, now, …} refused. What follows `now` is for each bucket when
 --   it is full, for each counter what is used, for each set who is in it. Times in µs since 2025-10-09.
@@ -34,12 +35,16 @@ if ARGV[7] ~= '' and head[3] then
     if #head[3] == length then return {7, redis.call('PTTL', KEYS[5])} end
     return {8, string.sub(head[3], length + 1)}
 end
-local buckets, counters = tonumber(ARGV[9]), tonumber(ARGV[10])
-local first_counter, first_set, n = buckets + 1, buckets + counters + 1, #KEYS - 6
+local buckets, counters, budgets = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local first_counter, first_set, n = buckets + 1, buckets + counters + 1, #KEYS - 6 - budgets
+local first_budget = first_set - budgets
+local now_ms = seconds * 1000 + math.floor(tonumber(t[2]) / 1000)
+-- Where the reservations of a budget are.
+local function reservations(i) return KEYS[7 + n + i - first_budget] end
 local stored = {}
 if first_set > 1 then stored = redis.call('MGET', unpack(KEYS, 7, 5 + first_set)) end
 local answer, after = {1, now}, {}
-local refused, wait, arg = 0, 0, 11
+local refused, wait, arg = 0, 0, 12
 for i = 1, buckets do
     local interval, burst = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1])
     arg = arg + 2
@@ -61,6 +66,12 @@ end
 local unknown = {4}
 for i = first_counter, first_set - 1 do
     local used = tonumber(stored[i])
+    if used and i >= first_budget then
+        -- A reservation that nobody has settled in its time: what became of it stands in the record.
+        local late = redis.pcall('ZRANGEBYSCORE', reservations(i), '-inf', now_ms, 'LIMIT', 0, 1)
+        if late.err then redis.call('DEL', reservations(i)) end
+        if late.err or #late > 0 then used = nil end
+    end
     if used then
         local amount = tonumber(ARGV[arg])
         if used + amount > tonumber(ARGV[arg + 1]) then
@@ -75,7 +86,6 @@ for i = first_counter, first_set - 1 do
     arg = arg + 3
 end
 if #unknown > 1 then return unknown end
-local now_ms = seconds * 1000 + math.floor(tonumber(t[2]) / 1000)
 for i = first_set, n do
     local key, most = KEYS[6 + i], tonumber(ARGV[arg])
     arg = arg + 1
@@ -112,7 +122,13 @@ for i = 1, buckets do
     redis.call('SET', KEYS[6 + i], string.format('%.3f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1000)
 end
 for i = first_counter, first_set - 1 do
-    redis.call('INCRBY', KEYS[6 + i], ARGV[11 + 2 * buckets + 3 * (i - first_counter)])
+    local at = 12 + 2 * buckets + 3 * (i - first_counter)
+    redis.call('INCRBY', KEYS[6 + i], ARGV[at])
+    if i >= first_budget then
+            -- For as long the record may take to get to Postgres, from where it is settled. Beyond, the record is asked what became of it.
+        redis.call('ZADD', reservations(i), now_ms + tonumber(ARGV[5]) + 600000, ARGV[4] .. ':' .. ARGV[at])
+        redis.call('EXPIREAT', reservations(i), tonumber(ARGV[at + 2]) + 172800)
+    end
 end
 for i = first_set, n do
     redis.call('ZADD', KEYS[6 + i], now_ms + tonumber(ARGV[5]), ARGV[4])

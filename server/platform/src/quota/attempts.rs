@@ -99,7 +99,7 @@ pub async fn check(platform: &Platform, attempt: Attempt, who: &str) -> Result<(
         script.key(&key);
     }
     // Neither epoch nor session, call, day, idempotency key or strikes: one bucket.
-    script.arg("").arg("").arg(0).arg("").arg(0).arg("").arg("").arg(0).arg(1).arg(0).arg(interval_us).arg(rate.burst);
+    script.arg("").arg("").arg(0).arg("").arg(0).arg("").arg("").arg(0).arg(1).arg(0).arg(0).arg(interval_us).arg(rate.burst);
     let retry_after_ms = match platform.redis.run::<Vec<i64>>(&script).await.as_deref() {
         Ok([2, _, wait_us, ..]) => Some(u64::try_from(*wait_us).unwrap_or(0).div_ceil(1000)),
         Ok(_) => None,

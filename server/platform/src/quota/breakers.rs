@@ -94,6 +94,14 @@ impl Breakers {
         all.get(&(tenant, what.clone())).map_or(Standing::Closed, |breaker| lock(breaker).standing(Instant::now()))
     }
 
+    /// Those of a tenant that are not closed.
+    pub fn open_of(&self, tenant: TenantId) -> Vec<(Protected, Standing)> {
+        let (all, now) = (self.all.read().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        let of_tenant = all.iter().filter(|((of, _), _)| *of == tenant);
+        let standing = of_tenant.map(|((_, what), breaker)| (what.clone(), lock(breaker).standing(now)));
+        standing.filter(|(_, standing)| *standing != Standing::Closed).collect()
+    }
+
     /// How many are not closed.
     pub fn count_open(&self) -> usize {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,11 @@
 
 use redis::ScriptInvocation;
 
-use super::{Scope, bucket::Bucket};
+use super::{
+    Scope,
+    bucket::Bucket,
+    budgets::{Reservation, reservations_of},
+};
 use crate::{
     ids::{AgentId, ToolId},
     redis::Redis,
@@ -64,6 +68,8 @@ pub struct Charge {
     pub buckets: Vec<Bucket>,
     /// Sums of a day.
     pub counters: Vec<Counter>,
+    /// What is reserved of budgets.
+    pub budgets: Vec<Reservation>,
     /// What runs at the same time.
     pub seats: Vec<Seats>,
 }
@@ -77,19 +83,25 @@ impl From<Bucket> for Charge {
 impl Charge {
     /// Keys and arguments for the script, in its order.
     pub(super) fn put(&self, script: &mut ScriptInvocation<'_>, day: i64, key: impl Fn(&str) -> String) {
-        script.arg(self.buckets.len()).arg(self.counters.len());
+        script.arg(self.buckets.len()).arg(self.counters.len() + self.budgets.len()).arg(self.budgets.len());
         for bucket in &self.buckets {
             script.key(key(&bucket.key)).arg(bucket.rate.interval_us()).arg(bucket.rate.burst);
         }
         for counter in &self.counters {
             script.key(key(&counter.key(day))).arg(counter.amount).arg(counter.most).arg((day + 1) * DAY_S);
         }
+        for budget in &self.budgets {
+            script.key(key(&budget.key(day))).arg(budget.amount_micro).arg(budget.most()).arg(budget.ends_s(day));
+        }
         for seats in &self.seats {
             script.key(key(&seats.key)).arg(seats.most);
         }
+        for budget in &self.budgets {
+            script.key(key(&reservations_of(&budget.key(day))));
+        }
     }
 
-    /// The same for what is given back.
+    /// The same for what is given back. What was reserved of budgets is settled by the record, whatever became of the call.
     pub(super) fn put_back(&self, script: &mut ScriptInvocation<'_>, day: i64, key: impl Fn(&str) -> String) {
         script.arg(self.buckets.len());
         for bucket in &self.buckets {

@@ -1,4 +1,4 @@
-//! Counters of a day: what Redis does not know of them is read from the record, once, before anything is charged.
+//! Counters of a day and of budgets: what Redis does not know of them is read from the record, once, before anything is charged.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::Mutex;
 
 use super::{
-    Decision, Question,
+    Decision, Question, budgets,
     charge::{Counter, DAY_S},
     shared::{self, Said},
     store,
@@ -88,12 +88,17 @@ pub(super) async fn ask(platform: &Platform, question: &Question<'_>) -> Result<
 
 /// Begins the counters at those places with what the record has of that day.
 async fn seed(platform: &Platform, question: &Question<'_>, day: i64, places: &[usize]) -> Result<()> {
-    let mut tx = platform.db.tenant(question.tenant).await?;
+    let charge = question.charge;
+    let of_budgets = places.iter().filter_map(|place| charge.budgets.get(place.checked_sub(charge.counters.len())?));
+    for reservation in of_budgets {
+        budgets::begin(platform, question.tenant, reservation, day).await?;
+    }
     let mut used = Vec::with_capacity(places.len());
+    let mut tx = platform.db.tenant(question.tenant).await?;
     for &place in places {
-        let Some(counter) = question.charge.counters.get(place) else { continue };
+        let Some(counter) = charge.counters.get(place) else { continue };
         used.push((place, store::used_on(&mut tx, counter.of, day * DAY_S).await?));
     }
     tx.commit().await?;
-    Ok(shared::seed(platform, question.tenant, day, question.charge, &used).await?)
+    if used.is_empty() { Ok(()) } else { Ok(shared::seed(platform, question.tenant, day, charge, &used).await?) }
 }

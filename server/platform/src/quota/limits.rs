@@ -12,6 +12,7 @@ use super::{
     store,
 };
 use crate::{
+    audit::Difference,
     db::TenantTx,
     error::{Error, Result},
     ids::{AgentId, LimitId, TenantId, ToolId},
@@ -58,6 +59,15 @@ impl Limit {
         Self { rate, per_day: lower(self.per_day, ceiling.per_day), at_once: lower(self.at_once, ceiling.at_once) }
     }
 
+    /// Notes what differs after a change.
+    pub fn note(&self, after: &Self, difference: Difference) -> Difference {
+        note_rate("", self.rate, after.rate, difference).of("per_day", self.per_day, after.per_day).of(
+            "at_once",
+            self.at_once,
+            after.at_once,
+        )
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if let Some(rate) = self.rate {
             for (field, value) in [("per_minute", rate.per_minute), ("burst", rate.burst)] {
@@ -74,6 +84,16 @@ impl Limit {
         }
         Ok(())
     }
+}
+
+fn note_rate(prefix: &str, before: Option<Rate>, after: Option<Rate>, difference: Difference) -> Difference {
+    let part = |of: fn(Rate) -> u32| (before.map(of), after.map(of));
+    let ((minute_before, minute_after), (burst_before, burst_after)) = (part(|rate| rate.per_minute), part(|rate| rate.burst));
+    difference.of(format!("{prefix}per_minute"), minute_before, minute_after).of(
+        format!("{prefix}burst"),
+        burst_before,
+        burst_after,
+    )
 }
 
 /// What a limit applies to.
@@ -125,6 +145,13 @@ impl LimitTable {
         Ok(Self { set, plan: store::load_plan(tx).await?.unwrap_or_default() })
     }
 
+    /// The same with those limits in the place of what is set.
+    #[must_use]
+    pub fn with(mut self, changed: &[(LimitScope, Limit)]) -> Self {
+        self.set.extend(changed.iter().copied());
+        self
+    }
+
     /// The limit set on exactly that scope.
     pub fn get(&self, scope: LimitScope) -> Limit {
         self.set.get(&scope).copied().unwrap_or_default()
@@ -132,8 +159,12 @@ impl LimitTable {
 
     /// What holds for the whole tenant: its own limits under its plan's, which take the place of the installation's.
     pub fn of_tenant(&self, settings: &Settings) -> Limit {
-        let ceiling = Limit { rate: Some(self.plan.rate.unwrap_or(settings.tenant)), ..self.plan };
-        self.get(LimitScope::Tenant).under(&ceiling)
+        self.get(LimitScope::Tenant).under(&self.ceiling(settings))
+    }
+
+    /// The most that the tenant may have: its plan's limits, which take the place of the installation's.
+    pub fn ceiling(&self, settings: &Settings) -> Limit {
+        Limit { rate: Some(self.plan.rate.unwrap_or(settings.tenant)), ..self.plan }
     }
 
     /// Everything that one agent's call to one tool is charged to, narrowest first. The narrowest rule for (agent, tool) wins; wider limits come
@@ -172,7 +203,7 @@ impl LimitTable {
             runs.push(seats(Of::Tool, format!("r:o:{tool_id}"), of_tool.at_once.unwrap_or(default)));
             runs.extend(of_tenant.at_once.map(|most| seats(Of::Tenant, format!("r:t:{tenant_id}"), most)));
         }
-        Charge { buckets, counters: counters.into_iter().flatten().collect(), seats: runs }
+        Charge { buckets, counters: counters.into_iter().flatten().collect(), budgets: Vec::new(), seats: runs }
     }
 }
 
@@ -201,10 +232,23 @@ impl AgentLimits {
         Ok(Self { total: table.get(LimitScope::Agent(agent)), each_tool: table.get(LimitScope::AgentOnEachTool(agent)).rate })
     }
 
+    /// Notes what differs after a change.
+    pub fn note(&self, after: &Self, difference: Difference) -> Difference {
+        note_rate("each_tool_", self.each_tool, after.each_tool, self.total.note(&after.total, difference))
+    }
+
+    /// What it sets, scope by scope.
+    pub fn scopes(self, agent: AgentId) -> [(LimitScope, Limit); 2] {
+        let each_tool = self.each_tool.map(Limit::from).unwrap_or_default();
+        [(LimitScope::Agent(agent), self.total), (LimitScope::AgentOnEachTool(agent), each_tool)]
+    }
+
     /// Puts them in the place of what is set.
     pub async fn store(self, tx: &mut TenantTx, now: DateTime<Utc>, agent: AgentId) -> Result<()> {
-        set(tx, LimitId::new(now), LimitScope::Agent(agent), self.total).await?;
-        set(tx, LimitId::new(now), LimitScope::AgentOnEachTool(agent), self.each_tool.map(Limit::from).unwrap_or_default()).await
+        for (scope, limit) in self.scopes(agent) {
+            set(tx, LimitId::new(now), scope, limit).await?;
+        }
+        Ok(())
     }
 }
 
@@ -215,10 +259,23 @@ impl ToolLimits {
         Ok(Self { total: table.get(LimitScope::Tool(tool)), each_agent: table.get(LimitScope::EachAgentOnTool(tool)).rate })
     }
 
+    /// Notes what differs after a change.
+    pub fn note(&self, after: &Self, difference: Difference) -> Difference {
+        note_rate("each_agent_", self.each_agent, after.each_agent, self.total.note(&after.total, difference))
+    }
+
+    /// What it sets, scope by scope.
+    pub fn scopes(self, tool: ToolId) -> [(LimitScope, Limit); 2] {
+        let each_agent = self.each_agent.map(Limit::from).unwrap_or_default();
+        [(LimitScope::Tool(tool), self.total), (LimitScope::EachAgentOnTool(tool), each_agent)]
+    }
+
     /// Puts them in the place of what is set.
     pub async fn store(self, tx: &mut TenantTx, now: DateTime<Utc>, tool: ToolId) -> Result<()> {
-        set(tx, LimitId::new(now), LimitScope::Tool(tool), self.total).await?;
-        set(tx, LimitId::new(now), LimitScope::EachAgentOnTool(tool), self.each_agent.map(Limit::from).unwrap_or_default()).await
+        for (scope, limit) in self.scopes(tool) {
+            set(tx, LimitId::new(now), scope, limit).await?;
+        }
+        Ok(())
     }
 }
 

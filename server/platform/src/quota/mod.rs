@@ -7,8 +7,10 @@ mod after;
 pub mod attempts;
 pub mod breakers;
 mod bucket;
+pub mod budgets;
 mod charge;
 mod counters;
+pub mod fill;
 mod installation;
 pub mod limits;
 mod local;
@@ -16,6 +18,8 @@ pub mod plans;
 pub mod replicas;
 mod shared;
 mod store;
+mod tenant;
+pub mod what_if;
 
 use std::time::Duration;
 
@@ -25,11 +29,13 @@ use trunkline_protocol::oauth::scope::Effect;
 pub use after::{Afterwards, Charged, Seated, run_afterwards};
 pub use breakers::{Breakers, Passage};
 pub use bucket::{Bucket, Rate};
+pub use budgets::{Budget, BudgetScope, BudgetTable, Noticed};
 pub use charge::{Charge, Counted, Counter, Seats};
 pub use counters::Counters;
 pub use installation::{Installation, Token, run_lease};
 pub use limits::{AgentLimits, ChargeOf, Limit, LimitScope, LimitTable, ToolLimits};
 pub use local::LocalBuckets;
+pub use tenant::{TenantLimits, set_tenant_limits, tenant_limits};
 
 use crate::{Platform, error::Error, ids::TenantId};
 
@@ -172,6 +178,8 @@ pub enum Scope {
     Lists,
     /// Calls of a day.
     Day(Of),
+    /// Money of a day or a month.
+    Budget(Of),
     /// Calls that run at the same time.
     Concurrency(Of),
     /// All tenants together.
@@ -188,6 +196,7 @@ impl Scope {
             Self::Tenant => "tenant",
             Self::Lists => "lists",
             Self::Day(_) => "day",
+            Self::Budget(_) => "budget",
             Self::Concurrency(_) => "concurrency",
             Self::Installation => "installation",
         }
@@ -196,7 +205,7 @@ impl Scope {
     /// Whose it is, where its word does not say so.
     pub fn of(self) -> Option<Of> {
         match self {
-            Self::Day(of) | Self::Concurrency(of) => Some(of),
+            Self::Day(of) | Self::Budget(of) | Self::Concurrency(of) => Some(of),
             _ => None,
         }
     }
@@ -230,6 +239,11 @@ impl Remaining {
         Self { scope, limit: most, burst: most, window_s: 86_400, remaining: 0, reset_ms: 0 }
     }
 
+    /// Nothing is left of a budget of so many micro-units.
+    pub fn of_budget(scope: Scope, amount_micro: u64, window_s: u64) -> Self {
+        Self { scope, limit: amount_micro, burst: amount_micro, window_s, remaining: 0, reset_ms: 0 }
+    }
+
     /// As many run as may run at the same time.
     pub fn at_once(scope: Scope, most: u32) -> Self {
         Self { scope, limit: most.into(), burst: most.into(), window_s: 0, remaining: 0, reset_ms: 0 }
@@ -250,6 +264,9 @@ impl Remaining {
         });
         if let Some(of) = self.scope.of() {
             value["of"] = of.as_str().into();
+        }
+        if let Scope::Budget(_) = self.scope {
+            value["unit"] = "micro".into();
         }
         // A minute goes without saying.
         if self.window_s != 60 {
@@ -393,8 +410,8 @@ fn without(platform: &Platform, question: &Question<'_>, away: &Error) -> Decisi
     platform.metrics.degraded_decisions.inc();
     tracing::debug!(error = %away, "admission without redis");
     match question.without_redis {
-        // What runs once only cannot be promised.
-        _ if question.once.is_some() => Decision::Unavailable,
+        // What runs once only cannot be promised, and money cannot be shared by guess.
+        _ if question.once.is_some() || !question.charge.budgets.is_empty() => Decision::Unavailable,
         WithoutRedis::Refuse => Decision::Unavailable,
         // Neither Redis nor Postgres has said lately whether the key still works.
         WithoutRedis::LocalShare(most_unheard) if platform.generations.unheard_for() > most_unheard => Decision::Unavailable,

@@ -3,7 +3,7 @@
 use super::{Limit, store};
 use crate::{
     Platform,
-    audit::{self, Event},
+    audit::{self, Difference, Event},
     epoch,
     error::{Error, Result},
     ids::TenantId,
@@ -34,9 +34,10 @@ pub async fn set(platform: &Platform, name: &str, limit: Limit) -> Result<()> {
         return Err(Error::invalid("name", "expected 1 to 40 lower-case letters, digits and hyphens between them"));
     }
     let mut tx = platform.db.system().await?;
+    let before = store::list_plans(&mut tx).await?.into_iter().find(|plan| plan.name == name).map(|plan| plan.limit);
     let had = store::upsert_plan(&mut tx, name, limit).await?;
     tx.commit().await?;
-    tell(platform, &had).await
+    tell(platform, &had, &before.unwrap_or_default().note(&limit, Difference::default())).await
 }
 
 /// Removes a plan that nobody has.
@@ -59,16 +60,17 @@ pub async fn give(platform: &Platform, slug: &str, plan: Option<&str>) -> Result
     {
         return Err(Error::not_found("plan"));
     }
-    let tenant = store::give_plan(&mut tx, slug, plan).await?.ok_or(Error::not_found("tenant"))?;
+    let (tenant, before) = store::give_plan(&mut tx, slug, plan).await?.ok_or(Error::not_found("tenant"))?;
     tx.commit().await?;
-    tell(platform, &[tenant]).await
+    tell(platform, &[tenant], &Difference::default().of("plan", before.as_deref(), plan)).await
 }
 
 /// Writes it down for the tenants whose limits are others now, and lets every replica know.
-async fn tell(platform: &Platform, tenants: &[TenantId]) -> Result<()> {
+async fn tell(platform: &Platform, tenants: &[TenantId], difference: &Difference) -> Result<()> {
     for &tenant in tenants {
         let mut tx = platform.db.tenant(tenant).await?;
-        audit::append_all(&mut tx, platform.clock.now(), None, &[Event::TenantLimitsChanged(tenant)]).await?;
+        let event = Event::TenantLimitsChanged(tenant, difference.clone());
+        audit::append_all(&mut tx, platform.clock.now(), None, &[event]).await?;
         tx.commit().await?;
         epoch::changed(platform, tenant).await;
     }

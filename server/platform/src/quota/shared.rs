@@ -7,6 +7,7 @@ use redis::{Script, Value};
 use super::{
     Decision, Question, Remaining,
     bucket::remaining,
+    budgets,
     charge::{Charge, DAY_S, tenant_key},
 };
 use crate::{Platform, epoch, ids::TenantId, redis::Away};
@@ -42,12 +43,13 @@ pub(super) async fn ask(platform: &Platform, question: &Question<'_>, day: i64) 
     script.arg(if question.epoch.is_empty() { "none" } else { question.epoch });
     script.arg(question.session.map_or("", |keys| &keys.id)).arg(question.session.map_or(0, |keys| keys.idle_s));
     script.arg(question.call.unwrap_or_default()).arg(question.life_ms);
-    script.arg(if question.charge.counters.is_empty() { String::new() } else { day.to_string() });
+    let is_of_a_day = !question.charge.counters.is_empty() || !question.charge.budgets.is_empty();
+    script.arg(if is_of_a_day { day.to_string() } else { String::new() });
     script.arg(question.once.map_or("", |once| &once.digest)).arg(question.strikes.map_or(0, |strikes| strikes.window_s));
     question.charge.put(&mut script, day, &key);
     let answer: Vec<Value> = platform.redis.decide(&script).await?;
     platform.generations.hear();
-    remember(platform, &answer, question.charge, day);
+    remember(platform, question.tenant, &answer, question.charge, day);
     Ok(read(&answer, question.charge, day).unwrap_or(Said::Decided(Decision::Stale)))
 }
 
@@ -73,16 +75,22 @@ pub(super) async fn seed(
     platform.redis.run::<i64>(&script).await.map(drop)
 }
 
-/// What is left of each counter, for the time without Redis.
-fn remember(platform: &Platform, answer: &[Value], charge: &Charge, day: i64) {
+/// What is left of each counter, for the time without Redis; and how far budgets have come.
+fn remember(platform: &Platform, tenant: TenantId, answer: &[Value], charge: &Charge, day: i64) {
     let skip = match answer.first() {
         Some(Value::Int(1)) => 2,
         Some(Value::Int(2)) => 5,
         _ => return,
     };
-    let used = answer.iter().skip(skip + charge.buckets.len()).filter_map(number);
-    for (counter, used) in charge.counters.iter().zip(used) {
+    let mut used = answer.iter().skip(skip + charge.buckets.len()).filter_map(number);
+    for (counter, used) in charge.counters.iter().zip(used.by_ref()) {
         platform.counters.remember(counter, day, counter.most.saturating_sub(u64::try_from(used).unwrap_or(0)));
+    }
+    let refused = if skip == 5 { answer.get(1).and_then(number) } else { None };
+    let refused =
+        refused.and_then(|place| usize::try_from(place).ok()?.checked_sub(1 + charge.buckets.len() + charge.counters.len()));
+    for (index, (budget, used)) in charge.budgets.iter().zip(used).enumerate() {
+        budgets::look(platform, tenant, budget, day, (used, refused == Some(index)));
     }
 }
 
@@ -132,7 +140,7 @@ fn read(answer: &[Value], charge: &Charge, day: i64) -> Option<Said> {
 
 /// What is left in the part of the charge at that place.
 #[expect(clippy::cast_precision_loss, reason = "microseconds since 2025 fit 52 bits for a century")]
-fn left(now: i64, after: i64, charge: &Charge, index: usize, day: i64) -> Option<Remaining> {
+pub(super) fn left(now: i64, after: i64, charge: &Charge, index: usize, day: i64) -> Option<Remaining> {
     if let Some(bucket) = charge.buckets.get(index) {
         let remaining = remaining(bucket.rate.scaled(1.0), after as f64, now as f64);
         let reset_ms = u64::try_from(after - now).unwrap_or(0).div_ceil(1000);
@@ -145,7 +153,16 @@ fn left(now: i64, after: i64, charge: &Charge, index: usize, day: i64) -> Option
         let reset_ms = u64::try_from(reset_us).unwrap_or(0).div_ceil(1000);
         return Some(Remaining { remaining, reset_ms, ..Remaining::of_day(counter.scope, counter.most) });
     }
-    let seats = charge.seats.get(index - charge.counters.len())?;
+    let index = index - charge.counters.len();
+    if let Some(budget) = charge.budgets.get(index) {
+        let amount = u64::try_from(budget.budget.terms.amount_micro).unwrap_or(0);
+        let remaining = amount.saturating_sub(u64::try_from(after).unwrap_or(0));
+        let reset_us = (budget.ends_s(day) - EPOCH_S) * 1_000_000 - now;
+        let reset_ms = u64::try_from(reset_us).unwrap_or(0).div_ceil(1000);
+        let by = Remaining::of_budget(budget.scope(), amount, budget.window_s(day));
+        return Some(Remaining { remaining, reset_ms, ..by });
+    }
+    let seats = charge.seats.get(index - charge.budgets.len())?;
     let remaining = u64::from(seats.most).saturating_sub(u64::try_from(after).unwrap_or(0));
     Some(Remaining { remaining, ..Remaining::at_once(seats.scope, seats.most) })
 }
@@ -153,7 +170,7 @@ fn left(now: i64, after: i64, charge: &Charge, index: usize, day: i64) -> Option
 /// Where the script's microseconds begin.
 const EPOCH_S: i64 = 1_760_000_000;
 
-/// The bucket or counter that will say no first. Places among what runs are free again by themselves.
+/// The bucket or counter that will say no first. Places among what runs are free again by themselves, and money is not counted in calls.
 fn tightest(now: i64, after: &[i64], charge: &Charge, day: i64) -> Option<Remaining> {
     let most = charge.buckets.len() + charge.counters.len();
     let each = after.iter().take(most).enumerate().filter_map(|(index, &after)| left(now, after, charge, index, day));

@@ -108,6 +108,11 @@ pub(super) async fn load_plan(tx: &mut TenantTx) -> Result<Option<Limit>> {
     Ok(amounts.map(Into::into))
 }
 
+/// The name of the tenant's plan.
+pub(super) async fn plan_name(tx: &mut TenantTx) -> Result<Option<String>> {
+    Ok(sqlx::query_scalar("SELECT plan FROM app.tenants WHERE id = $1").bind(tx.tenant()).fetch_one(tx.connection()).await?)
+}
+
 pub(super) async fn upsert_limit(tx: &mut TenantTx, id: LimitId, scope: LimitScope, limit: Limit) -> Result<()> {
     let (word, agent, tool) = scope.columns();
     let amounts = Amounts::try_from(limit)?;
@@ -235,10 +240,14 @@ pub(super) async fn delete_plan(tx: &mut SystemTx, name: &str) -> Result<bool> {
     Ok(done.rows_affected() > 0)
 }
 
-pub(super) async fn give_plan(tx: &mut SystemTx, slug: &str, plan: Option<&str>) -> Result<Option<TenantId>> {
-    Ok(sqlx::query_scalar("UPDATE app.tenants SET plan = $2 WHERE slug = $1 RETURNING id")
-        .bind(slug)
-        .bind(plan)
-        .fetch_optional(tx.connection())
-        .await?)
+/// Gives whom it was given, and the plan before.
+pub(super) async fn give_plan(tx: &mut SystemTx, slug: &str, plan: Option<&str>) -> Result<Option<(TenantId, Option<String>)>> {
+    Ok(sqlx::query_as(
+        "UPDATE app.tenants t SET plan = $2 FROM (SELECT id, plan FROM app.tenants WHERE slug = $1 FOR UPDATE) AS before
+         WHERE t.id = before.id RETURNING t.id, before.plan",
+    )
+    .bind(slug)
+    .bind(plan)
+    .fetch_optional(tx.connection())
+    .await?)
 }

@@ -9,7 +9,7 @@ use super::{
     spool::{Load, Outlet},
     store,
 };
-use crate::{Error, Platform, call::Entry};
+use crate::{Error, Platform, call::Entry, quota::budgets};
 
 /// Most entries of one transaction.
 const BATCH: usize = 1_000;
@@ -68,8 +68,13 @@ impl Writer {
             platform.metrics.records_refused.inc();
             self.outlet.set_aside(position, bytes).await?;
         }
-        self.outlet.forget(&load).await?;
         let written: Vec<&Entry> = load.entries.iter().filter_map(|(_, entry, _)| entry.as_ref()).collect();
+        // Before the spool forgets them: a process that is killed here does it once more. Without Redis nothing is settled, nor admitted that
+        // costs money; what is reserved by then is read from the record when its time is over.
+        if let Err(away) = budgets::settle(platform, &written).await {
+            tracing::warn!(error = %away, "what calls have cost is not in their budgets yet");
+        }
+        self.outlet.forget(&load).await?;
         platform.keys_seen.remember(written.iter().copied());
         platform.metrics.records_written.inc_by(written.len() as u64);
         Ok(())

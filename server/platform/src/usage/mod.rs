@@ -8,7 +8,7 @@ mod store;
 
 pub(crate) use rollup::add;
 pub use series::{Point, Range, Ranking, Summary, Totals, series, summary};
-pub use store::{Call, CallFilter};
+pub use store::{Call, CallFilter, LimitedAgent};
 
 use std::collections::HashMap;
 
@@ -76,6 +76,14 @@ pub async fn of_agents(
     let since = range.start(platform.clock.now());
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::of_agents(&mut tx, range, since, agents).await
+}
+
+/// The agents that were over a limit most often in a range, at most ten.
+pub async fn most_limited(platform: &Platform, actor: &Member, range: Range) -> Result<Vec<LimitedAgent>> {
+    actor.require(Permission::View)?;
+    let since = range.start(platform.clock.now());
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::most_limited(&mut tx, range, since, 10).await
 }
 
 /// When some agents called last; those that never did are missing.

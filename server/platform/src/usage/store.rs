@@ -255,6 +255,38 @@ pub(super) async fn of_agents(
     Ok(rows.into_iter().map(|row| (row.id, row.totals.into())).collect())
 }
 
+/// Agents that were over a limit most often.
+pub(super) async fn most_limited(tx: &mut TenantTx, range: Range, since: DateTime<Utc>, most: i64) -> Result<Vec<LimitedAgent>> {
+    Ok(sqlx::query_as(
+        "SELECT u.agent_id, a.name, u.limited, u.calls
+         FROM (SELECT agent_id, sum(limited)::bigint AS limited,
+                      sum(ok + tool_error + upstream_error + timeout + denied + limited + cancelled + unknown)::bigint AS calls
+               FROM app.usage_rollups WHERE tenant_id = $1 AND step = $2 AND start >= $3
+               GROUP BY agent_id HAVING sum(limited) > 0 ORDER BY 2 DESC, agent_id LIMIT $4) AS u
+         JOIN app.agents a ON a.tenant_id = $1 AND a.id = u.agent_id
+         ORDER BY u.limited DESC, u.agent_id",
+    )
+    .bind(tx.tenant())
+    .bind(range.coarse_step())
+    .bind(since)
+    .bind(most)
+    .fetch_all(tx.connection())
+    .await?)
+}
+
+/// An agent that was over a limit.
+#[derive(Debug, Clone, FromRow)]
+pub struct LimitedAgent {
+    /// Which.
+    pub agent_id: AgentId,
+    /// Its name.
+    pub name: String,
+    /// Calls that were over a limit.
+    pub limited: i64,
+    /// All its calls, those too.
+    pub calls: i64,
+}
+
 /// One index look-up per agent, not a scan of its calls.
 pub(super) async fn last_calls(tx: &mut TenantTx, agents: &[AgentId]) -> Result<HashMap<AgentId, DateTime<Utc>>> {
     let rows: Vec<(AgentId, DateTime<Utc>)> = sqlx::query_as(

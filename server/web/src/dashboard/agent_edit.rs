@@ -13,7 +13,13 @@ use trunkline_platform::{
 };
 use trunkline_protocol::oauth::scope::{Effect, Scope};
 
-use super::{Page, components::Choice, layout::Layout, page_with, see_other};
+use super::{
+    Page,
+    components::Choice,
+    layout::Layout,
+    limits::what_if::{self, WhatIf},
+    page_with, see_other,
+};
 use crate::{
     Access, Route, WebState,
     error::HtmlError,
@@ -49,6 +55,7 @@ struct AgentEditPage {
     back_label: String,
     submit_label: &'static str,
     fields: AgentFields,
+    what_if: Option<WhatIf>,
     errors: FieldErrors,
 }
 
@@ -68,7 +75,7 @@ struct AgentFields {
 
 async fn show_new(member: Allowed<ManageAgents>) -> Page {
     let fields = fields("", "", "read", "", AgentLimits::default());
-    render(&member, None, StatusCode::OK, fields, FieldErrors::default())
+    render(&member, None, StatusCode::OK, (fields, None), FieldErrors::default())
 }
 
 async fn create(state: web::Data<WebState>, member: Allowed<ManageAgents>, form: Form<Fields>) -> Page {
@@ -79,7 +86,7 @@ async fn create(state: web::Data<WebState>, member: Allowed<ManageAgents>, form:
         member.visitor.leave_flash("success", "The agent is created. Give it a key.");
         return Ok(see_other(&format!("{}#new-key", urls::agent(member.slug(), agent.id))));
     }
-    render(&member, None, StatusCode::UNPROCESSABLE_ENTITY, sent(&form.0), errors)
+    render(&member, None, StatusCode::UNPROCESSABLE_ENTITY, (sent(&form.0), None), errors)
 }
 
 async fn show_edit(state: web::Data<WebState>, member: Allowed<ManageAgents>, agent: Path<AgentId>) -> Page {
@@ -90,19 +97,27 @@ async fn show_edit(state: web::Data<WebState>, member: Allowed<ManageAgents>, ag
         limits_as_results: agent.limits_as_results,
         ..fields(agent.name.as_str(), &agent.description, ceiling, &tools, limits)
     };
-    render(&member, Some(&agent), StatusCode::OK, fields, FieldErrors::default())
+    render(&member, Some(&agent), StatusCode::OK, (fields, None), FieldErrors::default())
 }
 
 async fn change(state: web::Data<WebState>, member: Allowed<ManageAgents>, agent: Path<AgentId>, form: Form<Fields>) -> Page {
     let agent = agents::get(&state.platform, &member.actor, agent.0).await?;
     let mut errors = FieldErrors::default();
+    if form.0.get("then") == "check" {
+        let limits = parse_limits(&form.0, &mut errors)?;
+        let Some(limits) = limits else {
+            return render(&member, Some(&agent), StatusCode::UNPROCESSABLE_ENTITY, (sent(&form.0), None), errors);
+        };
+        let found = what_if::ask(&state, &member, &limits.scopes(agent.id)).await?;
+        return render(&member, Some(&agent), StatusCode::OK, (sent(&form.0), Some(found)), errors);
+    }
     if let Some(new) = parse(&form.0, &mut errors)?
         && let Some(()) = errors.take(agents::update(&state.platform, &member.actor, agent.id, new).await)?
     {
         member.visitor.leave_flash("success", "The agent is saved. What changed holds from the next request on.");
         return Ok(see_other(&urls::agent(member.slug(), agent.id)));
     }
-    render(&member, Some(&agent), StatusCode::UNPROCESSABLE_ENTITY, sent(&form.0), errors)
+    render(&member, Some(&agent), StatusCode::UNPROCESSABLE_ENTITY, (sent(&form.0), None), errors)
 }
 
 /// Reads the form; what does not fit goes to the errors, all at once.
@@ -114,22 +129,25 @@ fn parse(form: &Fields, errors: &mut FieldErrors) -> Result<Option<NewAgent>, Ht
     let by_effect = Some(ceiling).filter(|ceiling| *ceiling != "none").map(|effect| format!("tools:{effect}"));
     let by_name = form.get("tools").split_whitespace().map(|name| format!("tool:{}", name.trim_end_matches(',')));
     let scopes: Vec<String> = by_effect.into_iter().chain(by_name).collect();
-    let total = errors.take(parse_rate("", form.get("per_minute"), form.get("burst")))?;
-    let per_day = errors.take(parse_per_day("per_day", form.get("per_day")))?;
-    let at_once = errors.take(parse_at_once("at_once", form.get("at_once")))?;
-    let each_tool = errors.take(parse_rate("each_", form.get("each_per_minute"), form.get("each_burst")))?;
+    let limits = parse_limits(form, errors)?;
     let scopes = scopes.join(" ");
     // Each by itself first, so that all of them are told at once.
     errors.take(AgentName::parse(form.get("name")))?;
     errors.take(agents::parse_scopes(&scopes))?;
-    let (Some(rate), Some(per_day), Some(at_once), Some(each_tool), true) =
-        (total, per_day, at_once, each_tool, errors.is_empty())
-    else {
+    let Some(limits) = limits.filter(|_| errors.is_empty()) else { return Ok(None) };
+    let Some(new) = errors.take(NewAgent::parse(form.get("name"), form.get("description"), &scopes))? else { return Ok(None) };
+    Ok(Some(NewAgent { limits, limits_as_results: form.get("limits_as_results") == "yes", ..new }))
+}
+
+fn parse_limits(form: &Fields, errors: &mut FieldErrors) -> Result<Option<AgentLimits>, HtmlError> {
+    let total = errors.take(parse_rate("", form.get("per_minute"), form.get("burst")))?;
+    let per_day = errors.take(parse_per_day("per_day", form.get("per_day")))?;
+    let at_once = errors.take(parse_at_once("at_once", form.get("at_once")))?;
+    let each_tool = errors.take(parse_rate("each_", form.get("each_per_minute"), form.get("each_burst")))?;
+    let (Some(rate), Some(per_day), Some(at_once), Some(each_tool)) = (total, per_day, at_once, each_tool) else {
         return Ok(None);
     };
-    let Some(new) = errors.take(NewAgent::parse(form.get("name"), form.get("description"), &scopes))? else { return Ok(None) };
-    let limits = AgentLimits { total: Limit { rate, per_day, at_once }, each_tool };
-    Ok(Some(NewAgent { limits, limits_as_results: form.get("limits_as_results") == "yes", ..new }))
+    Ok(Some(AgentLimits { total: Limit { rate, per_day, at_once }, each_tool }))
 }
 
 /// An agent's scopes as the form shows them: the widest effect, and tools by name.
@@ -185,7 +203,7 @@ fn render(
     member: &Allowed<ManageAgents>,
     agent: Option<&Agent>,
     status: StatusCode,
-    fields: AgentFields,
+    (fields, what_if): (AgentFields, Option<WhatIf>),
     errors: FieldErrors,
 ) -> Page {
     let slug = member.slug();
@@ -198,6 +216,7 @@ fn render(
             back_label: "Agents".to_owned(),
             submit_label: "Create agent",
             fields,
+            what_if,
             errors,
         },
         Some(agent) => AgentEditPage {
@@ -208,6 +227,7 @@ fn render(
             back_label: agent.name.to_string(),
             submit_label: "Save",
             fields,
+            what_if,
             errors,
         },
     };

@@ -9,13 +9,14 @@ use trunkline_platform::{
     db::page::Search,
     ids::AgentId,
     oauth,
-    quota::{AgentLimits, Rate},
+    quota::{AgentLimits, BudgetScope, Rate},
     usage::{self, CallFilter, Range, Totals},
 };
 use trunkline_protocol::oauth::scope::{Effect, Scope, ScopeSet};
 
 use super::{
     Page,
+    budgets::{self, BudgetRow},
     clients::{self, GrantRow},
     components::{CallRow, Choice, Listing, Moment, Stat},
     format,
@@ -83,6 +84,8 @@ struct AgentPage {
     overlaps: Vec<Choice>,
     key_form: KeyForm,
     limits: Vec<LimitRow>,
+    budgets: Vec<BudgetRow>,
+    budgets_url: String,
     recent: Vec<CallRow>,
     logs_url: String,
 }
@@ -159,10 +162,11 @@ async fn suspend(state: web::Data<WebState>, member: Allowed<ManageAgents>, agen
     Ok(see_other(&urls::agent(member.slug(), agent.0)))
 }
 
-async fn resume(state: web::Data<WebState>, member: Allowed<ManageAgents>, agent: Path<AgentId>, _: Form<Fields>) -> Page {
+async fn resume(state: web::Data<WebState>, member: Allowed<ManageAgents>, agent: Path<AgentId>, form: Form<Fields>) -> Page {
     agents::set_state(&state.platform, &member.actor, agent.0, AgentState::Active).await?;
     member.visitor.leave_flash("success", "The agent may call again.");
-    Ok(see_other(&urls::agent(member.slug(), agent.0)))
+    let slug = member.slug();
+    Ok(see_other(&if form.0.get("from") == "limits" { urls::limits(slug) } else { urls::agent(slug, agent.0) }))
 }
 
 async fn create_key(state: web::Data<WebState>, member: Allowed<ManageKeys>, agent: Path<AgentId>, form: Form<Fields>) -> Page {
@@ -212,6 +216,8 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, id: AgentId, status: S
         overlaps: keys::overlaps(),
         key_form: key_form(&agent, said.form.as_ref(), said.errors),
         limits: limit_rows(state, limits),
+        budgets: budgets::rows(state, member, BudgetScope::Agent(id)).await?,
+        budgets_url: urls::agent_budgets(slug, id),
         recent: calls.into_iter().take(RECENT).map(|call| CallRow::new(slug, currency, call)).collect(),
         logs_url,
         agent: AgentDetail {

@@ -30,7 +30,8 @@ pub(super) fn routes() -> Vec<Route> {
 /// An error rate from which on a row stands out.
 pub(super) const ALARMING: f64 = 0.05;
 
-const DEGRADED: &str = "Redis is not reachable. Read tools run on this server’s share of their limits; destructive tools and tools with \
+/// What is said while Redis is away.
+pub(super) const DEGRADED: &str = "Redis is not reachable. Read tools run on this server’s share of their limits; destructive tools and tools with \
                         a price are refused. It heals by itself within two seconds of Redis coming back.";
 
 #[derive(Template)]

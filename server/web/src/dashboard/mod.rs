@@ -5,6 +5,7 @@ mod agent_edit;
 mod agents;
 mod attempts;
 mod audit;
+mod budgets;
 mod clients;
 pub mod components;
 mod connect;
@@ -15,6 +16,7 @@ mod invitation;
 mod keys;
 pub mod layout;
 mod leaving;
+mod limits;
 mod login;
 mod logs;
 mod members;
@@ -60,6 +62,7 @@ pub fn routes() -> Vec<Route> {
         home::routes(),
         connect::routes(),
         connections::routes(),
+        budgets::routes(),
         // `new` before `{agent}`: the first that fits is taken.
         agent_edit::routes(),
         agents::routes(),
@@ -70,6 +73,7 @@ pub fn routes() -> Vec<Route> {
         sources::routes(),
         toolsets::routes(),
         logs::routes(),
+        limits::routes(),
         audit::routes(),
         members::routes(),
         sign_in::routes(),

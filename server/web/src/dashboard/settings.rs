@@ -3,11 +3,18 @@
 use actix_web::{http::StatusCode, web};
 use askama::Template;
 use serde::Deserialize;
-use trunkline_platform::{ErrorKind, accounts, actor::Permission};
+use trunkline_platform::{ErrorKind, accounts, actor::Permission, quota::BudgetScope};
 
-use super::{Page, components::Choice, layout::Layout, page_with, see_other};
+use super::{
+    Page,
+    budgets::{self, BudgetRow},
+    components::Choice,
+    layout::Layout,
+    page_with, see_other,
+};
 use crate::{
     Access, Route, WebState,
+    error::HtmlError,
     extract::{Allowed, FieldErrors, Form, InTenant, ManageTenant},
     urls,
 };
@@ -47,6 +54,8 @@ struct SettingsPage {
     currency: String,
     currencies: Vec<Choice>,
     url: String,
+    budgets: Vec<BudgetRow>,
+    budgets_url: String,
     leave_url: String,
     can_manage_sign_in: bool,
     sign_in_url: String,
@@ -63,9 +72,17 @@ struct SettingsForm {
 #[derive(Deserialize)]
 struct Nothing {}
 
-fn settings_page<P>(member: &Allowed<P>, problem: String, errors: FieldErrors, name: String, currency: String) -> SettingsPage {
+async fn settings_page<P>(
+    state: &WebState,
+    member: &Allowed<P>,
+    problem: String,
+    errors: FieldErrors,
+    (name, currency): (String, String),
+) -> Result<SettingsPage, HtmlError> {
     let slug = member.slug();
-    SettingsPage {
+    Ok(SettingsPage {
+        budgets: budgets::rows(state, member, BudgetScope::Tenant).await?,
+        budgets_url: urls::tenant_budgets(slug),
         layout: member.layout("Settings", "settings"),
         problem,
         errors,
@@ -84,7 +101,7 @@ fn settings_page<P>(member: &Allowed<P>, problem: String, errors: FieldErrors, n
             (false, true) => "Members need a second factor.",
             (false, false) => "Members log in with a password, a passkey, or whatever you set up here.",
         },
-    }
+    })
 }
 
 fn currency_choices(chosen: &str) -> Vec<Choice> {
@@ -97,16 +114,17 @@ fn currency_choices(chosen: &str) -> Vec<Choice> {
     choices
 }
 
-async fn show(member: InTenant) -> Page {
-    let (name, currency) = (member.tenant.name.clone(), member.tenant.currency.clone());
-    page_with(StatusCode::OK, &settings_page(&member, String::new(), FieldErrors::default(), name, currency))
+async fn show(state: web::Data<WebState>, member: InTenant) -> Page {
+    let set = (member.tenant.name.clone(), member.tenant.currency.clone());
+    let page = settings_page(&state, &member, String::new(), FieldErrors::default(), set).await?;
+    page_with(StatusCode::OK, &page)
 }
 
 async fn change(state: web::Data<WebState>, member: Allowed<ManageTenant>, form: Form<SettingsForm>) -> Page {
     let SettingsForm { name, currency } = form.0;
     if let Err(error) = accounts::change_tenant(&state.platform, &member.actor, &name, &currency).await {
         let errors = FieldErrors::from_failure(error)?;
-        let page = settings_page(&member, String::new(), errors, name, currency);
+        let page = settings_page(&state, &member, String::new(), errors, (name, currency)).await?;
         return page_with(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
     member.visitor.leave_flash("success", "The settings are saved.");
@@ -120,8 +138,8 @@ async fn leave(state: web::Data<WebState>, member: InTenant, _: Form<Nothing>) -
             Ok(see_other(urls::welcome()))
         }
         Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
-            let (name, currency) = (member.tenant.name.clone(), member.tenant.currency.clone());
-            let page = settings_page(&member, error.to_string(), FieldErrors::default(), name, currency);
+            let set = (member.tenant.name.clone(), member.tenant.currency.clone());
+            let page = settings_page(&state, &member, error.to_string(), FieldErrors::default(), set).await?;
             page_with(StatusCode::CONFLICT, &page)
         }
         Err(error) => Err(error.into()),

@@ -244,7 +244,7 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
     match Box::pin(gateway::admit_call(&exchange.state.platform, caller, &call, exchange.measure)).await {
         Ok(admitted) => {
             let platform = exchange.state.platform.clone();
-            let answering = Answering::new(exchange, request, session.clone());
+            let answering = Answering::new(exchange, request, session.clone(), admitted.left());
             let voice = hearing.voice(request.revision, session);
             let work = move |voice, cancel| async move { Ok(admitted.run(&platform, voice, cancel).await) };
             Box::pin(run::answer(answering, voice, work)).await
@@ -269,7 +269,7 @@ async fn item(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) ->
     };
     let platform = exchange.state.platform.clone();
     let session = caller.session.clone();
-    let answering = Answering::new(exchange, request, session.clone());
+    let answering = Answering::new(exchange, request, session.clone(), None);
     let asked = gateway::OwnedItemRequest::new(&ItemRequest {
         method: &request.method,
         name: request.params.name.as_deref(),

@@ -64,9 +64,13 @@ pub(super) fn call_result(id: &RawValue, result: &str, left: Option<Remaining>) 
 }
 
 /// What is left, as the draft of the IETF says it (draft-ietf-httpapi-ratelimit-headers-10), and as clients read it before there was one.
-fn tell_limits(headers: &mut header::HeaderMap, left: Remaining, reset_ms: u64) {
+pub(super) fn tell_limits(headers: &mut header::HeaderMap, left: Remaining, reset_ms: u64) {
     let (scope, limit, reset_s) = (left.scope.as_str(), left.limit, reset_ms.div_ceil(1000));
-    let unit = if left.window_s == 0 { "qu=\"concurrent-requests\"".to_owned() } else { format!("w={}", left.window_s) };
+    let unit = match left.scope {
+        Scope::Budget(_) => format!("w={};qu=\"micro-units\"", left.window_s),
+        _ if left.window_s == 0 => "qu=\"concurrent-requests\"".to_owned(),
+        _ => format!("w={}", left.window_s),
+    };
     for (name, value) in [
         ("ratelimit-policy", format!(r#""{scope}";q={limit};{unit}"#)),
         ("ratelimit", format!(r#""{scope}";r={};t={reset_s}"#, left.remaining)),
@@ -234,6 +238,11 @@ fn limited_error(by: Remaining, retry_after_ms: u64) -> ErrorObject {
 /// A refusal in words, for people and for models that read nothing else.
 pub(super) fn limited_words(by: Remaining, retry_after_ms: u64) -> String {
     let (scope, limit) = (by.scope.as_str(), by.limit);
+    if let Scope::Budget(of) = by.scope {
+        let period = if by.window_s == 86_400 { "day" } else { "month" };
+        let of = of.as_str();
+        return format!("the budget of this {period} (UTC) is spent ({scope}, {of}); it begins anew in {retry_after_ms} ms");
+    }
     let what = match by.window_s {
         0 => format!("{limit} calls at the same time"),
         60 => format!("{limit} calls per minute"),

@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 use trunkline_platform::{
     Platform,
     gateway::{Finished, Outgoing, Refusal, Voice},
+    quota::Remaining,
     session::{Running, Session},
 };
 use trunkline_protocol::{
@@ -39,10 +40,17 @@ pub(super) struct Answering {
     id: Box<RawValue>,
     revision: Revision,
     session: Option<Arc<Session>>,
+    /// What is left of its limits, known before it runs.
+    left: Option<Remaining>,
 }
 
 impl Answering {
-    pub(super) fn new(exchange: &Exchange<'_>, request: &Request<'_>, session: Option<Arc<Session>>) -> Self {
+    pub(super) fn new(
+        exchange: &Exchange<'_>,
+        request: &Request<'_>,
+        session: Option<Arc<Session>>,
+        left: Option<Remaining>,
+    ) -> Self {
         Self {
             state: exchange.state.clone(),
             place: exchange.place.clone(),
@@ -50,6 +58,7 @@ impl Answering {
             id: request.id.to_owned(),
             revision: request.revision,
             session,
+            left,
         }
     }
 
@@ -106,7 +115,10 @@ where
         }
     };
     let kept = answering.session.as_deref().map(|session| (session, answering.id.get()));
-    let (line, response) = stream::open(&platform, kept);
+    let (line, mut response) = stream::open(&platform, kept);
+    if let Some(left) = answering.left {
+        respond::tell_limits(response.headers_mut(), left, left.reset_ms);
+    }
     let pumped = async move {
         pump(answering, line, first, outgoing, Box::pin(work), cancel).await;
         drop(running);

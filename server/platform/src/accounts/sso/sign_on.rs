@@ -13,7 +13,7 @@ use crate::{
     Platform,
     accounts::{Browser, EmailAddress, TenantSlug, account::tell, attempt, password::NO_PASSWORD, session::Draft},
     actor::{Member, Role},
-    audit::{self, Event},
+    audit::{self, Difference, Event},
     db::SystemTx,
     error::{Error, Result},
     ids::{TenantId, UserId},
@@ -319,7 +319,8 @@ async fn enter(
         (Some(before), Some(role)) if by_group && before != role && before != Role::Owner => {
             store::update_membership(&mut tx, user, role).await?;
             store::delete_invitations_by(&mut tx, user).await?;
-            audit::append(&mut tx, now, &Member { user, tenant, role }, &Event::MemberRoleChanged(user, role)).await?;
+            let event = Event::MemberRoleChanged(user, role, Difference::default().of("role", before, role));
+            audit::append(&mut tx, now, &Member { user, tenant, role }, &event).await?;
         }
         _ => {}
     }

@@ -33,6 +33,14 @@ pub(in crate::accounts) async fn insert_tenant(
     Ok(done.rows_affected() == 1)
 }
 
+/// The tenant's name and currency, held until the transaction ends.
+pub(in crate::accounts) async fn lock_tenant(tx: &mut TenantTx) -> Result<(String, String)> {
+    Ok(sqlx::query_as("SELECT name, currency FROM app.tenants WHERE id = $1 FOR UPDATE")
+        .bind(tx.tenant())
+        .fetch_one(tx.connection())
+        .await?)
+}
+
 pub(in crate::accounts) async fn update_tenant(tx: &mut TenantTx, name: &str, currency: &str) -> Result<()> {
     sqlx::query("UPDATE app.tenants SET name = $2, currency = $3 WHERE id = $1")
         .bind(tx.tenant())

@@ -13,6 +13,7 @@ use trunkline_protocol::mcp::{
 
 use crate::{
     catalog::{
+        Typical,
         definition::{ItemKind, compile},
         source::Source,
         tool::Tool,
@@ -33,6 +34,8 @@ pub struct LoadedTool {
     mirrored: OnceLock<Vec<Mirrored>>,
     /// Calls of it that run on this replica.
     pub(crate) running: Arc<AtomicU32>,
+    /// What they were like lately.
+    pub(crate) typical: Arc<Typical>,
 }
 
 /// A tool as it stands in a list, as JSON: where revisions differ, once for each.
@@ -56,6 +59,7 @@ impl LoadedTool {
             output_validator: OnceLock::new(),
             mirrored: OnceLock::new(),
             running: Arc::default(),
+            typical: Arc::default(),
         })
     }
 

@@ -38,7 +38,7 @@ use crate::{
     epoch,
     error::{Error, Result},
     ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, ToolsetId},
-    quota::LimitTable,
+    quota::{BudgetTable, LimitTable},
     secret::{DataKeys, Digest, Plaintext, SealError},
     vault,
 };
@@ -74,6 +74,8 @@ pub struct Snapshot {
     toolset_sources: HashMap<ToolsetId, HashSet<SourceId>>,
     /// Limits that depart from the defaults.
     pub limits: LimitTable,
+    /// What may be spent.
+    pub budgets: BudgetTable,
     /// Grants and tokens that were revoked while a token of theirs may still be good by itself.
     pub denied: Denied,
     /// What client certificates mean.
@@ -383,6 +385,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         .map(|credential| (credential.id, (credential_place(tenant, credential.id, &credential.origin), credential.sealed)))
         .collect();
     let limits = LimitTable::load(&mut tx).await?;
+    let budgets = BudgetTable::load(&mut tx).await?;
     let denied = Denied::load(&mut tx, platform.clock.now()).await?;
     let certificates = CertificateTrust::load(&mut tx).await?;
     let data_key = vault::find(&mut tx, &platform.master_key).await?;
@@ -419,6 +422,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         tools,
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
+        budgets,
         denied,
         certificates,
         credentials,

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{names::Names, source::Source, store};
 use crate::{
-    audit::Event,
+    audit::{Difference, Event},
     catalog::{
         Executor, MAX_TOOLS, Price, Tool, ToolName, ToolVersion,
         definition::{Definition, ItemKind},
@@ -54,13 +54,14 @@ pub(super) async fn publish(
             let is_same =
                 tool.digest == version.digest && tool.effect == version.effect.as_str() && tool.source() == Some(source.id);
             if !is_same {
-                events.push(Event::ToolPublished(tool.tool, number));
+                let difference = Difference::default().of("effect", tool.effect.as_str(), version.effect.as_str());
+                events.push(Event::ToolPublished(tool.tool, number, difference));
                 versions.push((tool.tool, version));
             }
             pairs.push((one.id, tool.tool));
         } else {
             let tool = Tool::new(ToolId::new(now), ToolName::parse(one.exposed_key)?, version, now);
-            events.push(Event::ToolPublished(tool.id, number));
+            events.push(Event::ToolPublished(tool.id, number, Difference::default()));
             pairs.push((one.id, tool.id));
             created.push(tool);
         }

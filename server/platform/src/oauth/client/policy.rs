@@ -7,7 +7,7 @@ use super::{Client, ClientKind, ClientState, ListedClient, store};
 use crate::{
     Platform,
     actor::{Member, Permission},
-    audit::{self, Event},
+    audit::{self, Difference, Event},
     db::TenantTx,
     error::{Error, Result},
     ids::ClientId,
@@ -148,8 +148,14 @@ pub async fn policy(platform: &Platform, actor: &Member) -> Result<ClientPolicy>
 pub async fn set_policy(platform: &Platform, actor: &Member, policy: &ClientPolicy) -> Result<()> {
     actor.require(Permission::ManageTenant)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
+    let before = store::policy(&mut tx).await?;
     store::set_policy(&mut tx, policy).await?;
-    audit::append(&mut tx, platform.clock.now(), actor, &Event::ClientPolicyChanged(actor.tenant)).await?;
+    let difference = Difference::default().of("admission", before.admission.as_str(), policy.admission.as_str()).of(
+        "hosts",
+        &before.hosts,
+        &policy.hosts,
+    );
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::ClientPolicyChanged(actor.tenant, difference)).await?;
     tx.commit().await
 }
 

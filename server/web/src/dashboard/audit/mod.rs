@@ -3,6 +3,7 @@
 use actix_web::{http::StatusCode, web};
 use askama::Template;
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use serde_json::Value;
 use trunkline_platform::{
     Error,
     actor::Permission,
@@ -72,6 +73,8 @@ struct Row {
     subject_id: String,
     subject_url: String,
     details: Vec<(String, String)>,
+    /// What differs, as it was and as it is.
+    differences: Vec<(String, String, String)>,
 }
 
 async fn list(state: web::Data<WebState>, member: Auditing, query: Query) -> Page {
@@ -190,8 +193,8 @@ fn row(slug: &str, change: Change) -> Row {
         ("operator", ..) => "An operator".to_owned(),
         _ => "Trunkline".to_owned(),
     };
-    let details = change.details.as_object().into_iter().flatten();
-    let word = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let is_difference = |name: &str| matches!(name, "before" | "after");
+    let details = change.details.as_object().into_iter().flatten().filter(|(name, _)| !is_difference(name));
     Row {
         id: change.id.to_string(),
         at: Moment::second(change.at),
@@ -200,7 +203,27 @@ fn row(slug: &str, change: Change) -> Row {
         subject_url: subject_url(slug, &change.subject),
         subject: change.subject_name.unwrap_or_default(),
         subject_id: change.subject,
+        differences: differences(&change.details),
         details: details.map(|(name, value)| (name.replace('_', " "), word(value))).collect(),
+    }
+}
+
+/// What differs, as it was and as it is.
+fn differences(details: &Value) -> Vec<(String, String, String)> {
+    let differing = details["before"].as_object().into_iter().flatten();
+    differing.map(|(name, before)| (name.replace('_', " "), word(before), word(&details["after"][name]))).collect()
+}
+
+/// A value in words.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) if text.is_empty() => "nothing".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Array(all) if all.iter().all(Value::is_string) => all.iter().map(word).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
     }
 }
 

@@ -13,7 +13,14 @@ use trunkline_protocol::oauth::scope::Effect;
 use super::draft::{Draft, DraftParameter};
 use crate::{
     Access, Route, WebState,
-    dashboard::{Page, components::Choice, format, layout::Layout, page_with, see_other},
+    dashboard::{
+        Page,
+        components::Choice,
+        format,
+        layout::Layout,
+        limits::what_if::{self, WhatIf},
+        page_with, see_other,
+    },
     error::HtmlError,
     extract::{Allowed, FieldErrors, Fields, Form, ManageTools, Path},
     urls,
@@ -48,6 +55,7 @@ struct ToolEditPage {
     /// Number of the version that is edited; 0 for a new tool.
     version: i32,
     fields: ToolFields,
+    what_if: Option<WhatIf>,
     errors: FieldErrors,
 }
 
@@ -102,7 +110,7 @@ async fn show_edit(state: web::Data<WebState>, member: Allowed<ManageTools>, too
     let tool = catalog::get(&state.platform, &member.actor, tool.0).await?;
     let limits = catalog::limits(&state.platform, &member.actor, tool.id).await?;
     let draft = Draft::of(&tool, limits);
-    render_edit(&state, &member, StatusCode::OK, &tool, tool.version.number, draft, FieldErrors::default())
+    render_edit(&state, &member, StatusCode::OK, &tool, tool.version.number, (draft, None), FieldErrors::default())
 }
 
 async fn change(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: Path<ToolId>, form: Form<Fields>) -> Page {
@@ -110,11 +118,20 @@ async fn change(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: 
     let tool = catalog::get(&state.platform, &member.actor, tool.0).await?;
     let mut draft = Draft::read(&form);
     let edited: i32 = form.get("version").parse().unwrap_or_default();
+    if form.get("then") == "check" {
+        let limits = draft.parse_terms(&mut errors)?.map(|(_, limits)| limits);
+        ask_secret_again(&form, &mut errors);
+        let Some(limits) = limits else {
+            return render_edit(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, &tool, edited, (draft, None), errors);
+        };
+        let found = what_if::ask(&state, &member, &limits.scopes(tool.id)).await?;
+        return render_edit(&state, &member, StatusCode::OK, &tool, edited, (draft, Some(found)), errors);
+    }
     if let Some(outcome) = publish(&state, &member, &tool, edited, &mut draft, &form, &mut errors).await? {
         let published = match outcome {
             Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
                 errors.add("form", error.to_string());
-                return render_edit(&state, &member, StatusCode::CONFLICT, &tool, edited, draft, errors);
+                return render_edit(&state, &member, StatusCode::CONFLICT, &tool, edited, (draft, None), errors);
             }
             other => errors.take(other)?,
         };
@@ -129,7 +146,7 @@ async fn change(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: 
         }
     }
     ask_secret_again(&form, &mut errors);
-    render_edit(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, &tool, edited, draft, errors)
+    render_edit(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, &tool, edited, (draft, None), errors)
 }
 
 /// Publishes what the form says; `None` if it cannot be read.
@@ -172,6 +189,7 @@ fn render_new(state: &WebState, member: &Allowed<ManageTools>, status: StatusCod
         currency: member.tenant.currency.clone(),
         version: 0,
         fields: fields(state, draft, "It is sealed, sent to this URL’s host only, and never shown again.".to_owned()),
+        what_if: None,
         errors,
     };
     page_with(status, &page)
@@ -183,7 +201,7 @@ fn render_edit(
     status: StatusCode,
     tool: &Tool,
     edited: i32,
-    draft: Draft,
+    (draft, what_if): (Draft, Option<WhatIf>),
     errors: FieldErrors,
 ) -> Page {
     let slug = member.slug();
@@ -205,6 +223,7 @@ fn render_edit(
         currency: member.tenant.currency.clone(),
         version: edited,
         fields: fields(state, Draft { name: tool.name.to_string(), ..draft }, secret_hint),
+        what_if,
         errors,
     };
     page_with(status, &page)

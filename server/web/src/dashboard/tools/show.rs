@@ -5,12 +5,12 @@ use askama::Template;
 use serde_json::Value;
 use trunkline_platform::{
     Error, ErrorKind,
-    actor::Permission,
+    actor::{Member, Permission},
     catalog::{self, Executor, Tool, ToolVersion},
     execution,
     gateway::{self, Trial},
     ids::ToolId,
-    quota::{Limit, ToolLimits},
+    quota::{BudgetScope, Limit, ToolLimits, breakers::Standing},
     usage::{self, CallFilter, Range},
 };
 
@@ -23,9 +23,11 @@ use crate::{
     dashboard::{
         Page,
         agents::{RECENT, day},
+        budgets::{self, BudgetRow},
         components::{CallRow, Moment, Stat, Tab},
         format,
         layout::Layout,
+        limits::standing_words,
         page_with, see_other,
     },
     extract::{Allowed, FieldErrors, Fields, Form, InTenant, ManageTools, Path, Query},
@@ -62,6 +64,8 @@ struct ToolPage {
     problem: String,
     result: Option<TryResult>,
     recent: Vec<CallRow>,
+    budgets: Vec<BudgetRow>,
+    budgets_url: String,
     logs_url: String,
 }
 
@@ -75,6 +79,8 @@ struct ToolDetail {
     effect: &'static str,
     kind: &'static str,
     state: &'static str,
+    /// Why its calls are refused for a moment; empty if they are not.
+    left_alone: String,
     request: String,
     secret: String,
     timeout: String,
@@ -219,7 +225,9 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, tool: Tool, status: St
         result: said.result,
         recent: calls.into_iter().take(RECENT).map(|call| CallRow::new(slug, currency, call)).collect(),
         logs_url,
-        tool: detail(state, slug, currency, &tool, limits)?,
+        budgets: budgets::rows(state, member, BudgetScope::Tool(id)).await?,
+        budgets_url: urls::tool_budgets(slug, id),
+        tool: detail(state, actor, (slug, currency), &tool, limits)?,
     };
     page_with(status, &page)
 }
@@ -233,7 +241,13 @@ fn version_row(version: &ToolVersion, tool: &Tool) -> VersionRow {
     }
 }
 
-fn detail(state: &WebState, slug: &str, currency: &str, tool: &Tool, limits: ToolLimits) -> Result<ToolDetail, Error> {
+fn detail(
+    state: &WebState,
+    actor: &Member,
+    (slug, currency): (&str, &str),
+    tool: &Tool,
+    limits: ToolLimits,
+) -> Result<ToolDetail, Error> {
     let version = &tool.version;
     let schema: Value = serde_json::from_str(version.input_schema.get()).map_err(Error::internal)?;
     let (request, secret) = match &version.executor {
@@ -256,6 +270,10 @@ fn detail(state: &WebState, slug: &str, currency: &str, tool: &Tool, limits: Too
         effect: version.effect.as_str(),
         kind: kind(&version.executor),
         state: state_word(tool),
+        left_alone: match gateway::standing(&state.platform, actor, tool) {
+            Standing::Closed => String::new(),
+            standing => standing_words(standing),
+        },
         request,
         secret,
         timeout: match &version.executor {
