@@ -125,7 +125,7 @@ for i = first_counter, first_set - 1 do
     local at = 12 + 2 * buckets + 3 * (i - first_counter)
     redis.call('INCRBY', KEYS[6 + i], ARGV[at])
     if i >= first_budget then
-            -- For as long the record may take to get to Postgres, from where it is settled. Beyond, the record is asked what became of it.
+        -- For as long as the record may take to get to Postgres, from where it is settled. Beyond, the record is asked what became of it.
         redis.call('ZADD', reservations(i), now_ms + tonumber(ARGV[5]) + 600000, ARGV[4] .. ':' .. ARGV[at])
         redis.call('EXPIREAT', reservations(i), tonumber(ARGV[at + 2]) + 172800)
     end
