@@ -8,6 +8,9 @@ import { complete } from "./programs.mjs";
 const suite = fileURLToPath(new URL("node_modules/@modelcontextprotocol/conformance/", import.meta.url));
 const program = `${suite}dist/index.js`;
 
+/** The suite's limit for a client, ms. Each of ours starts a whole installation and stops it again, on a machine that may be busy. */
+const CLIENT_WITHIN = 120_000;
+
 export const revisions = ["2025-11-25", "2026-07-28"];
 
 /** What one run found, scenario by scenario. */
@@ -70,12 +73,13 @@ export async function judgeClient(command, revision, dir) {
   const verdict = new Verdict(`${revision} client`);
   for (const scenario of client) {
     const log = `${dir}/${scenario}.log`;
-    const args = ["--command", command, "--scenario", scenario, "--spec-version", revision, "--output-dir", `${dir}/${scenario}`];
-    const code = await complete(scenario, process.execPath, [program, "client", ...args], { log, deadline: 60_000 });
+    const how = ["--scenario", scenario, "--spec-version", revision, "--timeout", String(CLIENT_WITHIN)];
+    const args = ["--command", command, ...how, "--output-dir", `${dir}/${scenario}`];
+    const code = await complete(scenario, process.execPath, [program, "client", ...args], { log, deadline: 2 * CLIENT_WITHIN });
     const before = verdict.failures.length;
     for (const [, checks] of await results(`${dir}/${scenario}`)) verdict.add(scenario, checks);
     const unexplained = code !== 0 && verdict.failures.length === before;
-    if (unexplained) verdict.failures.push(`${scenario}: the suite ended with exit code ${code}; see ${log}`);
+    if (unexplained) verdict.failures.push(`${scenario}: the suite ended with exit code ${code}; ${log} ends with:\n${await ending(log)}`);
   }
   verdict.hold(client, dir);
   return verdict;
@@ -113,6 +117,12 @@ export async function judgeAuthorization({ issuer, resource, visit }, revision, 
   verdict.hold(["authorization-server-metadata-endpoint", "authorization-code-grant"], log);
   verdict.failures.push(...verdict.warnings.splice(0));
   return verdict;
+}
+
+/** The last lines of a log, for whoever has only what the run printed. */
+async function ending(log) {
+  const lines = (await readFile(log, "utf8").catch((error) => error.message)).trimEnd().split("\n");
+  return lines.slice(-40).map((line) => `        ${line.slice(0, 400)}`).join("\n");
 }
 
 async function freePort() {

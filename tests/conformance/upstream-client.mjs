@@ -19,7 +19,7 @@ try {
   if (!endpoint || !key) throw new Error("dev.json names no tenant with the upstream");
   const client = fileURLToPath(new URL("reference-client.mjs", import.meta.url));
   const env = { MCP_BEARER: key };
-  process.exitCode = await complete("client", process.execPath, [client, endpoint], { env, log: join(state, "client.log"), deadline: 30_000 });
+  process.exitCode = await complete("client", process.execPath, [client, endpoint], { env, log: join(state, "client.log"), deadline: 60_000 });
 } finally {
   await stopAll();
   await rm(state, { recursive: true, force: true });
