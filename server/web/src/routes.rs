@@ -1,6 +1,11 @@
 //! The router's own list: what is not in it is not served, and what is in it is tried by the isolation test with every role.
 
-use actix_web::{FromRequest, Handler, Responder, http::Method, web};
+use actix_web::{
+    FromRequest, Handler, Responder,
+    guard::{Guard, GuardContext},
+    http::Method,
+    web,
+};
 use trunkline_platform::actor::Permission;
 
 use crate::{assets, dashboard, fallback, mcp, oauth, ops};
@@ -18,6 +23,25 @@ pub enum Access {
     Agent,
     /// An OAuth client, which proves itself by what it sends, on behalf of nobody or of the person that is asked.
     Client,
+}
+
+/// The pattern of the route that took a request, in its extensions: looking for it again would try every pattern of the application.
+pub(crate) struct Pattern(pub(crate) &'static str);
+
+/// Lets requests with the method through, and notes which route that was.
+struct Matching {
+    method: Method,
+    pattern: &'static str,
+}
+
+impl Guard for Matching {
+    fn check(&self, request: &GuardContext<'_>) -> bool {
+        let is_mine = request.head().method == self.method;
+        if is_mine {
+            request.req_data_mut().insert(Pattern(self.pattern));
+        }
+        is_mine
+    }
 }
 
 /// One method on one path.
@@ -41,7 +65,8 @@ impl Route {
     {
         let register_method = method.clone();
         let register = Box::new(move |config: &mut web::ServiceConfig| {
-            config.route(path, web::method(register_method.clone()).to(handler.clone()));
+            let route = web::route().guard(Matching { method: register_method.clone(), pattern: path });
+            config.route(path, route.to(handler.clone()));
         });
         Self { method, path, access, register }
     }
@@ -72,9 +97,9 @@ impl Route {
     }
 }
 
-/// Every route of the public listener. Each surface adds its own.
+/// Every route of the public listener. Each surface adds its own. They are tried in this order: what agents call first, pages last.
 pub fn routes() -> Vec<Route> {
-    [ops::routes(), assets::routes(), dashboard::routes(), mcp::routes(), oauth::routes()].into_iter().flatten().collect()
+    [mcp::routes(), oauth::routes(), ops::routes(), assets::routes(), dashboard::routes()].into_iter().flatten().collect()
 }
 
 /// Adds all routes, and the answer to what none of them takes, to an application.

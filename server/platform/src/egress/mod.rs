@@ -16,7 +16,8 @@ use reqwest::{
 };
 use rustls::{ClientConfig, crypto::aws_lc_rs};
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tokio::runtime::Handle;
+use thread_local::ThreadLocal;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::context::TokioContext;
 use url::Url;
 
@@ -95,9 +96,11 @@ pub struct Egress {
     resolver: Arc<guard::Resolver>,
     tls: ClientConfig,
     allow_http: bool,
-    /// Where connections live. They are shared, and outlive the request that opened them: on the runtime of a worker of the listener they
-    /// would end with its last request, and with them what others wait for.
+    /// Where the connections of `client` live: they are shared, and outlive the request that opened them.
     runtime: Handle,
+    /// Connections of one worker of the listener each, for exchanges that end within their request. Nothing of such an exchange wakes another
+    /// thread, which would cost as much as the exchange itself. Nobody else waits for them when the worker ends.
+    own: Arc<ThreadLocal<Client>>,
 }
 
 impl Egress {
@@ -113,14 +116,14 @@ impl Egress {
             .map_err(Error::internal)?
             .with_no_client_auth();
         let client = client(&resolver, &tls)?;
-        Ok(Self { client, resolver, tls, allow_http: settings.allow_http, runtime: Handle::current() })
+        Ok(Self { client, resolver, tls, allow_http: settings.allow_http, runtime: Handle::current(), own: Arc::default() })
     }
 
     /// The same way out with connections of its own: what one tenant opened with its credential is never reused for anybody else.
     pub fn separate(&self) -> Result<Self> {
         let mut tls = self.tls.clone();
         tls.resumption = rustls::client::Resumption::in_memory_sessions(8);
-        Ok(Self { client: client(&self.resolver, &tls)?, ..self.clone() })
+        Ok(Self { client: client(&self.resolver, &tls)?, tls, own: Arc::default(), ..self.clone() })
     }
 
     /// Is plain HTTP allowed, as on a developer's computer?
@@ -144,7 +147,10 @@ impl Egress {
     }
 
     async fn exchange(&self, request: OutboundRequest) -> std::result::Result<OutboundAnswer, EgressError> {
-        let response = self.begin(request).await?;
+        let response = match self.of_this_worker()? {
+            Some(own) => start(own, request).await?,
+            None => self.begin(request).await?,
+        };
         let (status, content_type) = (response.status(), content_type(response.headers()));
         let headers = response.headers().clone();
         Ok(OutboundAnswer { status, content_type, headers, body: read(response).await? })
@@ -152,12 +158,25 @@ impl Egress {
 
     /// Sends a request, up to the head of its answer.
     async fn begin(&self, request: OutboundRequest) -> std::result::Result<reqwest::Response, EgressError> {
-        let mut builder = self.client.request(request.method, request.url).headers(request.headers);
-        if let Some(body) = request.body {
-            builder = builder.body(body);
-        }
-        TokioContext::new(builder.send(), self.runtime.clone()).await.map_err(|error| classify(&error))
+        TokioContext::new(start(&self.client, request), self.runtime.clone()).await
     }
+
+    /// The client of this thread, where a thread is a runtime.
+    fn of_this_worker(&self) -> std::result::Result<Option<&Client>, EgressError> {
+        if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
+            return Ok(None);
+        }
+        let own = self.own.get_or_try(|| client(&self.resolver, &self.tls));
+        own.map(Some).map_err(|_| EgressError::Unreachable)
+    }
+}
+
+async fn start(client: &Client, request: OutboundRequest) -> std::result::Result<reqwest::Response, EgressError> {
+    let mut builder = client.request(request.method, request.url).headers(request.headers);
+    if let Some(body) = request.body {
+        builder = builder.body(body);
+    }
+    builder.send().await.map_err(|error| classify(&error))
 }
 
 fn client(resolver: &Arc<guard::Resolver>, tls: &ClientConfig) -> Result<Client> {

@@ -8,6 +8,8 @@ use actix_web::{
 use tracing::{Span, field::Empty};
 use tracing_actix_web::{RequestId, RootSpanBuilder, TracingLogger};
 
+use crate::routes::Pattern;
+
 pub(super) fn layer() -> TracingLogger<RequestSpan> {
     TracingLogger::new()
 }
@@ -21,12 +23,11 @@ pub(super) struct RequestSpan;
 
 impl RootSpanBuilder for RequestSpan {
     fn on_request_start(request: &ServiceRequest) -> Span {
-        let route = request.match_pattern().unwrap_or_default();
         tracing::info_span!(
             "request",
             request.id = request_id(request.request()),
             http.request.method = request.method().as_str(),
-            http.route = route,
+            http.route = Empty,
             http.response.status_code = Empty,
         )
     }
@@ -36,6 +37,11 @@ impl RootSpanBuilder for RequestSpan {
             Ok(response) => response.status(),
             Err(error) => error.as_response_error().status_code(),
         };
+        if let Ok(response) = outcome
+            && let Some(Pattern(route)) = response.request().extensions().get()
+        {
+            span.record("http.route", route);
+        }
         span.record("http.response.status_code", status.as_u16());
         tracing::debug!(parent: &span, "answered");
     }
