@@ -2,6 +2,7 @@
 //! requirements.
 
 mod breaker;
+mod cluster;
 mod day;
 mod faults;
 mod ladder;

@@ -136,4 +136,20 @@ async fn budgets_are_set_on_three_pages_and_what_does_not_fit_is_named() {
     let mut sql = app.sql().await;
     assert_eq!(sum(&mut sql, "SELECT count(*) FROM app.audit_entries WHERE action = 'budget.set'").await, 6);
     assert_eq!(sum(&mut sql, "SELECT count(*) FROM app.audit_entries WHERE action = 'budget.removed'").await, 6);
+    for (query, what) in [
+        (
+            "SELECT count(*) FROM app.audit_entries WHERE action = 'budget.set' AND details->'after' =
+               '{\"month_amount_micro\": 12500000, \"month_warn_percent\": 80, \"month_blocks\": true}'
+             AND details->'before'->'month_amount_micro' = 'null'",
+            "set",
+        ),
+        (
+            "SELECT count(*) FROM app.audit_entries WHERE action = 'budget.removed' AND details->'before' =
+               '{\"month_amount_micro\": 12500000, \"month_warn_percent\": 80, \"month_blocks\": true}'
+             AND details->'after'->'month_amount_micro' = 'null'",
+            "removed",
+        ),
+    ] {
+        assert_eq!(sum(&mut sql, query).await, 3, "what was {what}, before and after");
+    }
 }

@@ -113,7 +113,9 @@ async fn done<E>(work: impl Future<Output = ()>) -> std::result::Result<(), E> {
 }
 
 async fn probe_redis(platform: Platform, stop: CancellationToken) {
-    while stop.run_until_cancelled(tokio::time::sleep(PROBE_EVERY)).await.is_some() {
+    // Sooner where a cluster has changed.
+    let soon = || async { drop(tokio::time::timeout(PROBE_EVERY, platform.redis.moved()).await) };
+    while stop.run_until_cancelled(soon()).await.is_some() {
         platform.redis.probe().await;
     }
 }

@@ -134,13 +134,16 @@ async fn check_fit(platform: &Platform) -> Result<(), NotReady> {
 pub async fn redis_eviction_policy(platform: &Platform) -> crate::Result<Option<String>> {
     let mut command = redis::cmd("CONFIG");
     command.arg("GET").arg("maxmemory-policy");
-    let answer: Vec<String> = match platform.redis.command(&command).await {
-        Ok(answer) => answer,
+    let answers: Vec<Vec<String>> = match platform.redis.each_master(&command).await {
+        Ok(answers) => answers,
         // Hosted servers do not offer CONFIG; that is no fault of the installation.
         Err(crate::redis::Away::Failed(error)) if error.code().is_some() => return Ok(None),
         Err(away) => return Err(away.into()),
     };
-    Ok(answer.into_iter().nth(1))
+    let mut policies: Vec<String> = answers.into_iter().filter_map(|answer| answer.into_iter().nth(1)).collect();
+    // Of a cluster, one that may forget is enough.
+    policies.sort_by_key(|policy| policy == "noeviction");
+    Ok(policies.into_iter().next())
 }
 
 async fn timed<E>(name: &'static str, if_away: Status, question: impl Future<Output = Result<(), E>>) -> Dependency {

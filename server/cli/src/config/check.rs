@@ -177,7 +177,7 @@ fn database_url(text: &str) -> Result<Plaintext, String> {
 }
 
 fn redis(reader: &mut Reader) -> Option<redis::Settings> {
-    let url = reader.required("redis.url", |text| secret_url(text, &["redis", "rediss"], "redis://:password@host:6379/0"));
+    let url = reader.required("redis.url", redis_url);
     let prefix = reader.required("redis.prefix", |text| {
         let plain = text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || ":_-.".contains(c));
         plain.then(|| text.to_owned()).ok_or_else(|| "expected up to 64 letters, digits, `:`, `_`, `-` and `.`".to_owned())
@@ -185,6 +185,23 @@ fn redis(reader: &mut Reader) -> Option<redis::Settings> {
     let timeout_ms = reader.number("redis.timeout_ms", 1..=10_000);
     let decision_ms = reader.number("redis.decision_ms", 1..=10_000);
     Some(redis::Settings { url: url?, prefix: prefix?, timeout_ms: timeout_ms?, decision_ms: decision_ms? })
+}
+
+/// One address, or several of one cluster.
+fn redis_url(text: &str) -> Result<Plaintext, String> {
+    let all = redis::addresses(text);
+    for one in &all {
+        let example = "redis://:password@host:6379/0; of a cluster several, with commas between them";
+        let url = secret_url(one, &["redis", "rediss"], example)?;
+        if url.reveal().parse::<Url>().is_ok_and(|url| url.host_str().is_none_or(str::is_empty)) {
+            return Err(format!("expected an address such as {example}"));
+        }
+        let database = url.reveal().parse::<Url>().map(|url| url.path().trim_matches('/').to_owned()).unwrap_or_default();
+        if all.len() > 1 && !matches!(database.as_str(), "" | "0") {
+            return Err(format!("expected database 0 in each address of a cluster, which has no other; found {database}"));
+        }
+    }
+    Ok(Plaintext::new(all.join(",")))
 }
 
 fn secret_url(text: &str, schemes: &[&str], example: &str) -> Result<Plaintext, String> {

@@ -102,7 +102,12 @@ pub static KEYS: &[Key] = &[
     set("database.max_connections", Kind::Number, "20", "Most connections of one process."),
     set("database.acquire_timeout_ms", Kind::Number, "1500", "Longest wait for a free connection."),
     set("database.statement_timeout_ms", Kind::Number, "10000", "Longest run of one statement."),
-    open("redis.url", Kind::Secret, "redis://:…@localhost:6379/0", "Redis 7 or Valkey, with maxmemory-policy noeviction."),
+    open(
+        "redis.url",
+        Kind::Secret,
+        "redis://:…@localhost:6379/0",
+        "Redis 7 or Valkey, with maxmemory-policy noeviction. Of a cluster one server, or several with commas between them.",
+    ),
     set("redis.prefix", Kind::Text, "trunkline:", "Put before every key, so that installations can share a server."),
     set("redis.timeout_ms", Kind::Number, "250", "Longest wait for an answer; what takes longer counts as away."),
     set(

@@ -47,6 +47,21 @@ fn what_is_missing_is_named_all_at_once() {
 }
 
 #[test]
+fn a_redis_cluster_is_several_addresses_with_database_0() {
+    let of = |url: &str| load(&[("TRUNKLINE_REDIS_URL", url)]).map(|config| config.redis.url.reveal().to_owned());
+    assert_eq!(of("redis://a:1, redis://:p@b:2/0").unwrap(), "redis://a:1,redis://:p@b:2/0");
+    assert!(of("redis://a:1/3").is_ok(), "one server has others");
+    for (bad, expected) in [
+        ("redis://a:1,redis://b:2/3", "expected database 0"),
+        ("redis://a:1,b:2", "expected an address such as"),
+        ("redis://a:1,redis://", "expected an address such as"),
+    ] {
+        let text = complaint(&[("TRUNKLINE_REDIS_URL", bad)]);
+        assert!(text.contains("redis.url") && text.contains(expected), "{bad}: {text}");
+    }
+}
+
+#[test]
 fn wrong_values_are_named_with_their_source_and_what_would_be_right() {
     let text = complaint(&[
         ("TRUNKLINE_HTTP_LISTEN", "everywhere"),

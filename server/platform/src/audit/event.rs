@@ -55,9 +55,9 @@ pub enum Event {
     /// The limits of the whole tenant changed.
     TenantLimitsChanged(TenantId, Difference),
     /// What may be spent was set or changed, of the tenant, agent or tool with that id.
-    BudgetSet(BudgetId, String),
+    BudgetSet(BudgetId, String, Difference),
     /// It is not bounded any more.
-    BudgetRemoved(BudgetId, String),
+    BudgetRemoved(BudgetId, String, Difference),
     /// The share at which owners are told is spent.
     BudgetWarned(BudgetId, String),
     /// All of it is spent.
@@ -260,8 +260,8 @@ impl Event {
             | Self::AgentResumed(id)
             | Self::AgentThrottled(id)
             | Self::AgentSuspendedForRefusals(id) => id.to_string(),
-            Self::BudgetSet(_, subject)
-            | Self::BudgetRemoved(_, subject)
+            Self::BudgetSet(_, subject, _)
+            | Self::BudgetRemoved(_, subject, _)
             | Self::BudgetWarned(_, subject)
             | Self::BudgetSpent(_, subject) => subject.clone(),
             Self::KeyCreated(id, _) | Self::KeyRevoked(id, _) | Self::KeyRolled { old: id, .. } => id.to_string(),
@@ -315,9 +315,10 @@ impl Event {
             Self::GrantGiven(_, agent) | Self::CertificateNameAdded(_, agent) | Self::CertificateNameRemoved(_, agent) => {
                 json!({ "agent": agent })
             }
-            Self::BudgetSet(id, _) | Self::BudgetRemoved(id, _) | Self::BudgetWarned(id, _) | Self::BudgetSpent(id, _) => {
-                json!({ "budget": id })
+            Self::BudgetSet(id, _, difference) | Self::BudgetRemoved(id, _, difference) => {
+                difference.put(json!({ "budget": id }))
             }
+            Self::BudgetWarned(id, _) | Self::BudgetSpent(id, _) => json!({ "budget": id }),
             Self::MonthDropped(_, month, entries) => json!({ "month": month, "entries": entries }),
             Self::GrantRevoked(_, why) => json!({ "why": why }),
             Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),

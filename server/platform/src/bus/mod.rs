@@ -209,7 +209,9 @@ pub async fn send(platform: &Platform, to: &Address, letter: &impl Serialize) ->
         return platform.bus.deliver(&to.mailbox, body);
     }
     let heard_by = publish(platform, &to.replica, &Wire { to: Some(to.mailbox.clone()), body }).await?;
-    if heard_by == 0 { Err(Undelivered::Gone) } else { Ok(()) }
+    // A server of a cluster counts its own listeners only, and a channel that has just moved is heard elsewhere.
+    let is_heard = heard_by > 0 || (platform.redis.is_cluster() && is_listening(platform, &to.replica).await.unwrap_or(false));
+    if is_heard { Ok(()) } else { Err(Undelivered::Gone) }
 }
 
 /// Does that replica listen? One whose connection was lost does not, for a moment: ask again before you believe it.
@@ -219,8 +221,8 @@ pub async fn is_listening(platform: &Platform, replica: &str) -> Result<bool, Aw
     }
     let mut count = redis::cmd("PUBSUB");
     count.arg("NUMSUB").arg(Bus::channel(&platform.redis, replica));
-    let (_, listeners): (String, u64) = platform.redis.command(&count).await?;
-    Ok(listeners > 0)
+    let counts: Vec<(String, u64)> = platform.redis.each_server(&count).await?;
+    Ok(counts.iter().any(|(_, listeners)| *listeners > 0))
 }
 
 /// Says something to every replica. Without Redis only this one hears it.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Bus;
@@ -31,7 +30,7 @@ async fn listen(platform: &Platform, told: &mut bool) -> Result<(), Away> {
     let channels = [Bus::channel(&platform.redis, &platform.bus.replica), Bus::channel(&platform.redis, "all")];
     let mut messages = platform.redis.subscribe(&channels).await?;
     *told = false;
-    while let Some(message) = messages.next().await {
+    while let Some(message) = messages.next(&platform.redis).await {
         platform.bus.receive(message.get_payload_bytes());
     }
     Ok(())

@@ -106,14 +106,12 @@ pub async fn run_afterwards(platform: Platform, stop: CancellationToken) {
 }
 
 async fn say(platform: &Platform, words: impl Iterator<Item = Word>) {
-    let mut pipeline = redis::pipe();
-    let mut leaves = 0;
+    let mut leaves = Vec::new();
     for word in words {
         match word {
             Word::Leave { call, keys } => {
                 for key in keys {
-                    pipeline.zrem(key, &*call).ignore();
-                    leaves += 1;
+                    leaves.push(redis::Cmd::zrem(key, &*call));
                 }
             }
             Word::GiveBack(Charged { tenant, call, day, charge, .. }) => {
@@ -123,8 +121,8 @@ async fn say(platform: &Platform, words: impl Iterator<Item = Word>) {
             }
         }
     }
-    if leaves > 0
-        && let Err(away) = platform.redis.all(&pipeline).await
+    if !leaves.is_empty()
+        && let Err(away) = platform.redis.all(leaves).await
     {
         tracing::debug!(error = %away, "places are free when their deadline has passed");
     }

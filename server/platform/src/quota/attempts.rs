@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use redis::Script;
 
 use super::{Decision, Rate, Scope, bucket::Bucket};
 use crate::{
     Platform,
     error::{Error, ErrorKind, Result},
+    redis::Script,
 };
 
 static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("admit.lua")));

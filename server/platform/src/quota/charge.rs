@@ -1,7 +1,5 @@
 //! What a call is charged to: buckets that fill again, counters of a day, sets of what runs.
 
-use redis::ScriptInvocation;
-
 use super::{
     Scope,
     bucket::Bucket,
@@ -9,7 +7,7 @@ use super::{
 };
 use crate::{
     ids::{AgentId, ToolId},
-    redis::Redis,
+    redis::{Invocation, Redis},
 };
 
 /// Seconds of a day.
@@ -82,7 +80,7 @@ impl From<Bucket> for Charge {
 
 impl Charge {
     /// Keys and arguments for the script, in its order.
-    pub(super) fn put(&self, script: &mut ScriptInvocation<'_>, day: i64, key: impl Fn(&str) -> String) {
+    pub(super) fn put(&self, script: &mut Invocation<'_>, day: i64, key: impl Fn(&str) -> String) {
         script.arg(self.buckets.len()).arg(self.counters.len() + self.budgets.len()).arg(self.budgets.len());
         for bucket in &self.buckets {
             script.key(key(&bucket.key)).arg(bucket.rate.interval_us()).arg(bucket.rate.burst);
@@ -102,7 +100,7 @@ impl Charge {
     }
 
     /// The same for what is given back. What was reserved of budgets is settled by the record, whatever became of the call.
-    pub(super) fn put_back(&self, script: &mut ScriptInvocation<'_>, day: i64, key: impl Fn(&str) -> String) {
+    pub(super) fn put_back(&self, script: &mut Invocation<'_>, day: i64, key: impl Fn(&str) -> String) {
         script.arg(self.buckets.len());
         for bucket in &self.buckets {
             script.key(key(&bucket.key)).arg(bucket.rate.interval_us());
@@ -113,13 +111,7 @@ impl Charge {
     }
 
     /// Keys and arguments that begin counters with what was used.
-    pub(super) fn put_seeds(
-        &self,
-        script: &mut ScriptInvocation<'_>,
-        day: i64,
-        used: &[(usize, u64)],
-        key: impl Fn(&str) -> String,
-    ) {
+    pub(super) fn put_seeds(&self, script: &mut Invocation<'_>, day: i64, used: &[(usize, u64)], key: impl Fn(&str) -> String) {
         for (counter, used) in used.iter().filter_map(|(index, used)| self.counters.get(*index).map(|counter| (counter, used))) {
             script.key(key(&counter.key(day))).arg(*used).arg(COUNTER_LIVES_S);
         }

@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use redis::Script;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Charge, Decision, Rate, Remaining, Scope, bucket::Bucket};
-use crate::Platform;
+use crate::{Platform, redis::Script};
 
 static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease.lua")));
 

@@ -397,6 +397,13 @@ pub struct Question<'a> {
     pub without_redis: WithoutRedis,
 }
 
+impl Question<'_> {
+    /// Can only Redis decide? What runs once only cannot be promised without it, and money cannot be shared by guess.
+    fn needs_redis(&self) -> bool {
+        self.once.is_some() || !self.charge.budgets.is_empty() || self.without_redis == WithoutRedis::Refuse
+    }
+}
+
 /// Decides over everything a call is charged to, and charges all or nothing. One round trip; more on the first call of a day, whose counters
 /// are read from the record, and where an answer got lost.
 pub async fn admit(platform: &Platform, question: &Question<'_>) -> Decision {
@@ -410,9 +417,8 @@ fn without(platform: &Platform, question: &Question<'_>, away: &Error) -> Decisi
     platform.metrics.degraded_decisions.inc();
     tracing::debug!(error = %away, "admission without redis");
     match question.without_redis {
-        // What runs once only cannot be promised, and money cannot be shared by guess.
-        _ if question.once.is_some() || !question.charge.budgets.is_empty() => Decision::Unavailable,
         WithoutRedis::Refuse => Decision::Unavailable,
+        WithoutRedis::LocalShare(_) if question.needs_redis() => Decision::Unavailable,
         // Neither Redis nor Postgres has said lately whether the key still works.
         WithoutRedis::LocalShare(most_unheard) if platform.generations.unheard_for() > most_unheard => Decision::Unavailable,
         WithoutRedis::LocalShare(_) => {

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Script, Value};
+use redis::Value;
 
 use super::{
     Decision, Question, Remaining,
@@ -10,7 +10,11 @@ use super::{
     budgets,
     charge::{Charge, DAY_S, tenant_key},
 };
-use crate::{Platform, epoch, ids::TenantId, redis::Away};
+use crate::{
+    Platform, epoch,
+    ids::TenantId,
+    redis::{Away, Patience, Script},
+};
 
 static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("admit.lua")));
 static REFUND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("refund.lua")));
@@ -47,7 +51,8 @@ pub(super) async fn ask(platform: &Platform, question: &Question<'_>, day: i64) 
     script.arg(if is_of_a_day { day.to_string() } else { String::new() });
     script.arg(question.once.map_or("", |once| &once.digest)).arg(question.strikes.map_or(0, |strikes| strikes.window_s));
     question.charge.put(&mut script, day, &key);
-    let answer: Vec<Value> = platform.redis.decide(&script).await?;
+    let patience = if question.needs_redis() { Patience::Long } else { Patience::Short };
+    let answer: Vec<Value> = platform.redis.decide(&script, patience).await?;
     platform.generations.hear();
     remember(platform, question.tenant, &answer, question.charge, day);
     Ok(read(&answer, question.charge, day).unwrap_or(Said::Decided(Decision::Stale)))

@@ -2,11 +2,15 @@
 
 use std::sync::{LazyLock, RwLock};
 
-use redis::{Script, cmd};
+use redis::cmd;
 use trunkline_protocol::mcp::{LogLevel, Revision, capabilities::ClientCapabilities};
 
 use super::{IDLE_S, MOST_PER_AGENT, Session, Stored, index_key, key};
-use crate::{Platform, ids::TenantId, redis::Away};
+use crate::{
+    Platform,
+    ids::TenantId,
+    redis::{Away, Script},
+};
 
 /// Resources that one session may subscribe to.
 pub const MAX_SUBSCRIPTIONS: usize = 100;
@@ -53,9 +57,14 @@ pub(super) async fn insert(platform: &Platform, session: &Session) -> Result<(),
         .arg(&session.id)
         .arg(stored)
         .arg(IDLE_S)
-        .arg(MOST_PER_AGENT)
-        .arg(key(platform, session.tenant, ""));
-    platform.redis.run(&script).await
+        .arg(MOST_PER_AGENT);
+    let ended: Vec<String> = platform.redis.run(&script).await?;
+    if ended.is_empty() {
+        return Ok(());
+    }
+    // One that is used before this is said counts among its agent's again.
+    let keys: Vec<String> = ended.iter().map(|id| key(platform, session.tenant, id)).collect();
+    platform.redis.command::<i64>(cmd("DEL").arg(keys)).await.map(drop)
 }
 
 pub(super) async fn find(platform: &Platform, tenant: TenantId, id: &str) -> Result<Option<Session>, Away> {

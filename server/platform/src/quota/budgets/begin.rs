@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use redis::Script;
 use uuid::Uuid;
 
 use super::{Reservation, budget::reservations_of, store};
@@ -10,6 +9,7 @@ use crate::{
     Platform,
     error::{Error, Result},
     ids::TenantId,
+    redis::Script,
 };
 
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("begin.lua")));

@@ -12,6 +12,7 @@ mod settle;
 mod store;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
 pub use budget::{Budget, BudgetScope, BudgetTable, Reservation, Terms};
 pub use notice::{Noticed, Stage};
@@ -23,7 +24,7 @@ pub(super) use {begin::begin, budget::reservations_of, notice::look};
 use crate::{
     Platform,
     actor::{Member, Permission},
-    audit::{self, Event},
+    audit::{self, Difference, Event},
     epoch,
     error::{Error, Result},
     ids::BudgetId,
@@ -77,18 +78,21 @@ pub async fn set(platform: &Platform, actor: &Member, scope: BudgetScope, terms:
         match (old, terms) {
             (Some(old), None) => {
                 store::delete(&mut tx, old.id).await?;
-                events.push(Event::BudgetRemoved(old.id, scope.subject(actor.tenant)));
+                let difference = difference(period, Some(&old.terms), None);
+                events.push(Event::BudgetRemoved(old.id, scope.subject(actor.tenant), difference));
             }
             (Some(old), Some(terms)) if old.terms != terms => {
                 store::update(&mut tx, old.id, terms).await?;
                 // What owners were told of is not this budget any more.
                 store::forget_notices(&mut tx, old.id).await?;
-                events.push(Event::BudgetSet(old.id, scope.subject(actor.tenant)));
+                let difference = difference(period, Some(&old.terms), Some(&terms));
+                events.push(Event::BudgetSet(old.id, scope.subject(actor.tenant), difference));
             }
             (None, Some(terms)) => {
+                let difference = difference(period, None, Some(&terms));
                 let budget = Budget { id: BudgetId::new(now), scope, period, terms };
                 store::insert(&mut tx, &budget, now).await?;
-                events.push(Event::BudgetSet(budget.id, scope.subject(actor.tenant)));
+                events.push(Event::BudgetSet(budget.id, scope.subject(actor.tenant), difference));
             }
             _ => {}
         }
@@ -100,4 +104,18 @@ pub async fn set(platform: &Platform, actor: &Member, scope: BudgetScope, terms:
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(())
+}
+
+/// What was agreed before and what is now, by the period's name.
+fn difference(period: Period, before: Option<&Terms>, after: Option<&Terms>) -> Difference {
+    let name = |part: &str| format!("{}_{part}", period.as_str());
+    let of = |terms: Option<&Terms>, part: fn(&Terms) -> Value| terms.map(part).filter(|value| !value.is_null());
+    let both = |part| (of(before, part), of(after, part));
+    let (amount, warn, blocks) =
+        (both(|terms| terms.amount_micro.into()), both(|terms| terms.warn_percent.into()), both(|terms| terms.blocks.into()));
+    Difference::default().of(name("amount_micro"), amount.0, amount.1).of(name("warn_percent"), warn.0, warn.1).of(
+        name("blocks"),
+        blocks.0,
+        blocks.1,
+    )
 }

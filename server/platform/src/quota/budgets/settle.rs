@@ -3,15 +3,13 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use redis::Script;
-
 use super::budget::reservations_of;
 use crate::{
     Platform,
     call::{Entry, Reserved},
     ids::TenantId,
     quota::Charge,
-    redis::Away,
+    redis::{Away, Script},
 };
 
 static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("settle.lua")));

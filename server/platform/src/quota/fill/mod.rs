@@ -6,7 +6,6 @@ mod store;
 use std::{collections::HashSet, sync::LazyLock};
 
 use chrono::TimeDelta;
-use redis::Script;
 use trunkline_protocol::oauth::scope::Effect;
 
 use super::{
@@ -20,6 +19,7 @@ use crate::{
     db::TenantTx,
     error::Result,
     ids::{AgentId, ToolId},
+    redis::Script,
 };
 
 static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("fill.lua")));
