@@ -1,6 +1,7 @@
 //! Money: stopped before it is spent, and the same sum in the record and in the counters, whatever happens to processes and to Redis.
 
 mod answers;
+mod context;
 mod exact;
 mod killed;
 

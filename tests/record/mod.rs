@@ -5,6 +5,7 @@ mod disk_full;
 mod driver;
 mod entries;
 mod killed;
+mod logs;
 mod postgres_away;
 mod prices;
 mod retention;

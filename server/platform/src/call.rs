@@ -115,6 +115,19 @@ impl Reserved {
     }
 }
 
+/// What a call cost in its caller's model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// Tokens of the tool's definition.
+    pub tokens_definition: i64,
+    /// Tokens of what the tool gave back.
+    pub tokens_out: i64,
+    /// Not all of it was counted.
+    pub is_estimate: bool,
+    /// Their price, in micro-units of the tenant's currency. Never a part of what the call costs.
+    pub micro: i64,
+}
+
 /// What is kept of a call. Written to the spool as it is: a member that is added needs a default, for entries of the version before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -172,4 +185,7 @@ pub struct Entry {
     /// What was reserved of budgets, until it is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Reserved>,
+    /// What it cost in its caller's model. Counted after it was kept, so it is there on the way out only.
+    #[serde(skip)]
+    pub context: Option<Context>,
 }

@@ -1,7 +1,7 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
 //! `random ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
-//! `call metrics audit usage quota health handshake bus upstream` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session` → `oauth` →
+//! `call metrics context audit usage quota health handshake bus upstream` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session` → `oauth` →
 //! `record chain execution rotation` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
@@ -18,6 +18,7 @@ pub mod certificates;
 pub mod chain;
 pub mod clock;
 pub mod connections;
+pub mod context;
 pub mod conversations;
 pub mod db;
 pub mod dialogue;

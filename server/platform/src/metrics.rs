@@ -55,6 +55,8 @@ pub struct Metrics {
     pub record_retries: Counter,
     /// Entries the database refuses; each is in the log.
     pub records_refused: Counter,
+    /// Calls whose tokens should have been counted and were not.
+    pub contexts_not_counted: Counter,
 }
 
 impl Default for Metrics {
@@ -89,6 +91,12 @@ impl Default for Metrics {
         registry.register("trunkline_records_written", "Entries written", Counter::clone(&records_written));
         registry.register("trunkline_record_retries", "Batches tried again", Counter::clone(&record_retries));
         registry.register("trunkline_records_refused", "Entries the database refused", Counter::clone(&records_refused));
+        let contexts_not_counted = Counter::default();
+        registry.register(
+            "trunkline_contexts_not_counted",
+            "Calls whose tokens were not counted",
+            Counter::clone(&contexts_not_counted),
+        );
         Self {
             registry: Mutex::new(registry),
             calls,
@@ -103,6 +111,7 @@ impl Default for Metrics {
             records_written,
             record_retries,
             records_refused,
+            contexts_not_counted,
         }
     }
 }

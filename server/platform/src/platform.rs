@@ -16,7 +16,7 @@ use crate::{
     catalog::snapshot::Snapshots,
     chain,
     clock::Clock,
-    connections,
+    connections, context,
     conversations::Conversations,
     db::Db,
     dialogue::ItemKind,
@@ -137,6 +137,8 @@ pub struct Inner {
     pub upstreams: Upstreams,
     /// Numbers for Prometheus.
     pub metrics: Arc<Metrics>,
+    /// Counts what models read.
+    pub(crate) contexts: Arc<context::Counter>,
     /// Calls that run at the moment.
     pub(crate) running: Arc<AtomicU32>,
     /// What the source of the conformance suite has.
@@ -147,6 +149,7 @@ impl Platform {
     /// Puts the parts together. On the runtime that lives as long as the process: what outlives its request runs there.
     pub fn new(parts: Parts) -> Self {
         let id = ReplicaId::new(parts.clock.now());
+        let metrics = Arc::<Metrics>::default();
         Self(Arc::new(Inner {
             passwords: accounts::Passwords::new(&parts.settings.accounts),
             parts,
@@ -176,7 +179,8 @@ impl Platform {
             keys_seen: KeysSeen::default(),
             connections: connections::Held::default(),
             upstreams: Upstreams::default(),
-            metrics: Arc::default(),
+            contexts: Arc::new(context::Counter::new(Arc::clone(&metrics))),
+            metrics,
             running: Arc::default(),
             conformance: execution::conformance::definitions,
         }))

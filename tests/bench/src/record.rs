@@ -165,5 +165,6 @@ fn entry() -> Entry {
         jsonrpc_id: Some("1".to_owned()),
         trace_id: None,
         reserved: None,
+        context: None,
     }
 }

@@ -5,6 +5,7 @@ use trunkline_protocol::oauth::scope::ScopeSet;
 
 use crate::{
     audit::Difference,
+    context::Model,
     error::{Error, Result},
     ids::AgentId,
     quota::AgentLimits,
@@ -29,6 +30,8 @@ pub struct Agent {
     pub throttled_until: Option<DateTime<Utc>>,
     /// Its client cannot read answers other than 200: limits are told as a result.
     pub limits_as_results: bool,
+    /// The model it is, if its contexts are counted.
+    pub model: Option<Model>,
     /// Since when it exists.
     pub created_at: DateTime<Utc>,
 }
@@ -46,6 +49,8 @@ pub struct NewAgent {
     pub limits: AgentLimits,
     /// Limits are told as a result.
     pub limits_as_results: bool,
+    /// The model it is.
+    pub model: Option<Model>,
 }
 
 /// An agent as a list shows it.
@@ -110,24 +115,29 @@ impl NewAgent {
             return Err(Error::invalid("description", "expected at most 400 characters, none of them a control character"));
         }
         let (name, scopes) = (AgentName::parse(name)?, super::parse_scopes(scopes)?);
-        Ok(Self { name, description: description.to_owned(), scopes, limits: AgentLimits::default(), limits_as_results: false })
+        let (limits, limits_as_results, model) = (AgentLimits::default(), false, None);
+        Ok(Self { name, description: description.to_owned(), scopes, limits, limits_as_results, model })
     }
 }
 
 impl Agent {
     pub(super) fn new(id: AgentId, new: NewAgent, now: DateTime<Utc>) -> Self {
-        let NewAgent { name, description, scopes, limits: _, limits_as_results } = new;
+        let NewAgent { name, description, scopes, limits: _, limits_as_results, model } = new;
         let (state, was_refused, throttled_until) = (AgentState::Active, false, None);
-        Self { id, name, description, scopes, state, was_refused, throttled_until, limits_as_results, created_at: now }
+        Self { id, name, description, scopes, state, was_refused, throttled_until, limits_as_results, model, created_at: now }
     }
 
     /// What differs after a change, but for its limits.
     pub(super) fn note(&self, after: &NewAgent) -> Difference {
+        let name = |model: Option<&Model>| model.map_or_else(String::new, |model| model.name.clone());
+        let price = |model: Option<&Model>| model.map(|model| model.input_micro);
         Difference::default()
             .of("name", self.name.as_str(), after.name.as_str())
             .of("description", &self.description, &after.description)
             .of("scopes", self.scopes.to_string(), after.scopes.to_string())
             .of("limits_as_results", self.limits_as_results, after.limits_as_results)
+            .of("model_name", name(self.model.as_ref()), name(after.model.as_ref()))
+            .of("model_input_micro", price(self.model.as_ref()), price(after.model.as_ref()))
     }
 
     /// Has it a tenth of its rates at that moment?

@@ -8,6 +8,7 @@ use super::{
     key::{BearerKey, Key, KeyCounts, KeyFilter, ListedKey},
 };
 use crate::{
+    context::Model,
     db::{
         TenantTx,
         page::{Found, Search},
@@ -27,6 +28,8 @@ struct AgentRow {
     state_reason: String,
     state_until: Option<DateTime<Utc>>,
     limits_as_results: bool,
+    model_name: String,
+    model_input_micro: Option<i64>,
     created_at: DateTime<Utc>,
 }
 
@@ -71,6 +74,7 @@ impl TryFrom<AgentRow> for Agent {
             was_refused: row.state_reason == REFUSALS,
             throttled_until: row.state_until,
             limits_as_results: row.limits_as_results,
+            model: row.model_input_micro.map(|input_micro| Model { name: row.model_name, input_micro }),
             created_at: row.created_at,
         })
     }
@@ -103,8 +107,9 @@ fn name_taken(error: sqlx::Error) -> Error {
 
 pub(super) async fn insert(tx: &mut TenantTx, agent: &Agent) -> Result<()> {
     sqlx::query(
-        "INSERT INTO app.agents (id, tenant_id, name, description, scopes, state, created_at, limits_as_results)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO app.agents
+           (id, tenant_id, name, description, scopes, state, created_at, limits_as_results, model_name, model_input_micro)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(agent.id)
     .bind(tx.tenant())
@@ -114,6 +119,8 @@ pub(super) async fn insert(tx: &mut TenantTx, agent: &Agent) -> Result<()> {
     .bind(agent.state.as_str())
     .bind(agent.created_at)
     .bind(agent.limits_as_results)
+    .bind(agent.model.as_ref().map_or("", |model| &model.name))
+    .bind(agent.model.as_ref().map(|model| model.input_micro))
     .execute(tx.connection())
     .await
     .map_err(name_taken)?;
@@ -122,7 +129,9 @@ pub(super) async fn insert(tx: &mut TenantTx, agent: &Agent) -> Result<()> {
 
 pub(super) async fn update(tx: &mut TenantTx, id: AgentId, new: &NewAgent) -> Result<()> {
     let done = sqlx::query(
-        "UPDATE app.agents SET name = $3, description = $4, scopes = $5, limits_as_results = $6 WHERE tenant_id = $1 AND id = $2",
+        "UPDATE app.agents
+         SET name = $3, description = $4, scopes = $5, limits_as_results = $6, model_name = $7, model_input_micro = $8
+         WHERE tenant_id = $1 AND id = $2",
     )
     .bind(tx.tenant())
     .bind(id)
@@ -130,6 +139,8 @@ pub(super) async fn update(tx: &mut TenantTx, id: AgentId, new: &NewAgent) -> Re
     .bind(&new.description)
     .bind(scopes_to(&new.scopes))
     .bind(new.limits_as_results)
+    .bind(new.model.as_ref().map_or("", |model| &model.name))
+    .bind(new.model.as_ref().map(|model| model.input_micro))
     .execute(tx.connection())
     .await
     .map_err(name_taken)?;
@@ -182,7 +193,7 @@ pub(super) async fn escalate(
 
 pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Agent>> {
     let rows: Vec<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, created_at FROM app.agents WHERE tenant_id = $1 ORDER BY name",
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, created_at FROM app.agents WHERE tenant_id = $1 ORDER BY name",
     )
     .bind(tx.tenant())
     .fetch_all(tx.connection())
@@ -193,7 +204,7 @@ pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Agent>> {
 /// Those that may not call, or less than they could, the latest stopped by themselves first.
 pub(super) async fn held_back(tx: &mut TenantTx, now: DateTime<Utc>, most: i64) -> Result<Vec<Agent>> {
     let rows: Vec<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, created_at FROM app.agents
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, created_at FROM app.agents
          WHERE tenant_id = $1 AND (state = 'suspended' OR state = 'throttled' AND state_until > $2)
          ORDER BY state_reason = '', state, name LIMIT $3",
     )
@@ -218,7 +229,7 @@ pub(super) async fn search(tx: &mut TenantTx, search: &Search, now: DateTime<Utc
         .fetch_one(tx.connection())
         .await?;
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT a.id, a.name, a.description, a.scopes, a.state, a.state_reason, a.state_until, a.limits_as_results, a.created_at,
+        "SELECT a.id, a.name, a.description, a.scopes, a.state, a.state_reason, a.state_until, a.limits_as_results, a.model_name, a.model_input_micro, a.created_at,
                 (SELECT count(*) FROM app.keys k
                  WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.id AND k.revoked_at IS NULL AND k.expires_at > $3) AS live_keys
          FROM app.agents a
@@ -246,7 +257,7 @@ pub(super) async fn find_by_name(tx: &mut TenantTx, name: &str) -> Result<Option
 
 pub(super) async fn find(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>> {
     let row: Option<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2",
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2",
     )
     .bind(tx.tenant())
     .bind(id)
@@ -258,7 +269,7 @@ pub(super) async fn find(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>
 /// The agent, held so that two keys made at once count each other.
 pub(super) async fn lock(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>> {
     let row: Option<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
     )
     .bind(tx.tenant())
     .bind(id)

@@ -25,6 +25,7 @@ use crate::{
     Platform,
     actor::{Member, Permission},
     audit::{self, Difference, Event},
+    context::Count,
     db::{
         TenantTx,
         page::{Found, Search},
@@ -39,6 +40,12 @@ use crate::{
 
 /// Tools of one tenant.
 pub const MAX_TOOLS: i64 = 5_000;
+
+/// Tokens of a tool's definition, as it stands in a list.
+pub async fn definition_tokens(tool: &Tool) -> Result<Count> {
+    let loaded = snapshot::LoadedTool::new(tool.clone())?;
+    tokio::task::spawn_blocking(move || loaded.definition.count()).await.map_err(Error::internal)
+}
 
 /// Creates a tool with its first version.
 pub async fn create(platform: &Platform, actor: &Member, name: ToolName, new: NewVersion) -> Result<Tool> {

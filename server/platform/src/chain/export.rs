@@ -3,7 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use super::{PAGE, link::EntryRow, online, parquet, receipt::Dropped, signer, store};
+use super::{
+    PAGE,
+    link::EntryRow,
+    online, parquet,
+    receipt::Dropped,
+    signer,
+    store::{self, LinkRow},
+};
 use crate::{
     Platform,
     actor::{Member, Permission},
@@ -174,7 +181,7 @@ impl Export {
             }
             expected += 1;
             match entry {
-                Some(entry) => self.add(link.seq, link.hash, &entry, &mut out)?,
+                Some(entry) => self.add(link, &entry, &mut out)?,
                 None if u64::try_from(link.seq).is_ok_and(|seq| self.dropped.run(seq).is_some()) => {
                     self.put_between(json!({ "dropped": hex(&link.hash) }), link.hash);
                 }
@@ -199,8 +206,8 @@ impl Export {
         self.parquet.as_mut().map_or(Ok(()), |parquet| parquet.finish(out))
     }
 
-    fn add(&mut self, seq: i64, hash: Vec<u8>, entry: &EntryRow, out: &mut Vec<u8>) -> Result<()> {
-        let canonical = entry.canonical();
+    fn add(&mut self, LinkRow { seq, hash, form, .. }: LinkRow, entry: &EntryRow, out: &mut Vec<u8>) -> Result<()> {
+        let canonical = entry.canonical(form);
         let in_time =
             self.range.since.is_none_or(|since| entry.at >= since) && self.range.until.is_none_or(|until| entry.at < until);
         if !in_time || (self.range.calls_only && !entry.is_call()) {

@@ -10,8 +10,10 @@ use crate::{
     ids::{AgentId, EntryId, GrantId, KeyId, TenantId, ToolId, ToolVersionId, UserId},
 };
 
-/// Version of the canonical form.
-const VERSION: u8 = 1;
+/// The canonical form that new links are hashed in. A link remembers its own.
+pub(super) const FORM: i16 = 2;
+/// From this one on a call has what it cost in its context.
+const WITH_CONTEXT: i16 = 2;
 
 /// The hash of a link.
 pub type Hash = [u8; 32];
@@ -68,6 +70,9 @@ pub(super) struct CallRow {
     pub(super) bytes_in: Option<i64>,
     pub(super) bytes_out: Option<i64>,
     pub(super) tokens_out: Option<i64>,
+    pub(super) tokens_definition: Option<i64>,
+    pub(super) tokens_estimated: Option<bool>,
+    pub(super) context_micro: Option<i64>,
     pub(super) cost_micro: Option<i64>,
     pub(super) revision: Option<String>,
     pub(super) client_name: Option<String>,
@@ -93,19 +98,19 @@ impl Members {
 }
 
 impl EntryRow {
-    /// The canonical form (RFC 8785), which is what is hashed.
-    pub(super) fn canonical(&self) -> String {
+    /// That canonical form (RFC 8785), which is what is hashed.
+    pub(super) fn canonical(&self, form: i16) -> String {
         let mut entry = Members(Map::new());
         let actor = self.actor_id.map(|id| match &*self.actor_kind {
             "agent" => AgentId::from_uuid(id).to_string(),
             "member" => UserId::from_uuid(id).to_string(),
             _ => id.to_string(),
         });
-        entry.put("v", Some(VERSION)).id("id", Some(self.id)).id("tenant", Some(self.tenant_id)).put("at", Some(time(self.at)));
+        entry.put("v", Some(form)).id("id", Some(self.id)).id("tenant", Some(self.tenant_id)).put("at", Some(time(self.at)));
         entry.put("actor_kind", Some(&*self.actor_kind)).put("actor", actor).put("action", Some(&*self.action));
         entry.put("subject", Some(&*self.subject)).put("decision", Some(&*self.decision)).put("reason", Some(&*self.reason));
         entry.put("request_id", Some(&*self.request_id)).put("details", Some(self.details.clone()));
-        entry.put("call", self.call.canonical());
+        entry.put("call", self.call.canonical(form));
         canonical(&Value::Object(entry.0))
     }
 
@@ -116,7 +121,7 @@ impl EntryRow {
 }
 
 impl CallRow {
-    fn canonical(&self) -> Option<Value> {
+    fn canonical(&self, form: i16) -> Option<Value> {
         let mut call = Members(Map::new());
         call.id("agent", Some(self.agent_id?)).id("key", self.key_id).id("grant", self.grant_id).id("user", self.user_id);
         call.id("tool", self.tool_id).id("tool_version", self.tool_version_id).put("tool_name", self.tool_name.clone());
@@ -125,6 +130,10 @@ impl CallRow {
         call.put("upstream_us", self.upstream_us).put("bytes_in", self.bytes_in).put("bytes_out", self.bytes_out);
         call.put("tokens_out", self.tokens_out).put("cost_micro", self.cost_micro).put("revision", self.revision.clone());
         call.put("degraded", self.degraded).put("jsonrpc_id", self.jsonrpc_id.clone()).put("trace_id", self.trace_id.clone());
+        if form >= WITH_CONTEXT {
+            call.put("tokens_definition", self.tokens_definition).put("tokens_estimated", self.tokens_estimated);
+            call.put("context_micro", self.context_micro);
+        }
         Some(Value::Object(call.0))
     }
 }
@@ -132,4 +141,66 @@ impl CallRow {
 /// As it stands in canonical entries and in exports: to the microsecond, as the database keeps it.
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn row(tokens_definition: Option<i64>) -> EntryRow {
+        let counted = tokens_definition.is_some();
+        EntryRow {
+            tenant_id: TenantId::NIL,
+            id: EntryId::NIL,
+            at: DateTime::UNIX_EPOCH,
+            actor_kind: "agent".into(),
+            actor_id: Some(Uuid::nil()),
+            action: "tools/call".into(),
+            subject: String::new(),
+            decision: "allowed".into(),
+            reason: String::new(),
+            request_id: String::new(),
+            details: json!({}),
+            call: CallRow {
+                agent_id: Some(AgentId::NIL),
+                key_id: None,
+                grant_id: None,
+                user_id: None,
+                tool_id: None,
+                tool_version_id: None,
+                tool_name: Some("echo".into()),
+                outcome: Some("ok".into()),
+                error: None,
+                latency_us: Some(5),
+                auth_us: Some(1),
+                admission_us: Some(1),
+                upstream_us: Some(1),
+                bytes_in: Some(2),
+                bytes_out: Some(3),
+                tokens_out: tokens_definition,
+                tokens_definition,
+                tokens_estimated: counted.then_some(false),
+                context_micro: counted.then_some(7),
+                cost_micro: Some(4),
+                revision: Some("2026-07-28".into()),
+                client_name: Some(String::new()),
+                degraded: Some(false),
+                jsonrpc_id: None,
+                trace_id: None,
+            },
+        }
+    }
+
+    #[test]
+    fn each_form_has_what_it_knows() {
+        let (first, second) = (row(Some(9)).canonical(1), row(Some(9)).canonical(FORM));
+        assert!(!first.contains("context_micro") && !first.contains("tokens_definition") && first.contains("\"v\":1"));
+        for member in ["\"context_micro\":7", "\"tokens_definition\":9", "\"tokens_estimated\":false", "\"v\":2"] {
+            assert!(second.contains(member), "{member} in {second}");
+        }
+        // What was not counted is not there: but for the number of the form, both are the same.
+        assert_eq!(row(None).canonical(1), row(None).canonical(FORM).replace("\"v\":2", "\"v\":1"));
+    }
 }

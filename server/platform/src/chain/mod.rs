@@ -85,7 +85,7 @@ async fn chain(platform: &Platform) -> Result<i64> {
         });
         let previous: Hash = head.hash.as_slice().try_into().map_err(Error::internal)?;
         head.seq += 1;
-        head.hash = hash(&previous, &entry.canonical()).to_vec();
+        head.hash = hash(&previous, &entry.canonical(link::FORM)).to_vec();
         let link =
             store::NewLink { tenant: entry.tenant_id, seq: head.seq, entry: entry.id, at: entry.at, hash: head.hash.clone() };
         links.push(link);

@@ -62,7 +62,7 @@ pub async fn verify(
         let mut notes = notes.into_iter().peekable();
         for (link, entry) in page {
             let note = notes.next_if(|(at, _)| *at == link.seq).map(|(_, note)| note);
-            let canonical = entry.map(|entry| entry.canonical());
+            let canonical = entry.map(|entry| entry.canonical(link.form));
             if let Err(finding) = believed.link(&mut verifier, &mut verified, &link, canonical.as_deref(), note.as_deref()) {
                 return Ok(Err(finding));
             }

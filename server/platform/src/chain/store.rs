@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{link::EntryRow, receipt::Receipt};
+use super::{
+    link::{EntryRow, FORM},
+    receipt::Receipt,
+};
 use crate::{
     audit::Event,
     db::{ChainTx, SystemTx, TenantTx},
@@ -20,7 +23,8 @@ pub(super) async fn unchained(tx: &mut ChainTx, most: i64) -> Result<Vec<EntryRo
     Ok(sqlx::query_as(
         "SELECT a.tenant_id, a.id, a.at, a.actor_kind, a.actor_id, a.action, a.subject, a.decision, a.reason, a.request_id, a.details,
            c.agent_id, c.key_id, c.grant_id, c.user_id, c.tool_id, c.tool_version_id, c.tool_name, c.outcome, c.error, c.latency_us,
-           c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.tokens_out, c.cost_micro, c.revision, c.client_name,
+           c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.tokens_out, c.tokens_definition, c.tokens_estimated,
+           c.context_micro, c.cost_micro, c.revision, c.client_name,
            c.degraded, c.jsonrpc_id, c.trace_id
          FROM (SELECT tenant_id, id, at FROM app.audit_unchained ORDER BY at, id LIMIT $1) u
          JOIN app.audit_entries a ON a.tenant_id = u.tenant_id AND a.id = u.id AND a.at = u.at
@@ -62,14 +66,15 @@ pub(super) async fn append(tx: &mut ChainTx, links: &[NewLink], heads: &[HeadRow
     let entries: Vec<EntryId> = links.iter().map(|link| link.entry).collect();
     let times: Vec<DateTime<Utc>> = links.iter().map(|link| link.at).collect();
     sqlx::query(
-        "INSERT INTO app.audit_chain (tenant_id, seq, entry_id, at, hash)
-         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::timestamptz[], $5::bytea[])",
+        "INSERT INTO app.audit_chain (tenant_id, seq, entry_id, at, hash, form)
+         SELECT *, $6 FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::timestamptz[], $5::bytea[])",
     )
     .bind(&tenants)
     .bind(links.iter().map(|link| link.seq).collect::<Vec<_>>())
     .bind(&entries)
     .bind(&times)
     .bind(links.iter().map(|link| &*link.hash).collect::<Vec<_>>())
+    .bind(FORM)
     .execute(tx.connection())
     .await?;
     sqlx::query(
@@ -197,18 +202,21 @@ pub(super) async fn find_tenant(tx: &mut SystemTx, slug: &str) -> Result<Option<
 pub(super) struct LinkRow {
     pub(super) seq: i64,
     pub(super) hash: Vec<u8>,
+    /// The canonical form that was hashed.
+    pub(super) form: i16,
     pub(super) is_there: bool,
 }
 
 /// The next links of a chain, each with its entry if that is there. Two lists of the same length, because a row cannot be half there.
 pub(super) async fn page(tx: &mut TenantTx, after: u64, most: i64) -> Result<Vec<(LinkRow, Option<EntryRow>)>> {
     let rows = sqlx::query(
-        "SELECT k.seq, k.hash, a.id IS NOT NULL AS is_there,
+        "SELECT k.seq, k.hash, k.form, a.id IS NOT NULL AS is_there,
            k.tenant_id, k.entry_id AS id, COALESCE(a.at, k.at) AS at, COALESCE(a.actor_kind, '') AS actor_kind, a.actor_id,
            COALESCE(a.action, '') AS action, COALESCE(a.subject, '') AS subject, COALESCE(a.decision, '') AS decision,
            COALESCE(a.reason, '') AS reason, COALESCE(a.request_id, '') AS request_id, COALESCE(a.details, '{}') AS details,
            c.agent_id, c.key_id, c.grant_id, c.user_id, c.tool_id, c.tool_version_id, c.tool_name, c.outcome, c.error, c.latency_us,
-           c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.tokens_out, c.cost_micro, c.revision, c.client_name,
+           c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.tokens_out, c.tokens_definition, c.tokens_estimated,
+           c.context_micro, c.cost_micro, c.revision, c.client_name,
            c.degraded, c.jsonrpc_id, c.trace_id
          FROM app.audit_chain k
          LEFT JOIN app.audit_entries a ON a.tenant_id = $1 AND a.id = k.entry_id AND a.at = k.at

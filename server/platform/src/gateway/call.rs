@@ -28,6 +28,7 @@ use crate::{
     Platform,
     call::Outcome,
     catalog::snapshot::LoadedTool,
+    context::Output,
     dialogue::{Dialogue, InputRequired, Listener, Reply},
     execution::{self, Account, Answer, Input, Means, Run, TaskUse},
     quota::Remaining,
@@ -84,6 +85,7 @@ impl AdmittedCall {
         let (run, held) = match (ready, state) {
             (Ready::Known(run), _) => (run, None),
             (Ready::Earlier(result), _) => {
+                draft.gives(|| Some(Output::Result(result.as_str().into())));
                 return match draft.finish(Outcome::Ok, Some("replayed".into()), result.len()).await {
                     Ok(()) => Finished { answer: Ok(result), left: None, is_final: true },
                     Err(_) => Finished::error(unrecorded()),
@@ -120,6 +122,7 @@ impl AdmittedCall {
         let answer = render(voice.revision, &run, &limits(left.map(Remaining::to_json).as_deref()), Caching::NotTold, held, seal);
         let size = answer.as_ref().map_or(0, String::len);
         let is_final = run.was_sent() && !matches!(run.answer, Answer::Reply(Reply::InputRequired(_)));
+        draft.gives(|| read_by_model(run.answer));
         // What is not in the record is not said.
         match draft.finish(run.outcome, run.error, size).await {
             Ok(()) => Finished { answer, left, is_final },
@@ -159,6 +162,16 @@ async fn task(
     let name = tool.tool.name.as_str();
     let answer = tasks::start(platform, &caller, name, Hosted { ongoing, draft, render: Box::new(render) }).await;
     Finished { answer, left, is_final: true }
+}
+
+/// What of an answer the caller's model reads. A question and an error of the protocol are for its client.
+pub(super) fn read_by_model(answer: Answer) -> Option<Output> {
+    match answer {
+        Answer::Text(ToolResult { text, .. }) => Some(Output::Text(text)),
+        Answer::Connect(connect) => Some(Output::Text(connect.text())),
+        Answer::Reply(Reply::Result(result)) => Some(Output::Result(result.into())),
+        Answer::Reply(Reply::InputRequired(_) | Reply::Error(_)) => None,
+    }
 }
 
 /// What is left, as a result has it.

@@ -462,11 +462,7 @@ impl Caller {
 
     /// A set of scopes opens a tool by its effect, by its name, or by a toolset that it is in.
     fn opens(&self, scopes: &ScopeSet, tool: &LoadedTool) -> bool {
-        let in_toolset = |scope: &Scope| match scope {
-            Scope::Toolset(name) => self.snapshot.toolset(name).is_some_and(|toolset| toolset.tools.contains(&tool.tool.id)),
-            _ => false,
-        };
-        scopes.permits_tool(tool.tool.name.as_str(), tool.tool.version.effect) || scopes.iter().any(in_toolset)
+        self.snapshot.opens(scopes, tool)
     }
 
     /// Prompts, resources or templates that exist for this caller, at this endpoint: at a toolset's, those of the sources of its tools.

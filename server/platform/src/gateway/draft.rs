@@ -9,6 +9,7 @@ use crate::{
     Platform,
     call::{Entry, Outcome, Reserved},
     catalog::{Consumed, Price, Typical, snapshot::LoadedTool},
+    context::{Asked, Counter, Definition, Output},
     execution::{self, Run},
     ids::{EntryId, ToolId},
     metrics::Metrics,
@@ -36,6 +37,17 @@ pub(super) struct Draft {
     pub(super) charged: Option<Charged>,
     /// It passes the breaker of its upstream, which hears how it went.
     pub(super) passage: Option<Passage>,
+    /// What is needed to count its context, if its agent is a model.
+    reading: Option<Reading>,
+}
+
+/// Where a context is counted, and at what price.
+#[derive(Debug, Clone)]
+struct Reading {
+    contexts: Arc<Counter>,
+    input_micro: i64,
+    /// Known with the tool.
+    definition: Option<Arc<Definition>>,
 }
 
 /// A run that is paid for.
@@ -80,7 +92,13 @@ impl Draft {
             jsonrpc_id: request.jsonrpc_id.map(clip),
             trace_id: request.traceparent.and_then(execution::trace_id).map(str::to_owned),
             reserved: None,
+            context: None,
         };
+        let reading = caller.agent.model.as_ref().map(|model| Reading {
+            contexts: Arc::clone(&platform.contexts),
+            input_micro: model.input_micro,
+            definition: None,
+        });
         Self {
             entry,
             measure,
@@ -93,6 +111,7 @@ impl Draft {
             place: Some(place),
             charged: None,
             passage: None,
+            reading,
         }
     }
 
@@ -105,8 +124,8 @@ impl Draft {
         let metrics = Arc::clone(&self.metrics);
         let (measure, began) = (Measure::start(), Instant::now());
         let (price, typical, has_effect, place) = (self.price, self.typical.clone(), self.has_effect, Some(place));
-        let (billed, charged, passage) = (None, None, None);
-        Some(Self { entry, measure, began, price, typical, billed, has_effect, metrics, place, charged, passage })
+        let (billed, charged, passage, reading) = (None, None, None, self.reading.clone());
+        Some(Self { entry, measure, began, price, typical, billed, has_effect, metrics, place, charged, passage, reading })
     }
 
     /// Somebody else records it.
@@ -124,6 +143,9 @@ impl Draft {
         self.price = tool.tool.version.price;
         self.typical = Some(Arc::clone(&tool.typical));
         self.has_effect = tool.tool.version.effect != Effect::Read;
+        if let Some(reading) = &mut self.reading {
+            reading.definition = Some(Arc::clone(&tool.definition));
+        }
     }
 
     /// What may change something says so before it does, and so does what a budget has reserved something for: whatever happens to this process,
@@ -144,6 +166,16 @@ impl Draft {
         }
         if let Some(charged) = self.charged.take().filter(|_| !run.was_sent()) {
             charged.give_back();
+        }
+    }
+
+    /// What its caller's model will read, before it is finished: counted when the answer has left.
+    pub(super) fn gives(&self, output: impl FnOnce() -> Option<Output>) {
+        if let Some(Reading { contexts, input_micro, definition: Some(definition) }) = &self.reading
+            && let Some(output) = output()
+        {
+            let (definition, input_micro) = (Arc::clone(definition), *input_micro);
+            contexts.ask(self.entry.id, Asked { output, definition, input_micro });
         }
     }
 

@@ -68,10 +68,12 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[&Entry]) -> Result<Vec<Entry
     Ok(sqlx::query_scalar(
         "INSERT INTO app.calls
            (id, tenant_id, at, agent_id, key_id, tool_id, tool_version_id, tool_name, outcome, error, latency_us, auth_us, admission_us,
-            upstream_us, bytes_in, bytes_out, cost_micro, revision, client_name, request_id, degraded, grant_id, user_id, jsonrpc_id, trace_id)
+            upstream_us, bytes_in, bytes_out, cost_micro, revision, client_name, request_id, degraded, grant_id, user_id, jsonrpc_id, trace_id,
+            tokens_out, tokens_definition, tokens_estimated, context_micro)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[],
             $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
-            $17::bigint[], $18::text[], $19::text[], $20::text[], $21::boolean[], $22::uuid[], $23::uuid[], $24::text[], $25::text[])
+            $17::bigint[], $18::text[], $19::text[], $20::text[], $21::boolean[], $22::uuid[], $23::uuid[], $24::text[], $25::text[],
+            $26::bigint[], $27::bigint[], $28::boolean[], $29::bigint[])
          ON CONFLICT DO NOTHING
          RETURNING id",
     )
@@ -100,6 +102,10 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[&Entry]) -> Result<Vec<Entry
     .bind(column!(entries, e => e.user.map(UserId::uuid)))
     .bind(column!(entries, e => e.jsonrpc_id.as_deref()))
     .bind(column!(entries, e => e.trace_id.as_deref()))
+    .bind(column!(entries, e => e.context.map(|context| context.tokens_out)))
+    .bind(column!(entries, e => e.context.map(|context| context.tokens_definition)))
+    .bind(column!(entries, e => e.context.map(|context| context.is_estimate)))
+    .bind(column!(entries, e => e.context.map(|context| context.micro)))
     .fetch_all(tx.connection())
     .await?)
 }

@@ -54,8 +54,9 @@ impl Writer {
         }
     }
 
-    async fn ship(&mut self, platform: &Platform, load: Load) -> crate::Result<()> {
+    async fn ship(&mut self, platform: &Platform, mut load: Load) -> crate::Result<()> {
         let name = self.known_as(platform).await?;
+        read_contexts(platform, &mut load).await;
         let load = Arc::new(load);
         let refused = match within_deadline(platform, name, Arc::clone(&load)).await {
             Err(error) if error.is_about_data() => {
@@ -75,6 +76,7 @@ impl Writer {
             tracing::warn!(error = %away, "what calls have cost is not in their budgets yet");
         }
         self.outlet.forget(&load).await?;
+        platform.contexts.forget(written.iter().map(|entry| entry.id));
         platform.keys_seen.remember(written.iter().copied());
         platform.metrics.records_written.inc_by(written.len() as u64);
         Ok(())
@@ -119,6 +121,14 @@ impl Writer {
             }
         }
         Ok(Vec::new())
+    }
+}
+
+/// What was counted of these calls meanwhile; the same if they are shipped again.
+async fn read_contexts(platform: &Platform, load: &mut Load) {
+    platform.contexts.settled(load.entries.iter().filter_map(|(_, entry, _)| entry.as_ref()).map(|entry| entry.id)).await;
+    for entry in load.entries.iter_mut().filter_map(|(_, entry, _)| entry.as_mut()) {
+        entry.context = platform.contexts.of(entry.id);
     }
 }
 

@@ -32,6 +32,11 @@ pub(super) struct Sum {
     pub(super) cost_micro: i64,
     pub(super) bytes_in: i64,
     pub(super) bytes_out: i64,
+    /// Calls whose tokens were counted.
+    pub(super) counted: i64,
+    pub(super) tokens_definition: i64,
+    pub(super) tokens_out: i64,
+    pub(super) context_micro: i64,
     pub(super) latency: Vec<i64>,
 }
 
@@ -56,6 +61,10 @@ impl Sum {
             cost_micro: 0,
             bytes_in: 0,
             bytes_out: 0,
+            counted: 0,
+            tokens_definition: 0,
+            tokens_out: 0,
+            context_micro: 0,
             latency: vec![0; histogram::BUCKETS],
         }
     }
@@ -67,6 +76,12 @@ impl Sum {
         self.cost_micro += entry.cost_micro;
         self.bytes_in += entry.bytes_in;
         self.bytes_out += entry.bytes_out;
+        if let Some(context) = entry.context {
+            self.counted += 1;
+            self.tokens_definition += context.tokens_definition;
+            self.tokens_out += context.tokens_out;
+            self.context_micro = self.context_micro.saturating_add(context.micro);
+        }
         if entry.outcome.ran() {
             self.latency[histogram::bucket(entry.latency_us)] += 1;
         }

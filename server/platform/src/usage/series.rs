@@ -95,6 +95,14 @@ pub struct Totals {
     pub limited: i64,
     /// What they cost, in micro-units.
     pub cost_micro: i64,
+    /// Calls whose tokens were counted; the next three are sums of those.
+    pub counted: i64,
+    /// Tokens of definitions.
+    pub tokens_definition: i64,
+    /// Tokens of what tools gave back.
+    pub tokens_out: i64,
+    /// What these cost in the callers' models, in micro-units.
+    pub context_micro: i64,
     /// Median latency in milliseconds.
     pub p50_ms: Option<f64>,
     /// 95th percentile.

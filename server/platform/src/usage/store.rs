@@ -29,20 +29,23 @@ pub(super) async fn add_sums(tx: &mut RecordTx, sums: &BTreeMap<SumKey, Sum>) ->
     sqlx::query(
         "INSERT INTO app.usage_rollups AS u
            (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
-            cost_micro, bytes_in, bytes_out, latency)
+            cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro, latency)
          SELECT tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
-            cost_micro, bytes_in, bytes_out, latency::bigint[]
+            cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro, latency::bigint[]
          FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], $8::bigint[],
-            $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[])
+            $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[],
+            $18::bigint[], $19::bigint[], $20::bigint[], $21::text[])
            AS s (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
-            cost_micro, bytes_in, bytes_out, latency)
+            cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro, latency)
          ON CONFLICT (tenant_id, step, start, agent_id, tool_id) DO UPDATE SET
            ok = u.ok + EXCLUDED.ok, tool_error = u.tool_error + EXCLUDED.tool_error,
            upstream_error = u.upstream_error + EXCLUDED.upstream_error, timeout = u.timeout + EXCLUDED.timeout,
            denied = u.denied + EXCLUDED.denied, limited = u.limited + EXCLUDED.limited,
            cancelled = u.cancelled + EXCLUDED.cancelled, unknown = u.unknown + EXCLUDED.unknown,
            cost_micro = u.cost_micro + EXCLUDED.cost_micro, bytes_in = u.bytes_in + EXCLUDED.bytes_in,
-           bytes_out = u.bytes_out + EXCLUDED.bytes_out, latency = app.histogram_add(u.latency, EXCLUDED.latency)",
+           bytes_out = u.bytes_out + EXCLUDED.bytes_out, counted = u.counted + EXCLUDED.counted,
+           tokens_definition = u.tokens_definition + EXCLUDED.tokens_definition, tokens_out = u.tokens_out + EXCLUDED.tokens_out,
+           context_micro = u.context_micro + EXCLUDED.context_micro, latency = app.histogram_add(u.latency, EXCLUDED.latency)",
     )
     .bind(column!(sums, (key, _) => key.tenant.uuid()))
     .bind(column!(sums, (key, _) => key.step))
@@ -60,6 +63,10 @@ pub(super) async fn add_sums(tx: &mut RecordTx, sums: &BTreeMap<SumKey, Sum>) ->
     .bind(column!(sums, (_, sum) => sum.cost_micro))
     .bind(column!(sums, (_, sum) => sum.bytes_in))
     .bind(column!(sums, (_, sum) => sum.bytes_out))
+    .bind(column!(sums, (_, sum) => sum.counted))
+    .bind(column!(sums, (_, sum) => sum.tokens_definition))
+    .bind(column!(sums, (_, sum) => sum.tokens_out))
+    .bind(column!(sums, (_, sum) => sum.context_micro))
     .bind(column!(sums, (_, sum) => array_text(&sum.latency)))
     .execute(tx.connection())
     .await?;
@@ -79,6 +86,10 @@ struct TotalsRow {
     denied: i64,
     limited: i64,
     cost_micro: i64,
+    counted: i64,
+    tokens_definition: i64,
+    tokens_out: i64,
+    context_micro: i64,
     /// Buckets of the histogram that are not empty, from 1, and what is in them.
     buckets: Vec<i64>,
     counts: Vec<i64>,
@@ -86,14 +97,16 @@ struct TotalsRow {
 
 impl From<TotalsRow> for Totals {
     fn from(row: TotalsRow) -> Self {
-        let TotalsRow { calls, errors, denied, limited, cost_micro, buckets, counts } = row;
+        let TotalsRow { calls, errors, denied, limited, cost_micro, .. } = row;
+        let TotalsRow { counted, tokens_definition, tokens_out, context_micro, buckets, counts, .. } = row;
         let mut latency = [0; histogram::BUCKETS];
         for (bucket, count) in buckets.into_iter().zip(counts) {
             if let Some(slot) = usize::try_from(bucket - 1).ok().and_then(|bucket| latency.get_mut(bucket)) {
                 *slot = count;
             }
         }
-        Self { calls, errors, denied, limited, cost_micro, ..Self::default() }.with_latency(&latency)
+        let sums = Self { calls, errors, denied, limited, cost_micro, ..Self::default() };
+        Self { counted, tokens_definition, tokens_out, context_micro, ..sums }.with_latency(&latency)
     }
 }
 
@@ -104,14 +117,16 @@ fn sums(key: &str, which: &str, top: &str) -> String {
     format!(
         "WITH picked AS NOT MATERIALIZED (
            SELECT {key} AS key, u.ok, u.tool_error, u.upstream_error, u.timeout, u.denied, u.limited, u.cancelled, u.unknown,
-                  u.cost_micro, u.latency
+                  u.cost_micro, u.counted, u.tokens_definition, u.tokens_out, u.context_micro, u.latency
            FROM app.usage_rollups u
            WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3 {which}
          ), sums AS (
            SELECT key,
                   sum(ok + tool_error + upstream_error + timeout + denied + limited + cancelled + unknown)::bigint AS calls,
                   sum(tool_error + upstream_error + timeout + unknown)::bigint AS errors,
-                  sum(denied)::bigint AS denied, sum(limited)::bigint AS limited, sum(cost_micro)::bigint AS cost_micro
+                  sum(denied)::bigint AS denied, sum(limited)::bigint AS limited, sum(cost_micro)::bigint AS cost_micro,
+                  sum(counted)::bigint AS counted, sum(tokens_definition)::bigint AS tokens_definition,
+                  sum(tokens_out)::bigint AS tokens_out, sum(context_micro)::bigint AS context_micro
            FROM picked GROUP BY key {top}
          ), buckets AS (
            SELECT p.key, l.bucket, sum(l.count)::bigint AS count
@@ -121,7 +136,7 @@ fn sums(key: &str, which: &str, top: &str) -> String {
            SELECT key, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(count ORDER BY bucket) AS counts
            FROM buckets GROUP BY key
          ), totals AS (
-           SELECT s.key, s.calls, s.errors, s.denied, s.limited, s.cost_micro,
+           SELECT s.key, s.calls, s.errors, s.denied, s.limited, s.cost_micro, s.counted, s.tokens_definition, s.tokens_out, s.context_micro,
                   coalesce(h.buckets, '{{}}') AS buckets, coalesce(h.counts, '{{}}') AS counts
            FROM sums s LEFT JOIN histograms h ON h.key = s.key
          )"
@@ -129,7 +144,9 @@ fn sums(key: &str, which: &str, top: &str) -> String {
 }
 
 /// The columns of `TotalsRow` after `sums`.
-const TOTALS: &str = "t.calls, t.errors, t.denied, t.limited, t.cost_micro, t.buckets, t.counts";
+const TOTALS: &str =
+    "t.calls, t.errors, t.denied, t.limited, t.cost_micro, t.counted, t.tokens_definition, t.tokens_out, t.context_micro,
+    t.buckets, t.counts";
 const TOP: &str = "ORDER BY calls DESC, key LIMIT 10";
 
 pub(super) async fn totals(tx: &mut TenantTx, range: Range, since: DateTime<Utc>) -> Result<Totals> {
@@ -341,6 +358,14 @@ pub struct Call {
     pub bytes_out: i64,
     /// What it cost, in micro-units.
     pub cost_micro: i64,
+    /// Tokens of the tool's definition. This and the next three are there if they were counted.
+    pub tokens_definition: Option<i64>,
+    /// Tokens of what the tool gave back.
+    pub tokens_out: Option<i64>,
+    /// Not all of it was counted.
+    pub tokens_estimated: Option<bool>,
+    /// What both cost in the caller's model, in micro-units.
+    pub context_micro: Option<i64>,
     /// Revision of the protocol.
     pub revision: String,
     /// What the client says it is.
@@ -367,8 +392,8 @@ pub struct CallFilter {
 /// The columns of `Call`.
 const CALL: &str = "
     SELECT c.id, c.at, c.agent_id, a.name AS agent_name, c.key_id, k.name AS key_name, c.tool_id, v.number AS tool_version, c.tool_name,
-           c.outcome, c.error, c.latency_us, c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.cost_micro, c.revision,
-           c.client_name, c.request_id, c.degraded
+           c.outcome, c.error, c.latency_us, c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.cost_micro,
+           c.tokens_definition, c.tokens_out, c.tokens_estimated, c.context_micro, c.revision, c.client_name, c.request_id, c.degraded
     FROM app.calls c
     LEFT JOIN app.agents a ON a.tenant_id = c.tenant_id AND a.id = c.agent_id
     LEFT JOIN app.keys k ON k.tenant_id = c.tenant_id AND k.id = c.key_id

@@ -5,6 +5,8 @@ use askama::Template;
 use trunkline_platform::{
     actor::Permission,
     agents::{self, Agent, AgentName, NewAgent},
+    catalog::parse_price,
+    context::{ENCODING, Model},
     ids::AgentId,
     quota::{
         AgentLimits, Limit, Rate,
@@ -16,6 +18,7 @@ use trunkline_protocol::oauth::scope::{Effect, Scope};
 use super::{
     Page,
     components::Choice,
+    format,
     layout::Layout,
     limits::what_if::{self, WhatIf},
     page_with, see_other,
@@ -49,6 +52,8 @@ const CEILINGS: [(&str, &str, &str); 4] = [
 #[template(path = "dashboard/agent_edit.html")]
 struct AgentEditPage {
     layout: Layout,
+    currency: String,
+    encoding: &'static str,
     is_new: bool,
     action: String,
     cancel_url: String,
@@ -71,6 +76,8 @@ struct AgentFields {
     per_day: String,
     at_once: String,
     limits_as_results: bool,
+    model_name: String,
+    model_price: String,
 }
 
 async fn show_new(member: Allowed<ManageAgents>) -> Page {
@@ -95,6 +102,8 @@ async fn show_edit(state: web::Data<WebState>, member: Allowed<ManageAgents>, ag
     let (ceiling, tools) = split(&agent);
     let fields = AgentFields {
         limits_as_results: agent.limits_as_results,
+        model_name: agent.model.as_ref().map(|model| model.name.clone()).unwrap_or_default(),
+        model_price: agent.model.as_ref().map(|model| format::price_input(model.input_micro)).unwrap_or_default(),
         ..fields(agent.name.as_str(), &agent.description, ceiling, &tools, limits)
     };
     render(&member, Some(&agent), StatusCode::OK, (fields, None), FieldErrors::default())
@@ -130,13 +139,21 @@ fn parse(form: &Fields, errors: &mut FieldErrors) -> Result<Option<NewAgent>, Ht
     let by_name = form.get("tools").split_whitespace().map(|name| format!("tool:{}", name.trim_end_matches(',')));
     let scopes: Vec<String> = by_effect.into_iter().chain(by_name).collect();
     let limits = parse_limits(form, errors)?;
+    let model = parse_model(form, errors)?;
     let scopes = scopes.join(" ");
     // Each by itself first, so that all of them are told at once.
     errors.take(AgentName::parse(form.get("name")))?;
     errors.take(agents::parse_scopes(&scopes))?;
     let Some(limits) = limits.filter(|_| errors.is_empty()) else { return Ok(None) };
     let Some(new) = errors.take(NewAgent::parse(form.get("name"), form.get("description"), &scopes))? else { return Ok(None) };
-    Ok(Some(NewAgent { limits, limits_as_results: form.get("limits_as_results") == "yes", ..new }))
+    Ok(Some(NewAgent { limits, limits_as_results: form.get("limits_as_results") == "yes", model, ..new }))
+}
+
+fn parse_model(form: &Fields, errors: &mut FieldErrors) -> Result<Option<Model>, HtmlError> {
+    let price = form.get("model_price").trim();
+    let price = (!price.is_empty()).then(|| parse_price("model_price", price)).transpose();
+    let Some(price) = errors.take(price)? else { return Ok(None) };
+    Ok(errors.take(Model::parse(form.get("model_name"), price))?.flatten())
 }
 
 fn parse_limits(form: &Fields, errors: &mut FieldErrors) -> Result<Option<AgentLimits>, HtmlError> {
@@ -172,6 +189,8 @@ fn fields(name: &str, description: &str, ceiling: &str, tools: &str, limits: Age
         per_day: limits.total.per_day.map(|most| most.to_string()).unwrap_or_default(),
         at_once: limits.total.at_once.map(|most| most.to_string()).unwrap_or_default(),
         limits_as_results: false,
+        model_name: String::new(),
+        model_price: String::new(),
     }
 }
 
@@ -185,6 +204,8 @@ fn sent(form: &Fields) -> AgentFields {
         per_day: form.get("per_day").to_owned(),
         at_once: form.get("at_once").to_owned(),
         limits_as_results: form.get("limits_as_results") == "yes",
+        model_name: form.get("model_name").to_owned(),
+        model_price: form.get("model_price").to_owned(),
         ..fields(form.get("name"), form.get("description"), form.get("ceiling"), form.get("tools"), AgentLimits::default())
     }
 }
@@ -206,10 +227,12 @@ fn render(
     (fields, what_if): (AgentFields, Option<WhatIf>),
     errors: FieldErrors,
 ) -> Page {
-    let slug = member.slug();
+    let (slug, currency) = (member.slug(), member.tenant.currency.clone());
     let page = match agent {
         None => AgentEditPage {
             layout: member.layout("New agent", "agents"),
+            currency,
+            encoding: ENCODING,
             is_new: true,
             action: urls::agent_new(slug),
             cancel_url: urls::agents(slug),
@@ -221,6 +244,8 @@ fn render(
         },
         Some(agent) => AgentEditPage {
             layout: member.layout(format!("Edit {}", agent.name), "agents"),
+            currency,
+            encoding: ENCODING,
             is_new: false,
             action: urls::agent_edit(slug, agent.id),
             cancel_url: urls::agent(slug, agent.id),

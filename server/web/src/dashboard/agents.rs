@@ -7,6 +7,7 @@ use trunkline_platform::{
     actor::Permission,
     agents::{self, Agent, AgentState, KeyFilter, ListedAgent, MAX_KEY_DAYS, NewKey},
     db::page::Search,
+    gateway,
     ids::AgentId,
     oauth,
     quota::{AgentLimits, BudgetScope, Rate},
@@ -19,7 +20,7 @@ use super::{
     budgets::{self, BudgetRow},
     clients::{self, GrantRow},
     components::{CallRow, Choice, Listing, Moment, Stat},
-    format,
+    context, format,
     keys::{self, KeyRow},
     layout::Layout,
     page, page_with, see_other,
@@ -99,6 +100,10 @@ struct AgentDetail {
     was_refused: bool,
     throttled_until: Option<Moment>,
     scopes: Vec<String>,
+    /// In words; empty if its contexts are not counted.
+    model: String,
+    /// What its list of tools costs.
+    offer: String,
     created: Moment,
 }
 
@@ -202,6 +207,10 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, id: AgentId, status: S
         if found.has_next() { format!("The first {} of {} keys.", found.items.len(), found.total) } else { String::new() };
     let calls = usage::calls(platform, actor, &CallFilter { agent: Some(id), ..CallFilter::default() }).await?.calls;
     let currency = &member.tenant.currency;
+    let offer = match &agent.model {
+        Some(model) => context::offer_words(gateway::offer(platform, actor, &agent).await?, model, currency),
+        None => String::new(),
+    };
     let logs_url = urls::with_query(&urls::logs(slug), &[("agent", agent.name.as_str())]);
     let page = AgentPage {
         layout: member.layout(agent.name.as_str(), "agents"),
@@ -229,6 +238,8 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, id: AgentId, status: S
             was_refused: agent.was_refused,
             throttled_until: agent.throttled_until.filter(|until| platform.clock.now() < *until).map(Moment::second),
             scopes: agent.scopes.iter().map(ToString::to_string).collect(),
+            model: agent.model.as_ref().map(|model| context::model_words(model, currency)).unwrap_or_default(),
+            offer,
             created: Moment::second(agent.created_at),
         },
     };

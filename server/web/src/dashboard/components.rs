@@ -7,7 +7,7 @@ use trunkline_platform::{
     usage::{Call, Totals},
 };
 
-use super::format;
+use super::{context, format};
 use crate::urls;
 
 /// One of several to choose from.
@@ -91,7 +91,7 @@ impl Stat {
         let refused = totals.denied + totals.limited;
         let ran = totals.calls - refused;
         let (value, unit) = if ran == 0 { ("–".to_owned(), "") } else { (format::percent(totals.error_rate()), "%") };
-        vec![
+        let mut stats = vec![
             Self {
                 hint: if refused == 0 { String::new() } else { format!("{} refused", format::count(refused)) },
                 url: logs_url,
@@ -102,7 +102,9 @@ impl Stat {
             Self::latency("p95", totals.p95_ms),
             Self::latency("p99", totals.p99_ms),
             Self::new("Cost", format::cost(totals.cost_micro, currency)),
-        ]
+        ];
+        stats.extend(context::of_totals(totals, currency));
+        stats
     }
 }
 

@@ -12,7 +12,7 @@ use trunkline_platform::{
 use super::{
     Page,
     components::{Stat, Tab},
-    format,
+    context, format,
     layout::Layout,
     page,
 };
@@ -48,6 +48,8 @@ struct HomePage {
     latency: Vec<LatencyPoint>,
     top_tools: Vec<Ranked>,
     top_agents: Vec<Ranked>,
+    /// Were any tokens counted?
+    has_contexts: bool,
     steps: Vec<Step>,
 }
 
@@ -78,6 +80,7 @@ struct Ranked {
     alarming: bool,
     p95: String,
     cost: String,
+    context: String,
 }
 
 struct Step {
@@ -110,6 +113,7 @@ async fn show(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
         latency: Vec::new(),
         top_tools: Vec::new(),
         top_agents: Vec::new(),
+        has_contexts: false,
         steps: Vec::new(),
     };
     if !ever_called {
@@ -123,6 +127,7 @@ async fn show(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
     let agent_url = |id: &str| id.parse().map(|id| urls::agent(slug, id)).ok();
     page(&HomePage {
         stats: Stat::of_totals(&summary.totals, currency, urls::logs(slug)),
+        has_contexts: summary.totals.counted > 0,
         calls: points.iter().map(|point| calls_point(point, range)).collect(),
         latency: points.iter().map(|point| latency_point(point, range)).collect(),
         top_tools: summary.tools.into_iter().map(|one| ranked(tool_url(&one.id), one, all, currency)).collect(),
@@ -197,6 +202,7 @@ fn ranked(url: Option<String>, one: Ranking, all: i64, currency: &str) -> Ranked
         alarming: totals.error_rate() >= ALARMING,
         p95: format::millis(totals.p95_ms),
         cost: format::cost_or_none(totals.cost_micro, currency),
+        context: context::cell(&totals, currency),
     }
 }
 

@@ -15,7 +15,7 @@ use trunkline_platform::{
 use super::{
     Page,
     components::{CallRow, Choice, Moment, Part, Stat},
-    format,
+    context, format,
     layout::Layout,
     page, page_with,
 };
@@ -73,6 +73,9 @@ struct CallDetail {
     decided: &'static str,
     revision: String,
     request_id: String,
+    tokens_definition: String,
+    tokens_out: String,
+    tokens_note: &'static str,
     parts: Vec<Part>,
 }
 
@@ -128,14 +131,15 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
 
 async fn show(state: web::Data<WebState>, member: InTenant, call: Path<EntryId>) -> Page {
     let call = usage::call(&state.platform, &member.actor, call.0).await?;
-    let slug = member.slug();
+    let (slug, currency) = (member.slug(), &member.tenant.currency);
     let size = |label, bytes: i64| {
         let (value, unit) = format::size(bytes);
         Stat { unit, ..Stat::new(label, value) }
     };
     let stats = vec![
         Stat::new("Latency", format::micros(call.latency_us)),
-        Stat::new("Cost", format::price(call.cost_micro, &member.tenant.currency)),
+        Stat::new("Cost", format::price(call.cost_micro, currency)),
+        context::of_call(&call, currency),
         size("In", call.bytes_in),
         size("Out", call.bytes_out),
     ];
@@ -167,6 +171,9 @@ fn detail(slug: &str, call: Call) -> CallDetail {
         decided: if call.degraded { "without Redis, on this server’s share" } else { "with Redis" },
         revision: call.revision,
         request_id: call.request_id,
+        tokens_definition: context::of_part(call.tokens_definition),
+        tokens_out: context::of_part(call.tokens_out),
+        tokens_note: if call.tokens_estimated == Some(true) { "estimated" } else { "" },
         error,
     }
 }

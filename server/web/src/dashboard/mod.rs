@@ -10,6 +10,7 @@ mod clients;
 pub mod components;
 mod connect;
 mod connections;
+mod context;
 pub mod format;
 mod home;
 mod invitation;

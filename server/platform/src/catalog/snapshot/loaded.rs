@@ -19,6 +19,7 @@ use crate::{
         tool::Tool,
     },
     connections::Provider,
+    context::Definition,
     error::{Error, Result},
     ids::{DefinitionId, SourceId},
 };
@@ -36,6 +37,8 @@ pub struct LoadedTool {
     pub(crate) running: Arc<AtomicU32>,
     /// What they were like lately.
     pub(crate) typical: Arc<Typical>,
+    /// It as it stands in the context of those who are offered it.
+    pub(crate) definition: Arc<Definition>,
 }
 
 /// A tool as it stands in a list, as JSON: where revisions differ, once for each.
@@ -47,12 +50,13 @@ struct Descriptions {
 }
 
 impl LoadedTool {
-    pub(super) fn new(tool: Tool) -> Result<Self> {
+    pub(in crate::catalog) fn new(tool: Tool) -> Result<Self> {
         let descriptions = match &tool.version.definition {
             Some(definition) => Descriptions::of_definition(tool.name.as_str(), definition)?,
             None => Descriptions::of_ours(&tool)?,
         };
         Ok(Self {
+            definition: Arc::new(Definition::new(Arc::clone(&descriptions.stateless))),
             descriptions,
             tool,
             validator: OnceLock::new(),

@@ -15,6 +15,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
+use trunkline_protocol::oauth::scope::{Scope, ScopeSet};
 
 pub use denied::Denied;
 pub use loaded::{LoadedItem, LoadedSource, LoadedTool};
@@ -117,6 +118,15 @@ impl Snapshot {
     pub fn tool(&self, name: &str) -> Option<&Arc<LoadedTool>> {
         let at = self.tools.binary_search_by(|tool| tool.tool.name.as_str().cmp(name)).ok()?;
         self.tools.get(at)
+    }
+
+    /// Do those scopes open that tool?
+    pub(crate) fn opens(&self, scopes: &ScopeSet, tool: &LoadedTool) -> bool {
+        let in_toolset = |scope: &Scope| match scope {
+            Scope::Toolset(name) => self.toolset(name).is_some_and(|toolset| toolset.tools.contains(&tool.tool.id)),
+            _ => false,
+        };
+        scopes.permits_tool(tool.tool.name.as_str(), tool.tool.version.effect) || scopes.iter().any(in_toolset)
     }
 
     /// Prompts that are served, by name.

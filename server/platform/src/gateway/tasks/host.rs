@@ -18,7 +18,7 @@ use crate::{
     execution::Run,
     gateway::{
         Caller,
-        call::unrecorded,
+        call::{read_by_model, unrecorded},
         converse::{AnswerTo, Asked, Ongoing, farewell},
         draft::Draft,
     },
@@ -111,6 +111,7 @@ impl Host {
         let answer = render(&run);
         let size = answer.as_ref().map_or(0, String::len);
         draft.settle(&run);
+        draft.gives(|| read_by_model(run.answer));
         // Recorded before anybody can read it.
         let kept = draft.finish(run.outcome, run.error, size).await;
         match kept.map_err(|_| unrecorded()).and(answer) {

@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use redis::{Script, cmd};
+use redis::cmd;
 
 use super::{KEPT_MS, MOST_PER_AGENT, Task};
 use crate::{
     Platform,
     ids::{AgentId, TenantId},
-    redis::Away,
+    redis::{Away, Script},
 };
 
 static PUT: LazyLock<Script> = LazyLock::new(|| {

@@ -25,7 +25,7 @@ use crate::{
         agents::{RECENT, day},
         budgets::{self, BudgetRow},
         components::{CallRow, Moment, Stat, Tab},
-        format,
+        context, format,
         layout::Layout,
         limits::standing_words,
         page_with, see_other,
@@ -85,6 +85,7 @@ struct ToolDetail {
     secret: String,
     timeout: String,
     price: String,
+    context: String,
     limit: String,
     schema: String,
 }
@@ -199,6 +200,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, tool: Tool, status: St
     let versions = catalog::versions(platform, actor, id).await?;
     let calls = usage::calls(platform, actor, &CallFilter { tool: Some(id), ..CallFilter::default() }).await?.calls;
     let logs_url = urls::with_query(&urls::logs(slug), &[("tool", tool.name.as_str())]);
+    let context = context::definition_words(catalog::definition_tokens(&tool).await?);
     let mode = said.mode.unwrap_or("form");
     let tab = |word: &str, label: &str| Tab {
         url: format!("{}#try", urls::with_query(&urls::tool(slug, id), &[("mode", word)])),
@@ -227,7 +229,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, tool: Tool, status: St
         logs_url,
         budgets: budgets::rows(state, member, BudgetScope::Tool(id)).await?,
         budgets_url: urls::tool_budgets(slug, id),
-        tool: detail(state, actor, (slug, currency), &tool, limits)?,
+        tool: ToolDetail { context, ..detail(state, actor, (slug, currency), &tool, limits)? },
     };
     page_with(status, &page)
 }
@@ -282,6 +284,7 @@ fn detail(
             executor => timeout_words(executor),
         },
         price: price(&version.price, currency),
+        context: String::new(),
         limit: limit_words(state, tool, limits),
         schema: serde_json::to_string_pretty(&schema).map_err(Error::internal)?,
     })
