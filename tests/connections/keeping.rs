@@ -51,7 +51,7 @@ async fn no_table_has_a_token_or_a_client_secret_in_the_clear() {
             .await
             .expect("rows");
     assert!(before[0].0 != after[0].0 && before[0].1 != after[0].1);
-    assert_eq!(world.scalar("SELECT count(*) FROM app.tenant_keys").await, 1);
+    assert_eq!(world.scalar("SELECT count(*) FROM app.tenant_keys WHERE purpose = 'secrets'").await, 1);
     assert_eq!(whoami(&agent).await.result(), "owner");
     service.forget_access();
     assert_eq!(whoami(&agent).await.result(), "owner", "refreshed with the secret");

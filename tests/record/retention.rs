@@ -47,9 +47,14 @@ async fn l_30_a_month_is_dropped_with_a_receipt_and_verifying_goes_on() {
     // What is not older than a month stays.
     let mut sql = it.app.sql().await;
     calls(&it.app.tenant_of(it.owner.clone(), "acme".to_owned()), "later").await;
-    // Not before the checkpoints are outside.
+    // Not before the checkpoints are outside, where nothing gets for a while.
+    let away = format!("{dir}.away");
+    std::fs::rename(&dir, &away).expect("moved");
+    std::fs::write(&dir, "").expect("a file in its place");
     sql.execute("UPDATE app.audit_heads SET delivered_seq = 0").await.expect("changed");
     let refused = drops(&it.app).await.expect_err("nothing is outside");
+    std::fs::remove_file(&dir).expect("removed");
+    std::fs::rename(&away, &dir).expect("moved back");
     assert!(refused.contains("stays until all of it is signed"), "{refused}");
     let all = signed(&it.app, 24).await;
     drops(&it.app).await.expect("dropped");

@@ -87,6 +87,7 @@ pub fn product(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) ->
         master_key: config.master_key.clone(),
         settings: Settings {
             public_url,
+            region: config.region.clone(),
             accounts: config.accounts,
             sso: config.sso.clone(),
             mail,

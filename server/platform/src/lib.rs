@@ -1,6 +1,6 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
-//! `random ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
+//! `random hex ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
 //! `call metrics context audit usage quota health handshake bus upstream` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session` → `oauth` →
 //! `record chain execution rotation` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
@@ -29,6 +29,7 @@ pub mod execution;
 pub mod gateway;
 pub mod handshake;
 pub mod health;
+mod hex;
 pub mod ids;
 pub mod jobs;
 pub mod mail;

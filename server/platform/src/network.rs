@@ -7,14 +7,22 @@ use std::{
 };
 
 /// Such as `10.0.0.0/8`, `fd00::/8` or a single address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Network {
     address: IpAddr,
     prefix: u8,
 }
 
 impl Network {
+    /// The network that an address belongs to, as far as the record may know where somebody is: 24 bits of IPv4, 48 of IPv6.
+    pub fn around(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self { address: masked_v4(address, 24).into(), prefix: 24 },
+            IpAddr::V6(address) => Self { address: masked_v6(address, 48).into(), prefix: 48 },
+        }
+    }
+
     /// Is the address inside? An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as the IPv4 address it is.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -52,6 +60,12 @@ impl TryFrom<String> for Network {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
     }
 }
 

@@ -42,6 +42,8 @@ use crate::{
 pub struct Settings {
     /// Where people and agents reach this installation, such as `https://trunkline.example`. Without a path.
     pub public_url: Url,
+    /// Where this replica is, for the record.
+    pub region: Option<String>,
     /// People.
     pub accounts: accounts::Settings,
     /// The identity provider of the whole installation, if it has one.

@@ -11,7 +11,7 @@ use anyhow::ensure;
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use trunkline_platform::{
-    call::{Entry, Outcome},
+    call::{Entry, Outcome, Provenance},
     clock::{Clock as _, SystemClock},
     ids::{AgentId, EntryId, KeyId, TenantId, ToolId, ToolVersionId},
     record::{self, Durability, Settings, Spool},
@@ -166,5 +166,6 @@ fn entry() -> Entry {
         trace_id: None,
         reserved: None,
         context: None,
+        provenance: Provenance::default(),
     }
 }

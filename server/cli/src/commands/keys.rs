@@ -71,10 +71,14 @@ async fn rotate(platform: &Platform, emergency: Option<&str>) -> anyhow::Result<
 
 async fn status(platform: &Platform) -> anyhow::Result<()> {
     let usage = rotation::usage(platform).await?;
-    terminal::say(format!("{} is the current key: it has wrapped {} data keys.", usage.current, count(&usage, &usage.current)));
+    terminal::say(format!(
+        "{} is the current key: it has wrapped {} keys of tenants and people.",
+        usage.current,
+        count(&usage, &usage.current)
+    ));
     for key in usage.wrapped.keys().filter(|key| **key != usage.current) {
         terminal::say(format!(
-            "{key} is still needed: it has wrapped {} data keys. Run `trunkline keys rewrap`.",
+            "{key} is still needed: it has wrapped {} keys of tenants and people. Run `trunkline keys rewrap`.",
             count(&usage, key)
         ));
     }

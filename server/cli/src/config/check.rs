@@ -37,6 +37,7 @@ pub(super) fn interpret(gathered: Gathered) -> Result<Config, Problems> {
 fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let http = http(reader);
     let public_url = public_url(reader);
+    let region = reader.optional("region", region);
     let ops_listen = reader.parsed::<SocketAddr>("ops.listen", "an address and a port, such as 127.0.0.1:9464");
     let database = database(reader);
     let database_admin_url = reader.optional("database.admin_url", database_url);
@@ -57,6 +58,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     Some(Config {
         http: http?,
         public_url: public_url?.value(),
+        region: region?.value(),
         ops_listen: ops_listen?,
         database: database?,
         database_admin_url: database_admin_url?.value(),
@@ -418,6 +420,14 @@ fn checkpoints(reader: &mut Reader) -> Option<chain::Settings> {
         return reader.refuse("audit.retention_months", why);
     }
     Some(settings)
+}
+
+fn region(text: &str) -> Result<String, String> {
+    let is_word = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if !text.is_empty() && text.len() <= 40 && is_word(text) {
+        return Ok(text.to_owned());
+    }
+    Err("expected a word of at most 40 letters, digits, dots, hyphens and underscores, such as eu-central".to_owned())
 }
 
 fn durability(text: &str) -> Result<record::Durability, String> {

@@ -58,6 +58,12 @@ pub static KEYS: &[Key] = &[
         "https://trunkline.example",
         "Where people and agents reach this installation. Needed unless it listens on loopback.",
     ),
+    open(
+        "region",
+        Kind::Text,
+        "eu-central",
+        "Where this replica is, in your words: stands in the record of each call that it takes.",
+    ),
     set(
         "http.listen",
         Kind::Text,

@@ -26,6 +26,8 @@ pub struct Config {
     pub http: Http,
     /// Where people and agents reach it, if told; see [`Config::public_url`].
     pub public_url: Option<Url>,
+    /// Where this replica is, for the record.
+    pub region: Option<String>,
     /// Address of the operations listener.
     pub ops_listen: SocketAddr,
     /// Postgres, as the application role.

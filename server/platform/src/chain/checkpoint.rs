@@ -7,11 +7,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    export::hex,
-    link::{Hash, time},
-};
-use crate::ids::TenantId;
+use super::link::{Hash, time};
+use crate::{hex, ids::TenantId};
 
 /// Who signs, as it stands in notes and keys.
 const SIGNER: &str = "trunkline";
@@ -50,7 +47,7 @@ impl PublicKey {
 
     /// Its id as text.
     pub fn id_text(&self) -> String {
-        hex(&self.id())
+        hex::encode(&self.id())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     Platform,
     actor::{Member, Permission},
     error::{Error, Result},
+    hex,
     ids::TenantId,
 };
 
@@ -62,6 +63,11 @@ const CALL: &[&str] = &[
     "revision",
     "jsonrpc_id",
     "trace_id",
+    "network",
+    "region",
+    "arguments_digest",
+    "definition_digest",
+    "upstream_status",
 ];
 /// The same of any entry.
 const ENTRY: &[&str] =
@@ -183,7 +189,7 @@ impl Export {
             match entry {
                 Some(entry) => self.add(link, &entry, &mut out)?,
                 None if u64::try_from(link.seq).is_ok_and(|seq| self.dropped.run(seq).is_some()) => {
-                    self.put_between(json!({ "dropped": hex(&link.hash) }), link.hash);
+                    self.put_between(json!({ "dropped": hex::encode(&link.hash) }), link.hash);
                 }
                 None => return Err(gone(link.seq)),
             }
@@ -218,8 +224,8 @@ impl Export {
         let value: Value = serde_json::from_str(&canonical).map_err(Error::internal)?;
         let mut members = readable(&value, self.range.calls_only);
         members.insert("seq".to_owned(), json!(seq));
-        members.insert("hash".to_owned(), json!(hex(&hash)));
-        members.insert("previous".to_owned(), json!(hex(previous)));
+        members.insert("hash".to_owned(), json!(hex::encode(&hash)));
+        members.insert("previous".to_owned(), json!(hex::encode(previous)));
         members.insert("before".to_owned(), Value::Array(std::mem::take(&mut self.between)));
         members.insert("entry".to_owned(), Value::String(canonical));
         members.insert("after".to_owned(), json!([]));
@@ -260,19 +266,4 @@ impl Export {
 
 fn gone(seq: i64) -> Error {
     Error::conflict(format!("Entry {seq} of the chain is gone. `trunkline audit verify` says more."))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits.len().is_multiple_of(2).then(|| digits.chunks_exact(2).map(byte).collect())?
 }

@@ -7,13 +7,16 @@ use uuid::Uuid;
 
 use crate::{
     catalog::definition::canonical,
+    hex,
     ids::{AgentId, EntryId, GrantId, KeyId, TenantId, ToolId, ToolVersionId, UserId},
 };
 
 /// The canonical form that new links are hashed in. A link remembers its own.
-pub(super) const FORM: i16 = 2;
+pub(super) const FORM: i16 = 3;
 /// From this one on a call has what it cost in its context.
 const WITH_CONTEXT: i16 = 2;
+/// From this one on where it came from and what it was about.
+const WITH_PROVENANCE: i16 = 3;
 
 /// The hash of a link.
 pub type Hash = [u8; 32];
@@ -79,6 +82,11 @@ pub(super) struct CallRow {
     pub(super) degraded: Option<bool>,
     pub(super) jsonrpc_id: Option<String>,
     pub(super) trace_id: Option<String>,
+    pub(super) network: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) arguments_digest: Option<Vec<u8>>,
+    pub(super) definition_digest: Option<Vec<u8>>,
+    pub(super) upstream_status: Option<i16>,
 }
 
 /// Members of an object; what is nothing is left out.
@@ -134,6 +142,13 @@ impl CallRow {
             call.put("tokens_definition", self.tokens_definition).put("tokens_estimated", self.tokens_estimated);
             call.put("context_micro", self.context_micro);
         }
+        if form >= WITH_PROVENANCE {
+            let digest = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(hex::encode);
+            call.put("network", self.network.clone()).put("region", self.region.clone());
+            call.put("arguments_digest", digest(&self.arguments_digest))
+                .put("definition_digest", digest(&self.definition_digest));
+            call.put("upstream_status", self.upstream_status.map(|class| format!("{class}xx")));
+        }
         Some(Value::Object(call.0))
     }
 }
@@ -149,6 +164,7 @@ mod tests {
 
     use super::*;
 
+    /// A call of which everything is known, or nothing that came with a later form.
     fn row(tokens_definition: Option<i64>) -> EntryRow {
         let counted = tokens_definition.is_some();
         EntryRow {
@@ -189,18 +205,32 @@ mod tests {
                 degraded: Some(false),
                 jsonrpc_id: None,
                 trace_id: None,
+                network: counted.then(|| "203.0.113.0/24".into()),
+                region: counted.then(|| "here".into()),
+                arguments_digest: counted.then(|| vec![0xab; 32]),
+                definition_digest: counted.then(|| vec![1; 32]),
+                upstream_status: counted.then_some(2),
             },
         }
     }
 
     #[test]
     fn each_form_has_what_it_knows() {
-        let (first, second) = (row(Some(9)).canonical(1), row(Some(9)).canonical(FORM));
-        assert!(!first.contains("context_micro") && !first.contains("tokens_definition") && first.contains("\"v\":1"));
-        for member in ["\"context_micro\":7", "\"tokens_definition\":9", "\"tokens_estimated\":false", "\"v\":2"] {
-            assert!(second.contains(member), "{member} in {second}");
+        let [first, second, third] = [1, 2, 3].map(|form| row(Some(9)).canonical(form));
+        let (context, provenance) = (
+            ["\"context_micro\":7", "\"tokens_definition\":9", "\"tokens_estimated\":false"],
+            [
+                "\"network\":\"203.0.113.0/24\"",
+                "\"region\":\"here\"",
+                "\"arguments_digest\":\"abab",
+                "\"upstream_status\":\"2xx\"",
+            ],
+        );
+        assert!(context.iter().all(|member| !first.contains(member) && second.contains(member) && third.contains(member)));
+        assert!(provenance.iter().all(|member| !first.contains(member) && !second.contains(member) && third.contains(member)));
+        // What is not known is not there: but for the number of the form, all are the same.
+        for form in [2, FORM] {
+            assert_eq!(row(None).canonical(1), row(None).canonical(form).replace(&format!("\"v\":{form}"), "\"v\":1"));
         }
-        // What was not counted is not there: but for the number of the form, both are the same.
-        assert_eq!(row(None).canonical(1), row(None).canonical(FORM).replace("\"v\":2", "\"v\":1"));
     }
 }

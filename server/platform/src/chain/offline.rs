@@ -9,13 +9,14 @@ use serde_json::{Map, Value};
 
 use super::{
     checkpoint::Checkpoint,
-    export::{Format, cell, names, readable, unhex},
+    export::{Format, cell, names, readable},
     link::{Hash, ROOT},
     outside::Outside,
     parquet,
     receipt::Dropped,
     verify::{Finding, Verifier, Wrong},
 };
+use crate::hex;
 
 /// What an export was found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl<'a> Vouching<'a> {
             match between {
                 Between::Entry(entry) => verifier.follow(entry),
                 Between::Dropped { dropped } => {
-                    let hash = unhex(dropped).filter(|_| self.dropped.run(next).is_some());
+                    let hash = hex::decode(dropped).filter(|_| self.dropped.run(next).is_some());
                     verifier.pass(next, &hash.ok_or(Finding { seq: next, wrong: Wrong::NoEntry })?)?;
                 }
             }
@@ -166,8 +167,8 @@ impl<'a> Line<'a> {
         };
         Ok(Self {
             seq: number("seq")?,
-            hash: unhex(text("hash")?).ok_or("hash")?,
-            previous: unhex(text("previous")?).and_then(|bytes| bytes.try_into().ok()).ok_or("previous")?,
+            hash: hex::decode(text("hash")?).ok_or("hash")?,
+            previous: hex::decode(text("previous")?).and_then(|bytes| bytes.try_into().ok()).ok_or("previous")?,
             before: list("before")?,
             entry: text("entry")?,
             after: list("after")?,

@@ -165,7 +165,8 @@ fn reported(headers: &HeaderMap) -> Option<i64> {
 /// What the caller gets of an answer, and what it says that it has cost.
 pub(super) fn read(answer: OutboundAnswer) -> Run {
     let reported_micro = reported(&answer.headers);
-    Run { reported_micro, ..read_body(answer) }
+    let status = Some(answer.status.as_u16());
+    Run { reported_micro, status, ..read_body(answer) }
 }
 
 /// What the caller gets of an answer: its text, or the class of its failure. Upstream's error bodies stay upstream.

@@ -39,7 +39,7 @@ pub struct Run {
     pub answer: Answer,
     /// What the tool says that the call has cost, in micro-units of the tenant's currency.
     pub reported_micro: Option<i64>,
-    /// The status with which upstream failed, where that is why.
+    /// The HTTP status with which upstream answered, where that is known.
     pub status: Option<u16>,
 }
 

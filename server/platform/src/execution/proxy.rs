@@ -28,6 +28,7 @@ use crate::{
     },
     connections::Token,
     dialogue::{AskError, Dialogue, InputRequired, Reply, Retry},
+    hex,
     ids::{SourceId, UserId},
     upstream::{Target, TraceContext, UpstreamError, UpstreamRequest},
 };
@@ -162,7 +163,12 @@ fn failed(error: UpstreamError) -> Run {
         UpstreamError::Cancelled => (Outcome::Cancelled, "cancelled"),
         UpstreamError::Busy => (Outcome::UpstreamError, "upstream_busy"),
     };
-    let status = if let UpstreamError::Status(status) = error { Some(status) } else { None };
+    let status = match error {
+        UpstreamError::Status(status) => Some(status),
+        UpstreamError::Unauthorized => Some(401),
+        UpstreamError::Forbidden => Some(403),
+        _ => None,
+    };
     Run { status, ..Run::failed(outcome, class, format!("The tool's server failed: {error}.")) }
 }
 
@@ -174,13 +180,15 @@ pub(super) fn unavailable() -> Run {
 fn trace(meta: &str) -> TraceContext {
     let meta = RawObject::parse(meta).unwrap_or_default();
     let given = meta.text("traceparent").filter(|text| is_traceparent(text));
-    let span = hex(&crate::random::bytes::<8>());
+    let span = hex::encode(&crate::random::bytes::<8>());
     match given {
         Some(given) => TraceContext {
             traceparent: format!("{}-{span}-{}", &given[..35], &given[53..55]),
             tracestate: meta.text("tracestate").filter(|state| state.len() <= 512),
         },
-        None => TraceContext { traceparent: format!("00-{}-{span}-00", hex(&crate::random::bytes::<16>())), tracestate: None },
+        None => {
+            TraceContext { traceparent: format!("00-{}-{span}-00", hex::encode(&crate::random::bytes::<16>())), tracestate: None }
+        }
     }
 }
 
@@ -195,10 +203,6 @@ fn is_traceparent(text: &str) -> bool {
     let is_hex = |part: &str, length| part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     matches!(parts[..], ["00", trace, span, flags]
         if is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2) && trace.contains(|c| c != '0') && span.contains(|c| c != '0'))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 struct Request<'a> {
@@ -220,7 +224,7 @@ impl Request<'_> {
         for round in 0..MOST_ROUNDS {
             let needed = match self.once(retry.as_ref(), dialogue).await {
                 Ok(Reply::InputRequired(needed)) if dialogue.asks_inline() => needed,
-                Ok(reply) => return reply.into(),
+                Ok(reply) => return self.answered(reply),
                 // It has had the call already: that it cannot be reached any more does not mean that nothing was sent.
                 Err(run) if round > 0 && !run.was_sent() => return Run { error: Some("upstream_lost".into()), ..run },
                 Err(run) => return run,
@@ -231,6 +235,13 @@ impl Request<'_> {
             };
         }
         Run::failed(Outcome::UpstreamError, "too_many_rounds", "The tool went on asking for input and never answered.")
+    }
+
+    /// A server's result comes with success. What status an error of its protocol came with does not matter to anybody.
+    fn answered(&self, reply: Reply) -> Run {
+        let is_server = self.snapshot.source(self.source).is_some_and(|loaded| loaded.source.kind != SourceKind::Conformance);
+        let status = (is_server && !matches!(reply, Reply::Error(_))).then_some(200);
+        Run { status, ..reply.into() }
     }
 
     async fn once(&self, retry: Option<&Retry>, dialogue: &Dialogue) -> Result<Reply, Run> {

@@ -49,6 +49,7 @@ pub async fn admit_call(
     let mut draft = Draft::new(platform, &caller, request, measure, place);
     for _ in 0..ATTEMPTS {
         let Some(tool) = caller.tool(request.name).filter(|_| !caller.is_suspended()).cloned() else {
+            draft.says_unread(&caller, request.arguments);
             match ask_for_nothing(platform, &caller).await {
                 Ok(Some(fresh)) => caller = fresh,
                 Ok(None) => return Err(draft.refuse_with(not_there(&caller, request)).await),
@@ -59,6 +60,10 @@ pub async fn admit_call(
         draft.about(&tool);
         let prepared = prepare(platform, &caller, &tool, request)
             .and_then(|(ready, state)| Ok((ready, slot(platform, &tool, state.as_ref())?, state)));
+        match &prepared {
+            Ok((Ready::Run(input), ..)) => draft.says(&caller, &input.arguments),
+            _ => draft.says_unread(&caller, request.arguments),
+        }
         let (ready, slot, state) = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => return Err(draft.refuse_with(refusal).await),

@@ -2,17 +2,19 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
+use serde_json::{Map, Value, value::RawValue};
 use trunkline_protocol::oauth::scope::Effect;
 
 use super::{CallRequest, Caller, Measure, Refusal, SOON_MS, measure};
 use crate::{
     Platform,
-    call::{Entry, Outcome, Reserved},
+    call::{Entry, Outcome, Provenance, Reserved},
     catalog::{Consumed, Price, Typical, snapshot::LoadedTool},
     context::{Asked, Counter, Definition, Output},
     execution::{self, Run},
     ids::{EntryId, ToolId},
     metrics::Metrics,
+    network::Network,
     quota::{Charged, Passage},
     record::{NotKept, Reservation},
 };
@@ -91,6 +93,11 @@ impl Draft {
             user: caller.user(),
             jsonrpc_id: request.jsonrpc_id.map(clip),
             trace_id: request.traceparent.and_then(execution::trace_id).map(str::to_owned),
+            provenance: Provenance {
+                network: Some(Network::around(request.address)),
+                region: platform.settings.region.clone().map(Cow::Owned),
+                ..Provenance::default()
+            },
             reserved: None,
             context: None,
         };
@@ -138,8 +145,23 @@ impl Draft {
         self.entry.tool.map(|(tool, _)| tool)
     }
 
+    /// The arguments of the call. Later ones are the same, read anew.
+    pub(super) fn says(&mut self, caller: &Caller, arguments: &Map<String, Value>) {
+        let of = || caller.snapshot.fingerprint(arguments);
+        self.entry.provenance.arguments.get_or_insert_with(of);
+    }
+
+    /// The same of arguments that nobody has read yet: of a call that does not come so far.
+    pub(super) fn says_unread(&mut self, caller: &Caller, arguments: Option<&RawValue>) {
+        let read = arguments.map_or_else(|| Some(Map::new()), |raw| serde_json::from_str(raw.get()).ok());
+        if let Some(arguments) = read.filter(|_| self.entry.provenance.arguments.is_none()) {
+            self.says(caller, &arguments);
+        }
+    }
+
     pub(super) fn about(&mut self, tool: &LoadedTool) {
         self.entry.tool = Some((tool.tool.id, tool.tool.version.id));
+        self.entry.provenance.definition = Some(tool.digest);
         self.price = tool.tool.version.price;
         self.typical = Some(Arc::clone(&tool.typical));
         self.has_effect = tool.tool.version.effect != Effect::Read;
@@ -160,6 +182,7 @@ impl Draft {
     /// The tool has run: how long, and is it paid for?
     pub(super) fn settle(&mut self, run: &Run) {
         self.entry.upstream_us = measure::micros(self.began);
+        self.entry.provenance.upstream_status = run.status.and_then(|status| i16::try_from(status / 100).ok());
         self.billed = run.is_billed().then_some(Billed { reported_micro: run.reported_micro });
         if let Some(passage) = self.passage.take().filter(|_| run.was_sent() || run.is_failure_of_upstream()) {
             passage.note(run.is_failure_of_upstream());

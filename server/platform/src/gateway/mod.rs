@@ -25,7 +25,7 @@ pub mod tasks;
 mod trial;
 mod uri_template;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use serde_json::value::RawValue;
 use trunkline_protocol::{jsonrpc::ErrorObject, mcp::Revision, oauth::scope::ScopeSet};
@@ -66,6 +66,8 @@ pub struct CallRequest<'a> {
     pub revision: Revision,
     /// What the client says it is.
     pub client_name: &'a str,
+    /// Where the request comes from.
+    pub address: IpAddr,
     /// Size of the body in bytes.
     pub bytes_in: usize,
     /// Id of the HTTP request.

@@ -69,11 +69,12 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[&Entry]) -> Result<Vec<Entry
         "INSERT INTO app.calls
            (id, tenant_id, at, agent_id, key_id, tool_id, tool_version_id, tool_name, outcome, error, latency_us, auth_us, admission_us,
             upstream_us, bytes_in, bytes_out, cost_micro, revision, client_name, request_id, degraded, grant_id, user_id, jsonrpc_id, trace_id,
-            tokens_out, tokens_definition, tokens_estimated, context_micro)
+            tokens_out, tokens_definition, tokens_estimated, context_micro, network, region, arguments_digest, definition_digest,
+            upstream_status)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[],
             $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
             $17::bigint[], $18::text[], $19::text[], $20::text[], $21::boolean[], $22::uuid[], $23::uuid[], $24::text[], $25::text[],
-            $26::bigint[], $27::bigint[], $28::boolean[], $29::bigint[])
+            $26::bigint[], $27::bigint[], $28::boolean[], $29::bigint[], $30::text[], $31::text[], $32::bytea[], $33::bytea[], $34::smallint[])
          ON CONFLICT DO NOTHING
          RETURNING id",
     )
@@ -106,6 +107,11 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[&Entry]) -> Result<Vec<Entry
     .bind(column!(entries, e => e.context.map(|context| context.tokens_definition)))
     .bind(column!(entries, e => e.context.map(|context| context.is_estimate)))
     .bind(column!(entries, e => e.context.map(|context| context.micro)))
+    .bind(column!(entries, e => e.provenance.network.map(|network| network.to_string())))
+    .bind(column!(entries, e => e.provenance.region.as_deref()))
+    .bind(column!(entries, e => e.provenance.arguments.as_ref().map(|digest| &digest.0[..])))
+    .bind(column!(entries, e => e.provenance.definition.as_ref().map(|digest| &digest.0[..])))
+    .bind(column!(entries, e => e.provenance.upstream_status))
     .fetch_all(tx.connection())
     .await?)
 }

@@ -83,7 +83,7 @@ pub async fn renew(platform: &Platform, slug: &str) -> Result<u64> {
     let tenant = store::find_tenant(&mut tx, slug).await?.ok_or(Error::not_found("tenant"))?;
     tx.commit().await?;
     let mut tx = platform.db.tenant(tenant).await?;
-    match vault::wrapped_by(&mut tx).await?.len() {
+    match vault::count(&mut tx).await? {
         0 => return Ok(0),
         1 => {
             let now = platform.clock.now();

@@ -118,7 +118,7 @@ fn mac(key: &DataKey, purpose: &str, message: &[u8]) -> [u8; 32] {
     hmac_sha256(&derived[..], message)
 }
 
-fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+pub(super) fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
     let mut mac = <hmac::Hmac<sha2::Sha256> as hmac::KeyInit>::new_from_slice(key).expect("any length");
     mac.update(message);

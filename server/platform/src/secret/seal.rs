@@ -12,6 +12,8 @@ use chacha20poly1305::{
 use sha2::Digest as _;
 use zeroize::Zeroizing;
 
+use super::master::hmac_sha256;
+
 /// Why a sealed value cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
@@ -47,6 +49,11 @@ impl DataKey {
 
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0[..]
+    }
+
+    /// HMAC-SHA256 of that message.
+    pub fn mac(&self, message: &[u8]) -> [u8; 32] {
+        hmac_sha256(&self.0[..], message)
     }
 
     /// Did this key seal that value?

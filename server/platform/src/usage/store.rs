@@ -372,6 +372,16 @@ pub struct Call {
     pub client_name: String,
     /// Id of the HTTP request.
     pub request_id: String,
+    /// The network that it came from. It and the next four are there if they are known.
+    pub network: Option<String>,
+    /// Region of the replica that took it.
+    pub region: Option<String>,
+    /// HMAC-SHA256 of the arguments under a key of the tenant, in base 16.
+    pub arguments_digest: Option<String>,
+    /// SHA-256 of the tool's definition, in base 16.
+    pub definition_digest: Option<String>,
+    /// First digit of the HTTP status that upstream answered with.
+    pub upstream_status: Option<i16>,
     /// Decided without Redis.
     pub degraded: bool,
 }
@@ -393,7 +403,9 @@ pub struct CallFilter {
 const CALL: &str = "
     SELECT c.id, c.at, c.agent_id, a.name AS agent_name, c.key_id, k.name AS key_name, c.tool_id, v.number AS tool_version, c.tool_name,
            c.outcome, c.error, c.latency_us, c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.cost_micro,
-           c.tokens_definition, c.tokens_out, c.tokens_estimated, c.context_micro, c.revision, c.client_name, c.request_id, c.degraded
+           c.tokens_definition, c.tokens_out, c.tokens_estimated, c.context_micro, c.revision, c.client_name, c.request_id, c.degraded,
+           c.network, c.region, encode(c.arguments_digest, 'hex') AS arguments_digest, encode(c.definition_digest, 'hex') AS definition_digest,
+           c.upstream_status
     FROM app.calls c
     LEFT JOIN app.agents a ON a.tenant_id = c.tenant_id AND a.id = c.agent_id
     LEFT JOIN app.keys k ON k.tenant_id = c.tenant_id AND k.id = c.key_id

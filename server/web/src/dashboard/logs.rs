@@ -76,6 +76,11 @@ struct CallDetail {
     tokens_definition: String,
     tokens_out: String,
     tokens_note: &'static str,
+    network: String,
+    region: String,
+    arguments_digest: String,
+    definition_digest: String,
+    upstream_status: String,
     parts: Vec<Part>,
 }
 
@@ -171,6 +176,11 @@ fn detail(slug: &str, call: Call) -> CallDetail {
         decided: if call.degraded { "without Redis, on this server’s share" } else { "with Redis" },
         revision: call.revision,
         request_id: call.request_id,
+        network: call.network.unwrap_or_else(|| "–".to_owned()),
+        region: call.region.unwrap_or_default(),
+        arguments_digest: call.arguments_digest.unwrap_or_default(),
+        definition_digest: call.definition_digest.unwrap_or_default(),
+        upstream_status: call.upstream_status.map(|class| format!("{class}xx")).unwrap_or_default(),
         tokens_definition: context::of_part(call.tokens_definition),
         tokens_out: context::of_part(call.tokens_out),
         tokens_note: if call.tokens_estimated == Some(true) { "estimated" } else { "" },

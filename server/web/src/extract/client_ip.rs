@@ -1,4 +1,4 @@
-//! Where a request comes from. Used for limits on attempts only.
+//! Where a request comes from: for limits on attempts, and for the record, which keeps its network.
 
 use std::{
     future::{Ready, ready},
@@ -19,13 +19,15 @@ impl FromRequest for ClientIp {
     type Future = Ready<Result<Self, HtmlError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(state(request).map(|state| {
-            let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-            let forwarded: Vec<&str> =
-                request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
-            Self(client_ip(&state.settings, peer, &forwarded))
-        }))
+        ready(state(request).map(|state| Self(client_address(&state.settings, request))))
     }
+}
+
+/// The same where no extractor is at work.
+pub(crate) fn client_address(settings: &WebSettings, request: &HttpRequest) -> IpAddr {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let forwarded: Vec<&str> = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
+    client_ip(settings, peer, &forwarded)
 }
 
 /// The rightmost address that is not a trusted proxy's: what stands left of it, its sender may have made up.

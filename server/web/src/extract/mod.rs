@@ -16,6 +16,7 @@ pub use allowed::{
 };
 pub(crate) use certificate::{PeerCertificate, client_certificate};
 pub use client_ip::ClientIp;
+pub(crate) use client_ip::client_address;
 pub use fields::{Fields, Query};
 pub use form::{FieldErrors, Form};
 pub use path::{Path, PathPart, Token};

@@ -33,7 +33,11 @@ use super::{
     place::Place,
     respond, session,
 };
-use crate::{WebState, doctor, extract::client_certificate, middleware::request_id};
+use crate::{
+    WebState, doctor,
+    extract::{client_address, client_certificate},
+    middleware::request_id,
+};
 
 /// Longest time for a body to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -62,6 +66,7 @@ pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpReque
         accept,
         measure,
         request_id: &request_id,
+        address: client_address(&state.settings, &request),
         bytes_in: body.len(),
         mirrored: &mirrored,
         idempotency,

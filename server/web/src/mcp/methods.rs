@@ -1,5 +1,7 @@
 //! The methods: a match over what is served in each era; each translates to one verb of the gateway.
 
+use std::net::IpAddr;
+
 use actix_web::{
     HttpResponse,
     http::header::{HeaderName, HeaderValue},
@@ -45,6 +47,8 @@ pub(super) struct Exchange<'a> {
     pub(super) accept: Accept,
     pub(super) measure: Measure,
     pub(super) request_id: &'a str,
+    /// Where the request comes from.
+    pub(super) address: IpAddr,
     pub(super) bytes_in: usize,
     /// `Mcp-Param-*` headers.
     pub(super) mirrored: &'a [(String, String)],
@@ -236,6 +240,7 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
         idempotency: exchange.idempotency,
         revision: request.revision,
         client_name: &client_name,
+        address: exchange.address,
         bytes_in: exchange.bytes_in,
         request_id: exchange.request_id,
         jsonrpc_id: Some(request.id.get()),

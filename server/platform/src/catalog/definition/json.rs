@@ -80,6 +80,26 @@ pub(crate) fn canonical(value: &Value) -> String {
     text
 }
 
+/// The same of an object's members.
+pub(crate) fn canonical_members(members: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    write_members(members, &mut text);
+    text
+}
+
+fn write_members(members: &Map<String, Value>, text: &mut String) {
+    let mut members: Vec<_> = members.iter().collect();
+    members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    text.push('{');
+    for (i, (key, value)) in members.into_iter().enumerate() {
+        text.push_str(if i == 0 { "" } else { "," });
+        // A string never refuses a write; serde_json escapes as the RFC wants.
+        let _ = write!(text, "{}:", Value::from(key.as_str()));
+        write(value, text);
+    }
+    text.push('}');
+}
+
 fn write(value: &Value, text: &mut String) {
     match value {
         Value::Number(number) if number.is_f64() => text.push_str(&number_text(number.as_f64().unwrap_or_default())),
@@ -91,18 +111,7 @@ fn write(value: &Value, text: &mut String) {
             }
             text.push(']');
         }
-        Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-            text.push('{');
-            for (i, (key, value)) in members.into_iter().enumerate() {
-                text.push_str(if i == 0 { "" } else { "," });
-                // A string never refuses a write; serde_json escapes as the RFC wants.
-                let _ = write!(text, "{}:", Value::from(key.as_str()));
-                write(value, text);
-            }
-            text.push('}');
-        }
+        Value::Object(members) => write_members(members, text),
         scalar => {
             let _ = write!(text, "{scalar}");
         }

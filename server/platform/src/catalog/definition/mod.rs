@@ -15,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 use trunkline_protocol::oauth::scope::Effect;
 
 pub use crate::dialogue::ItemKind;
-pub(crate) use json::canonical;
 pub use json::pretty;
+pub(crate) use json::{canonical, canonical_members};
 pub use name::exposed_key;
 pub use risk::{Finding, FindingKind, risk};
 pub use schema::compile;

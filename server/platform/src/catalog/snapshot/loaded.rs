@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock, atomic::AtomicU32};
 
 use jsonschema::Validator;
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 use trunkline_protocol::mcp::{
     Revision,
     mirrored::{Mirrored, mirrored},
@@ -12,6 +13,7 @@ use trunkline_protocol::mcp::{
 };
 
 use crate::{
+    call::Fingerprint,
     catalog::{
         Typical,
         definition::{ItemKind, compile},
@@ -39,6 +41,8 @@ pub struct LoadedTool {
     pub(crate) typical: Arc<Typical>,
     /// It as it stands in the context of those who are offered it.
     pub(crate) definition: Arc<Definition>,
+    /// SHA-256 of that.
+    pub(crate) digest: Fingerprint,
 }
 
 /// A tool as it stands in a list, as JSON: where revisions differ, once for each.
@@ -57,6 +61,7 @@ impl LoadedTool {
         };
         Ok(Self {
             definition: Arc::new(Definition::new(Arc::clone(&descriptions.stateless))),
+            digest: Fingerprint(Sha256::digest(&*descriptions.stateless).into()),
             descriptions,
             tool,
             validator: OnceLock::new(),

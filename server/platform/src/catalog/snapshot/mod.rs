@@ -14,6 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use trunkline_protocol::oauth::scope::{Scope, ScopeSet};
 
@@ -23,6 +24,7 @@ pub use pages::{Page, PageKey, Pages};
 
 use super::{
     Executor,
+    definition::canonical_members,
     source::{self, Target},
     store,
     tool::credential_place,
@@ -32,15 +34,16 @@ use crate::{
     Platform,
     accounts::TenantSlug,
     agents::{self, Agent, Key},
+    call::Fingerprint,
     certificates::CertificateTrust,
     connections::{self, Moment},
     db::TenantTx,
     dialogue::ItemKind,
     epoch,
     error::{Error, Result},
-    ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, ToolsetId},
+    ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, ToolsetId, uuid_v7},
     quota::{BudgetTable, LimitTable},
-    secret::{DataKeys, Digest, Plaintext, SealError},
+    secret::{DataKey, DataKeys, Digest, Plaintext, SealError},
     vault,
 };
 
@@ -84,6 +87,7 @@ pub struct Snapshot {
     /// Sealed secrets, each with the place it opens at. Read anew with the keys: both may have changed.
     credentials: HashMap<CredentialId, (String, Vec<u8>)>,
     data_key: Option<DataKeys>,
+    record_key: DataKey,
     /// Its lists, as they were written.
     pub pages: Pages,
 }
@@ -187,6 +191,11 @@ impl Snapshot {
     /// Has the toolset a tool of that source?
     pub fn toolset_has_source(&self, toolset: ToolsetId, source: SourceId) -> bool {
         self.toolset_sources.get(&toolset).is_some_and(|sources| sources.contains(&source))
+    }
+
+    /// What the record keeps of arguments.
+    pub(crate) fn fingerprint(&self, arguments: &Map<String, Value>) -> Fingerprint {
+        Fingerprint(self.record_key.mac(canonical_members(arguments).as_bytes()))
     }
 
     /// The tool's secret, opened for one request.
@@ -399,6 +408,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     let denied = Denied::load(&mut tx, platform.clock.now()).await?;
     let certificates = CertificateTrust::load(&mut tx).await?;
     let data_key = vault::find(&mut tx, &platform.master_key).await?;
+    let record_key = vault::record_key(&mut tx, &platform.master_key, uuid_v7(platform.clock.now())).await?;
     tx.commit().await?;
 
     let mut tools: Vec<_> = served.iter().filter_map(|(_, version)| kept.get(version).map(|tool| Arc::clone(tool))).collect();
@@ -437,6 +447,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         certificates,
         credentials,
         data_key,
+        record_key,
         pages: Pages::default(),
     };
     Ok(Some((generation, snapshot)))

@@ -1,11 +1,15 @@
 //! What is kept of a call. Never its arguments, never its result.
 
+mod provenance;
+
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, EntryId, GrantId, KeyId, TenantId, ToolId, ToolVersionId, UserId};
+
+pub use provenance::{Fingerprint, Provenance};
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -182,6 +186,9 @@ pub struct Entry {
     /// Trace that the caller continues here.
     #[serde(default)]
     pub trace_id: Option<String>,
+    /// Where it came from and what it was about.
+    #[serde(default)]
+    pub provenance: Provenance,
     /// What was reserved of budgets, until it is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Reserved>,
