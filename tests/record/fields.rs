@@ -22,7 +22,7 @@ struct Tools<'t> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Calls of one export, by their tools.
@@ -41,7 +41,7 @@ fn of<'c>(calls: &'c [Value], tool: &str, outcome: &str) -> Vec<&'c Value> {
 async fn l_20_the_record_has_every_field_and_no_content() {
     let (folder, upstream) = (Folder::new("fields"), Upstream::start().await);
     let app =
-        TestApp::builder().set("REGION", "eu-central").set("AUDIT_CHECKPOINT_DIR", &folder.0.display().to_string()).start().await;
+        TestApp::builder().set("REGION", "eu-central").set("AUDIT_CHECKPOINT_DIR", folder.0.display().to_string()).start().await;
     let acme = app.tenant("acme").await;
     acme.tool("echo", NewVersion { price: Price::per_call(250), ..tools::echo() }).await;
     acme.tool("fails", tools::get(&upstream.url("/status/503"))).await;

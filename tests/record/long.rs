@@ -53,7 +53,7 @@ fn memory(it: &Recorded) -> ([u64; 3], u64) {
 #[tokio::test]
 async fn l_12_a_long_record_is_verified_in_the_memory_of_a_short_one() {
     let folder = Folder::new("long");
-    let app = TestApp::builder().set("AUDIT_CHECKPOINT_DIR", &folder.0.display().to_string()).start().await;
+    let app = TestApp::builder().set("AUDIT_CHECKPOINT_DIR", folder.0.display().to_string()).start().await;
     let it = Recorded::fill(app, folder).await;
     lengthen(&it, SHORT).await;
     let (short, before) = memory(&it);

@@ -50,14 +50,12 @@ pub(crate) async fn record_key(tx: &mut TenantTx, master: &MasterKey, id: uuid::
     }
     // Two replicas may need it first.
     store::lock(tx).await?;
-    match store::list(tx, Purpose::Record).await?.first() {
-        Some(row) => unwrap(tx, master, &place, row),
-        None => {
-            let key = DataKey::generate();
-            store::insert(tx, Purpose::Record, id, master.id(), &master.wrap(&place, &key)).await?;
-            Ok(key)
-        }
+    if let Some(row) = store::list(tx, Purpose::Record).await?.first() {
+        return unwrap(tx, master, &place, row);
     }
+    let key = DataKey::generate();
+    store::insert(tx, Purpose::Record, id, master.id(), &master.wrap(&place, &key)).await?;
+    Ok(key)
 }
 
 fn unwrap(tx: &TenantTx, master: &MasterKey, place: &str, row: &StoredKey) -> Result<DataKey> {
