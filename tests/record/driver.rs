@@ -35,8 +35,8 @@ impl Journal {
     }
 }
 
-/// Calls the tools in turn, each worker one after the other, until told to stop.
-pub(super) async fn drive(agent: &Agent, tools: &[&str], workers: usize, pause: Duration, stop: &CancellationToken) -> Journal {
+/// Calls the tools in turn, each worker one after the other and one in that time, until told to stop. Who was late makes up for it.
+pub(super) async fn drive(agent: &Agent, tools: &[&str], workers: usize, pace: Duration, stop: &CancellationToken) -> Journal {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("a client");
     let mut running = JoinSet::new();
@@ -44,7 +44,7 @@ pub(super) async fn drive(agent: &Agent, tools: &[&str], workers: usize, pause: 
         let (agent, client, stop) = (agent.clone(), client.clone(), stop.clone());
         let tools: Arc<[String]> = tools.iter().map(|tool| (*tool).to_owned()).collect();
         running.spawn(async move {
-            let mut journal = Journal::default();
+            let (mut journal, mut due) = (Journal::default(), tokio::time::Instant::now());
             for round in worker.. {
                 if stop.is_cancelled() {
                     break;
@@ -57,7 +57,8 @@ pub(super) async fn drive(agent: &Agent, tools: &[&str], workers: usize, pause: 
                     // Nothing, or half of it.
                     None => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
-                tokio::time::sleep(pause).await;
+                due += pace;
+                tokio::time::sleep_until(due).await;
             }
             journal
         });
