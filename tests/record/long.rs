@@ -30,7 +30,8 @@ fn peak(mut command: Command, said: &Path) -> u64 {
         peak = peak.max(process.peak_memory().unwrap_or_default());
         std::thread::sleep(Duration::from_millis(2));
     }
-    assert_eq!(process.wait(SOON), Some(0), "{}", std::fs::read_to_string(said).unwrap_or_default());
+    let last = || std::fs::read_to_string(said).unwrap_or_default().lines().last().map(str::to_owned);
+    assert_eq!(process.wait(SOON), Some(0), "{:?}", last());
     peak
 }
 

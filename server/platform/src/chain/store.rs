@@ -21,14 +21,17 @@ pub(super) async fn lead(tx: &mut ChainTx, what: &str) -> Result<bool> {
 /// The oldest entries without a place.
 pub(super) async fn unchained(tx: &mut ChainTx, most: i64) -> Result<Vec<EntryRow>> {
     Ok(sqlx::query_as(
-        "SELECT a.tenant_id, a.id, a.at, a.actor_kind, a.actor_id, a.action, a.subject, a.decision, a.reason, a.request_id, a.details,
+        "WITH u AS MATERIALIZED (SELECT tenant_id, id, at FROM app.audit_unchained ORDER BY at, id LIMIT $1)
+         SELECT a.tenant_id, a.id, a.at, a.actor_kind, a.actor_id, a.action, a.subject, a.decision, a.reason, a.request_id, a.details,
            c.agent_id, c.key_id, c.grant_id, c.user_id, c.tool_id, c.tool_version_id, c.tool_name, c.outcome, c.error, c.latency_us,
            c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.tokens_out, c.tokens_definition, c.tokens_estimated,
            c.context_micro, c.cost_micro, c.revision, c.client_name,
            c.degraded, c.jsonrpc_id, c.trace_id, c.network, c.region, c.arguments_digest, c.definition_digest, c.upstream_status
-         FROM (SELECT tenant_id, id, at FROM app.audit_unchained ORDER BY at, id LIMIT $1) u
-         JOIN app.audit_entries a ON a.tenant_id = u.tenant_id AND a.id = u.id AND a.at = u.at
-         LEFT JOIN app.calls c ON c.tenant_id = u.tenant_id AND c.id = u.id AND c.at = u.at
+         FROM u
+         JOIN LATERAL
+           (SELECT * FROM app.audit_entries a WHERE a.tenant_id = u.tenant_id AND a.id = u.id AND a.at = u.at LIMIT 1) a ON true
+         LEFT JOIN LATERAL
+           (SELECT * FROM app.calls c WHERE c.tenant_id = u.tenant_id AND c.id = u.id AND c.at = u.at LIMIT 1) c ON true
          ORDER BY a.at, a.id",
     )
     .bind(most)
@@ -208,9 +211,14 @@ pub(super) struct LinkRow {
 }
 
 /// The next links of a chain, each with its entry if that is there. Two lists of the same length, because a row cannot be half there.
+///
+/// Each entry is looked up by itself: without statistics, as in the first hours of a month, a join reads all that comes after the page.
 pub(super) async fn page(tx: &mut TenantTx, after: u64, most: i64) -> Result<Vec<(LinkRow, Option<EntryRow>)>> {
     let rows = sqlx::query(
-        "SELECT k.seq, k.hash, k.form, a.id IS NOT NULL AS is_there,
+        "WITH k AS MATERIALIZED (
+           SELECT tenant_id, seq, entry_id, at, hash, form FROM app.audit_chain WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+         )
+         SELECT k.seq, k.hash, k.form, a.id IS NOT NULL AS is_there,
            k.tenant_id, k.entry_id AS id, COALESCE(a.at, k.at) AS at, COALESCE(a.actor_kind, '') AS actor_kind, a.actor_id,
            COALESCE(a.action, '') AS action, COALESCE(a.subject, '') AS subject, COALESCE(a.decision, '') AS decision,
            COALESCE(a.reason, '') AS reason, COALESCE(a.request_id, '') AS request_id, COALESCE(a.details, '{}') AS details,
@@ -218,11 +226,11 @@ pub(super) async fn page(tx: &mut TenantTx, after: u64, most: i64) -> Result<Vec
            c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.tokens_out, c.tokens_definition, c.tokens_estimated,
            c.context_micro, c.cost_micro, c.revision, c.client_name,
            c.degraded, c.jsonrpc_id, c.trace_id, c.network, c.region, c.arguments_digest, c.definition_digest, c.upstream_status
-         FROM app.audit_chain k
-         LEFT JOIN app.audit_entries a ON a.tenant_id = $1 AND a.id = k.entry_id AND a.at = k.at
-         LEFT JOIN app.calls c ON c.tenant_id = $1 AND c.id = k.entry_id AND c.at = k.at
-         WHERE k.tenant_id = $1 AND k.seq > $2
-         ORDER BY k.seq LIMIT $3",
+         FROM k
+         LEFT JOIN LATERAL
+           (SELECT * FROM app.audit_entries a WHERE a.tenant_id = $1 AND a.id = k.entry_id AND a.at = k.at LIMIT 1) a ON true
+         LEFT JOIN LATERAL (SELECT * FROM app.calls c WHERE c.tenant_id = $1 AND c.id = k.entry_id AND c.at = k.at LIMIT 1) c ON true
+         ORDER BY k.seq",
     )
     .bind(tx.tenant())
     .bind(i64::try_from(after).unwrap_or(i64::MAX))
