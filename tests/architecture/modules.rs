@@ -6,7 +6,7 @@ use super::{platform_sources, read, without_comments, word};
 
 /// Modules of the platform crate, each after what it may use. The head of its `lib.rs` has the same for its readers.
 const ORDER: &[&[&str]] = &[
-    &["random", "ids", "clock", "network", "error", "secret", "actor"],
+    &["random", "hex", "ids", "clock", "network", "error", "secret", "actor"],
     &["db", "redis", "epoch", "egress", "mail", "jobs", "dialogue", "conversations"],
     &["call", "metrics", "context", "audit", "usage", "quota", "health", "handshake", "bus", "upstream"],
     &["vault"],
