@@ -13,7 +13,7 @@ const ORDER: &[&[&str]] = &[
     &["accounts"],
     &["agents", "certificates"],
     &["connections"],
-    &["catalog", "session"],
+    &["catalog", "session", "gate"],
     &["oauth"],
     &["record", "chain", "execution", "rotation"],
     &["gateway"],

@@ -2,6 +2,7 @@
 
 mod connect;
 mod dev;
+mod gate;
 mod keys;
 mod memory;
 mod settings;

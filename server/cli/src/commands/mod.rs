@@ -7,6 +7,7 @@ mod connect;
 mod dev;
 mod doctor;
 mod export;
+mod gate;
 mod healthcheck;
 mod keys;
 mod migrate;
@@ -64,6 +65,10 @@ enum Command {
     /// What the operator decides about tenants
     #[command(subcommand)]
     Tenants(plans::TenantsCommand),
+    /// Check any MCP server: a handshake, a list, and one real call whose answer is judged
+    ///
+    /// For pipelines: the exit code is 0 if everything is well, 1 if not, 2 for bad usage. Needs no installation.
+    Gate(gate::GateArguments),
     /// Be an MCP server on standard input and output, in front of a tenant's endpoint
     ///
     /// For clients that start a program instead of using a URL. The key is a key of an agent, made on the agent's page of the dashboard.
@@ -111,6 +116,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Export(command) => export::run(config, command).await,
         Command::Plans(command) => plans::run(config, command).await,
         Command::Tenants(command) => plans::run_tenants(config, command).await,
+        Command::Gate(arguments) => gate::run(arguments).await,
         Command::Connect(arguments) => connect::run(arguments).await,
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
         Command::Services(arguments) => services::run(arguments).await,

@@ -143,6 +143,11 @@ impl Definition {
         }
     }
 
+    /// Why it cannot be served. Empty: it can.
+    pub fn misfits(&self) -> Vec<Finding> {
+        fitness::misfits(self)
+    }
+
     /// The raw JSON of a member, as its source wrote it.
     pub(super) fn raw_member(&self, name: &str) -> Option<String> {
         let object = trunkline_protocol::mcp::object::RawObject::parse(self.raw.get()).ok()?;
