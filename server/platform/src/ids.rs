@@ -145,6 +145,10 @@ define_ids! {
     CredentialId "crd"
     /// Where imported definitions come from.
     SourceId "src"
+    /// An imported description of an HTTP API.
+    ApiId "api"
+    /// An operation of such an API.
+    OperationId "opn"
     /// A person's account at the provider of a source.
     ConnectionId "con"
     /// A tool, prompt or resource of a source.

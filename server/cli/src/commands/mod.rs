@@ -14,6 +14,7 @@ mod migrate;
 mod plans;
 mod serve;
 mod services;
+mod source;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -62,6 +63,9 @@ enum Command {
     /// Named sets of limits that whole tenants may have at most
     #[command(subcommand)]
     Plans(plans::PlansCommand),
+    /// Where tools come from: see what the description of an API would bring
+    #[command(subcommand)]
+    Source(source::SourceCommand),
     /// What the operator decides about tenants
     #[command(subcommand)]
     Tenants(plans::TenantsCommand),
@@ -117,6 +121,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Plans(command) => plans::run(config, command).await,
         Command::Tenants(command) => plans::run_tenants(config, command).await,
         Command::Gate(arguments) => gate::run(arguments).await,
+        Command::Source(command) => source::run(config, command).await,
         Command::Connect(arguments) => connect::run(arguments).await,
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
         Command::Services(arguments) => services::run(arguments).await,

@@ -7,8 +7,8 @@ use crate::{
     actor::Role,
     call::Outcome,
     ids::{
-        AgentId, BudgetId, CertificateNameId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId, TenantId,
-        ToolId, ToolsetId, TrustedIssuerId, UserId,
+        AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId,
+        TenantId, ToolId, ToolsetId, TrustedIssuerId, UserId,
     },
     mail::AccountChange,
 };
@@ -97,6 +97,14 @@ pub enum Event {
     SourceDisabled(SourceId),
     /// It is gone, and its tools are disabled.
     SourceRemoved(SourceId),
+    /// The description of an HTTP API was imported.
+    ApiImported(ApiId),
+    /// It was read again.
+    ApiReadAgain(ApiId),
+    /// Some of its operations were made tools, and others not any more.
+    ApiPublished(ApiId),
+    /// It is gone, and its tools are disabled.
+    ApiRemoved(ApiId),
     /// Each person uses their own account at it from now on, or the provider of their accounts changed.
     ConnectionProviderSet(SourceId),
     /// It has one credential for the tenant again, and all connections ended.
@@ -202,6 +210,10 @@ impl Event {
             Self::SourceEnabled(_) => "source.enabled",
             Self::SourceDisabled(_) => "source.disabled",
             Self::SourceRemoved(_) => "source.removed",
+            Self::ApiImported(_) => "api.imported",
+            Self::ApiReadAgain(_) => "api.read_again",
+            Self::ApiPublished(_) => "api.published",
+            Self::ApiRemoved(_) => "api.removed",
             Self::ConnectionProviderSet(_) => "connection.provider_set",
             Self::ConnectionProviderRemoved(_) => "connection.provider_removed",
             Self::ConnectionMade(..) => "connection.made",
@@ -281,6 +293,7 @@ impl Event {
             | Self::ConnectionMade(id, _)
             | Self::ConnectionEnded(id, _)
             | Self::ConnectionBroken(id, _) => id.to_string(),
+            Self::ApiImported(id) | Self::ApiReadAgain(id) | Self::ApiPublished(id) | Self::ApiRemoved(id) => id.to_string(),
             Self::DefinitionFound(id, ..)
             | Self::DefinitionApproved(id)
             | Self::DefinitionSwitchedOff(id)

@@ -44,6 +44,7 @@ pub(super) async fn names(tx: &mut TenantTx, ids: &[Uuid]) -> Result<HashMap<Uui
          UNION ALL SELECT id, name FROM app.keys WHERE tenant_id = $1 AND id = ANY ($2)
          UNION ALL SELECT id, name FROM app.tools WHERE tenant_id = $1 AND id = ANY ($2)
          UNION ALL SELECT id, name FROM app.sources WHERE tenant_id = $1 AND id = ANY ($2)
+         UNION ALL SELECT id, name FROM app.apis WHERE tenant_id = $1 AND id = ANY ($2)
          UNION ALL SELECT id, name FROM app.toolsets WHERE tenant_id = $1 AND id = ANY ($2)
          UNION ALL SELECT id, exposed_key FROM app.definitions WHERE tenant_id = $1 AND id = ANY ($2)
          UNION ALL SELECT m.user_id, u.email FROM app.memberships m JOIN app.users u ON u.id = m.user_id

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{template::UrlTemplate, tool::has_hidden_characters};
+use super::{operation::Operation, template::UrlTemplate, tool::has_hidden_characters};
 use crate::{
     error::{Error, Result},
     ids::SourceId,
@@ -27,6 +27,8 @@ pub enum Executor {
     },
     /// A request to somebody's HTTP API.
     Http(HttpTool),
+    /// An operation of an imported HTTP API.
+    Operation(Operation),
     /// A tool of an MCP server.
     Upstream {
         /// Which server.
@@ -287,10 +289,19 @@ impl Executor {
         matches!(self, Self::Upstream { .. })
     }
 
-    /// The JSON Schema of the arguments, in the order of the parameters. A server brings its own.
+    /// `scheme://host:port` of the one server that it calls, if it is such a tool.
+    pub fn origin(&self) -> Option<&str> {
+        match self {
+            Self::Http(http) => Some(http.url.origin()),
+            Self::Operation(operation) => Some(&operation.origin),
+            Self::Builtin { .. } | Self::Upstream { .. } => None,
+        }
+    }
+
+    /// The JSON Schema of the arguments, in the order of the parameters. A server, and the description of an API, bring their own.
     pub fn input_schema(&self) -> Value {
         match self {
-            Self::Upstream { .. } => json!({ "type": "object" }),
+            Self::Upstream { .. } | Self::Operation(_) => json!({ "type": "object" }),
             Self::Builtin { name: Builtin::Echo } => json!({
                 "type": "object",
                 "properties": { "text": { "type": "string", "description": "What to give back.", "maxLength": 100_000 } },

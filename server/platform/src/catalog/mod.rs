@@ -1,8 +1,11 @@
 //! The catalogue: tools and their immutable versions. Publishing is the only way in; what runs is what the tool points at.
 
+pub mod api;
 pub mod definition;
 mod executor;
 pub mod listen;
+pub mod openapi;
+mod operation;
 mod price;
 pub mod snapshot;
 pub mod source;
@@ -16,6 +19,9 @@ use sha2::Digest as _;
 
 pub use executor::{
     Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, Parameter, ParameterType, Place, TIMEOUT_MS, check_header_name,
+};
+pub use operation::{
+    BODY, Body, Carrier, FieldStyle, Input, InputPlace, LAYOUT, Operation, OperationMethod, Piece, Proof, Style,
 };
 pub use price::{Consumed, Price, Typical, parse_price};
 pub use template::{Part, UrlTemplate};
@@ -212,8 +218,8 @@ pub async fn versions(platform: &Platform, actor: &Member, id: ToolId) -> Result
 
 /// May the tool's requests leave at all? Said here, where it can be mended, as well as at each call.
 fn check_reach(platform: &Platform, new: &NewVersion) -> Result<()> {
-    let Executor::Http(http) = &new.executor else { return Ok(()) };
-    let origin = url::Url::parse(http.url.origin()).map_err(|error| Error::invalid("url", error.to_string()))?;
+    let Some(origin) = new.executor.origin() else { return Ok(()) };
+    let origin = url::Url::parse(origin).map_err(|error| Error::invalid("url", error.to_string()))?;
     platform.egress.check(&origin).map_err(|_| {
         Error::invalid(
             "url",

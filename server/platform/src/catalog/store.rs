@@ -177,6 +177,7 @@ pub(super) struct Standing {
     #[sqlx(flatten)]
     pub(super) price: PriceRow,
     source: Option<String>,
+    pub(super) credential: Option<CredentialId>,
 }
 
 impl Standing {
@@ -189,7 +190,8 @@ impl Standing {
 pub(super) async fn standing(tx: &mut TenantTx, ids: &[ToolId]) -> Result<Vec<Standing>> {
     Ok(sqlx::query_as(
         "SELECT t.id AS tool, (SELECT max(n.number) FROM app.tool_versions n WHERE n.tenant_id = t.tenant_id AND n.tool_id = t.id) AS newest,
-                v.digest, v.effect, v.price_micro, v.price_per_kib_micro, v.price_per_second_micro, v.price_reported_micro, v.executor ->> 'source' AS source
+                v.digest, v.effect, v.price_micro, v.price_per_kib_micro, v.price_per_second_micro, v.price_reported_micro, v.executor ->> 'source' AS source,
+                v.credential_id AS credential
          FROM app.tools t
          JOIN app.tool_versions v ON v.tenant_id = t.tenant_id AND v.id = t.version_id
          WHERE t.tenant_id = $1 AND t.id = ANY ($2)",
@@ -225,13 +227,13 @@ pub(super) async fn insert_many(
     sqlx::query(
         "INSERT INTO app.tool_versions
            (id, tenant_id, tool_id, number, title, description, effect, input_schema, executor, price_micro, digest, definition, created_by,
-            created_at, price_per_kib_micro, price_per_second_micro, price_reported_micro)
+            created_at, price_per_kib_micro, price_per_second_micro, price_reported_micro, credential_id)
          SELECT n.id, $1, n.tool_id, n.number, n.title, n.description, n.effect, n.input_schema::json, n.executor, n.price_micro, n.digest,
-                n.definition::json, $2, n.created_at, n.price_per_kib_micro, n.price_per_second_micro, n.price_reported_micro
+                n.definition::json, $2, n.created_at, n.price_per_kib_micro, n.price_per_second_micro, n.price_reported_micro, n.credential_id
          FROM UNNEST($3::uuid[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[], $10::jsonb[], $11::bigint[],
-                     $12::bytea[], $13::text[], $14::timestamptz[], $15::bigint[], $16::bigint[], $17::bigint[])
+                     $12::bytea[], $13::text[], $14::timestamptz[], $15::bigint[], $16::bigint[], $17::bigint[], $18::uuid[])
               AS n (id, tool_id, number, title, description, effect, input_schema, executor, price_micro, digest, definition, created_at,
-                    price_per_kib_micro, price_per_second_micro, price_reported_micro)",
+                    price_per_kib_micro, price_per_second_micro, price_reported_micro, credential_id)",
     )
     .bind(tx.tenant())
     .bind(by)
@@ -250,6 +252,7 @@ pub(super) async fn insert_many(
     .bind(all.iter().map(|(_, version)| version.price.kib_micro).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, version)| version.price.second_micro).collect::<Vec<_>>())
     .bind(all.iter().map(|(_, version)| version.price.reported_micro).collect::<Vec<_>>())
+    .bind(all.iter().map(|(_, version)| version.credential).collect::<Vec<_>>())
     .execute(tx.connection())
     .await?;
     sqlx::query(

@@ -187,7 +187,9 @@ impl NewVersion {
         match &self.executor {
             Executor::Builtin { .. } => Ok(()),
             Executor::Http(http) => http.check(),
-            Executor::Upstream { .. } => Err(Error::invalid("kind", "the definition of this tool comes from its source")),
+            Executor::Upstream { .. } | Executor::Operation(_) => {
+                Err(Error::invalid("kind", "the definition of this tool comes from its source"))
+            }
         }
     }
 }

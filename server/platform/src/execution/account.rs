@@ -3,16 +3,17 @@
 
 use serde_json::{Map, Value};
 
-use super::{Answer, CONNECTION_NEEDED, ConnectFirst, Run, http};
+use super::{Answer, CONNECTION_NEEDED, ConnectFirst, Run, http, operation, proxy};
 use crate::{
     Platform,
     call::Outcome,
     catalog::{
-        HttpTool,
-        snapshot::{Current, LoadedSource},
+        Executor,
+        snapshot::{Current, LoadedSource, LoadedTool},
     },
     connections::{self, NoToken, Provider, Token},
     dialogue::Retry,
+    egress::{Egress, OutboundAnswer},
     ids::UserId,
     secret::Plaintext,
 };
@@ -95,10 +96,10 @@ impl<'a> Account<'a> {
     }
 }
 
-/// Runs an HTTP tool with the account of its caller.
+/// Runs an HTTP tool, hand-made or imported, with the account of its caller.
 pub(super) async fn run_http(
     account: Account<'_>,
-    tool: &HttpTool,
+    tool: &LoadedTool,
     arguments: &Map<String, Value>,
     secret: Option<Plaintext>,
 ) -> Run {
@@ -107,20 +108,41 @@ pub(super) async fn run_http(
 
 async fn run_http_twice(
     account: Account<'_>,
-    tool: &HttpTool,
+    tool: &LoadedTool,
     arguments: &Map<String, Value>,
     secret: Option<Plaintext>,
 ) -> Result<Run, Run> {
     let egress = &account.platform.egress;
     let first = account.token(None).await?;
-    let answer = http::exchange(egress, tool, arguments, secret.clone(), Some(&first.secret)).await?;
+    let answer = exchange(egress, tool, arguments, secret.clone(), &first.secret).await?;
     if answer.status != reqwest::StatusCode::UNAUTHORIZED {
-        return Ok(http::read(answer));
+        return Ok(read(tool, answer));
     }
     let second = account.newer(&first, None).await?;
-    let answer = http::exchange(egress, tool, arguments, secret, Some(&second.secret)).await?;
+    let answer = exchange(egress, tool, arguments, secret, &second.secret).await?;
     if answer.status != reqwest::StatusCode::UNAUTHORIZED {
-        return Ok(http::read(answer));
+        return Ok(read(tool, answer));
     }
     Err(account.give_up(&second, None).await)
+}
+
+async fn exchange(
+    egress: &Egress,
+    tool: &LoadedTool,
+    arguments: &Map<String, Value>,
+    secret: Option<Plaintext>,
+    token: &Plaintext,
+) -> Result<OutboundAnswer, Run> {
+    match &tool.tool.version.executor {
+        Executor::Http(http) => http::exchange(egress, http, arguments, secret, Some(token)).await,
+        Executor::Operation(of) => operation::exchange(egress, of, arguments, secret.as_ref(), Some(token)).await,
+        Executor::Builtin { .. } | Executor::Upstream { .. } => Err(proxy::unavailable()),
+    }
+}
+
+fn read(tool: &LoadedTool, answer: OutboundAnswer) -> Run {
+    match &tool.tool.version.executor {
+        Executor::Operation(of) => operation::read(tool, of, &answer),
+        _ => http::read(answer),
+    }
 }

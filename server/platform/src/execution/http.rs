@@ -158,7 +158,7 @@ fn broken() -> Run {
 /// Header of an answer that says what the call has cost, in whole micro-units of the tenant's currency.
 const COST: &str = "trunkline-cost";
 
-fn reported(headers: &HeaderMap) -> Option<i64> {
+pub(super) fn reported(headers: &HeaderMap) -> Option<i64> {
     headers.get(COST)?.to_str().ok()?.trim().parse().ok()
 }
 

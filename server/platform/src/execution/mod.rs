@@ -4,6 +4,7 @@ mod account;
 mod builtin;
 pub mod conformance;
 mod http;
+pub mod operation;
 mod proxy;
 mod validate;
 
@@ -219,15 +220,22 @@ pub async fn run(
     account: Option<Account<'_>>,
 ) -> Run {
     match (&tool.tool.version.executor, account) {
-        (Executor::Http(http), Some(account)) => account::run_http(account, http, arguments, secret).await,
-        (executor, _) => run_alone(means, executor, arguments, secret).await,
+        (Executor::Http(_) | Executor::Operation(_), Some(account)) => account::run_http(account, tool, arguments, secret).await,
+        (executor, _) => run_alone(means, tool, executor, arguments, secret).await,
     }
 }
 
-async fn run_alone(means: Means<'_>, executor: &Executor, arguments: &Map<String, Value>, secret: Option<Plaintext>) -> Run {
+async fn run_alone(
+    means: Means<'_>,
+    tool: &LoadedTool,
+    executor: &Executor,
+    arguments: &Map<String, Value>,
+    secret: Option<Plaintext>,
+) -> Run {
     match executor {
         Executor::Builtin { name } => builtin::run(*name, means.clock, arguments),
         Executor::Http(http) => http::run(means.egress, http, arguments, secret).await,
+        Executor::Operation(operation) => operation::run(means.egress, tool, operation, arguments, secret).await,
         // Those go by `run_proxied`, where they can talk.
         Executor::Upstream { .. } => proxy::unavailable(),
     }
@@ -254,6 +262,7 @@ pub fn deadline(executor: &Executor) -> Duration {
     match executor {
         Executor::Builtin { .. } => Duration::from_secs(1),
         Executor::Http(http) => Duration::from_millis(http.timeout_ms.into()),
+        Executor::Operation(operation) => Duration::from_millis(operation.timeout_ms.into()),
         Executor::Upstream { .. } => proxy::DEADLINE,
     }
 }

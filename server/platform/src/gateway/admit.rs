@@ -264,9 +264,8 @@ pub fn standing(platform: &Platform, actor: &Member, tool: &Tool) -> Standing {
 /// Whom a call may find in trouble.
 fn protected(executor: &Executor) -> Option<Protected> {
     match executor {
-        Executor::Http(http) => Some(Protected::Origin(http.url.origin().to_owned())),
         Executor::Upstream { source, .. } => Some(Protected::Source(*source)),
-        Executor::Builtin { .. } => None,
+        other => other.origin().map(|origin| Protected::Origin(origin.to_owned())),
     }
 }
 

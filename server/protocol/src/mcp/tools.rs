@@ -19,6 +19,9 @@ pub struct ToolDescription<'a> {
     pub description: &'a str,
     /// JSON Schema of the arguments.
     pub input_schema: &'a RawValue,
+    /// JSON Schema of the structured results, if it promises any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<&'a RawValue>,
     /// What it does to the world.
     pub annotations: Annotations,
 }
@@ -26,14 +29,22 @@ pub struct ToolDescription<'a> {
 /// Hints of the specification, from the tool's effect.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "names of the specification")]
 pub struct Annotations {
     read_only_hint: bool,
     destructive_hint: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotent_hint: Option<bool>,
 }
 
-impl From<Effect> for Annotations {
-    fn from(effect: Effect) -> Self {
-        Self { read_only_hint: effect == Effect::Read, destructive_hint: effect == Effect::Destructive }
+impl Annotations {
+    /// Of a tool with that effect; whether the same call again changes nothing more, where that is known.
+    pub fn new(effect: Effect, is_idempotent: Option<bool>) -> Self {
+        Self {
+            read_only_hint: effect == Effect::Read,
+            destructive_hint: effect == Effect::Destructive,
+            idempotent_hint: is_idempotent,
+        }
     }
 }
 

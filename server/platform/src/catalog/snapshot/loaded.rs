@@ -9,13 +9,13 @@ use trunkline_protocol::mcp::{
     Revision,
     mirrored::{Mirrored, mirrored},
     object::RawObject,
-    tools::ToolDescription,
+    tools::{Annotations, ToolDescription},
 };
 
 use crate::{
     call::Fingerprint,
     catalog::{
-        Typical,
+        Executor, Typical,
         definition::{ItemKind, compile},
         source::Source,
         tool::Tool,
@@ -102,6 +102,9 @@ impl LoadedTool {
     /// The compiled schema of its structured results, if it promises any; compiled when first needed.
     pub fn output_validator(&self) -> Option<Result<&Validator, &str>> {
         let compiled = self.output_validator.get_or_init(|| {
+            if let Executor::Operation(operation) = &self.tool.version.executor {
+                return operation.output_schema.as_ref().map(compile);
+            }
             let definition = RawObject::parse(self.tool.version.definition.as_ref()?.get()).ok()?;
             definition.get("outputSchema").map(compile_text)
         });
@@ -116,14 +119,24 @@ fn compile_text(schema: &str) -> Result<Validator, String> {
 impl Descriptions {
     fn of_ours(tool: &Tool) -> Result<Self> {
         let version = &tool.version;
+        let (is_idempotent, output) = match &version.executor {
+            Executor::Operation(operation) => (Some(operation.method.is_idempotent()), operation.output_schema.as_ref()),
+            _ => (None, None),
+        };
+        let output = output.map(serde_json::value::to_raw_value).transpose().map_err(Error::internal)?;
         let description = serde_json::to_string(&ToolDescription {
             name: tool.name.as_str(),
             title: &version.title,
             description: &version.description,
             input_schema: &version.input_schema,
-            annotations: version.effect.into(),
+            output_schema: output.as_deref(),
+            annotations: Annotations::new(version.effect, is_idempotent),
         });
         let description: Arc<str> = description.map_err(Error::internal)?.into();
+        if output.is_some() {
+            let definition = RawValue::from_string(description.to_string()).map_err(Error::internal)?;
+            return Self::of_definition(tool.name.as_str(), &definition);
+        }
         Ok(Self { stateless: Arc::clone(&description), structured: Arc::clone(&description), oldest: description })
     }
 

@@ -179,8 +179,8 @@ impl Snapshot {
 
     /// The source whose accounts people use for that HTTP tool, if there is one at its origin.
     pub fn accounts_of(&self, tool: &LoadedTool) -> Option<&Arc<LoadedSource>> {
-        let Executor::Http(http) = &tool.tool.version.executor else { return None };
-        self.apis.iter().find(|api| api.provider.as_ref().is_some_and(|provider| provider.origin == http.url.origin()))
+        let origin = tool.tool.version.executor.origin()?;
+        self.apis.iter().find(|api| api.provider.as_ref().is_some_and(|provider| provider.origin == origin))
     }
 
     /// The toolset of that name.

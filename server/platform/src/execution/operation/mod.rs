@@ -1,0 +1,173 @@
+//! An operation of an imported API: the request is built by position from its template, and held against the template before it is sent.
+
+mod answer;
+mod body;
+mod style;
+mod url;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::{
+    Method,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::{Map, Value};
+
+use super::Run;
+use crate::{
+    call::Outcome,
+    catalog::{Carrier, Input, InputPlace, Operation, OperationMethod, snapshot::LoadedTool},
+    egress::{Egress, OutboundAnswer, OutboundRequest},
+    hex, random,
+    secret::Plaintext,
+};
+
+/// Why arguments make no request, in words for whoever sent them.
+pub type Misfit = String;
+
+/// Runs it with the tenant's secrets; with a person's token, if there is one. The answer as it came.
+pub(super) async fn exchange(
+    egress: &Egress,
+    operation: &Operation,
+    arguments: &Map<String, Value>,
+    secrets: Option<&Plaintext>,
+    token: Option<&Plaintext>,
+) -> Result<OutboundAnswer, Run> {
+    let mut request = build(operation, arguments).map_err(|misfit| Run::invalid_arguments(&misfit))?;
+    if let Some(secrets) = secrets {
+        prove(&mut request, operation, secrets).ok_or_else(broken)?;
+    }
+    if let Some(token) = token {
+        request.headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", token.reveal())).ok_or_else(broken)?);
+    }
+    egress.send(request).await.map_err(Run::from)
+}
+
+/// The same, and what the caller gets of the answer.
+pub(super) async fn run(
+    egress: &Egress,
+    tool: &LoadedTool,
+    operation: &Operation,
+    arguments: &Map<String, Value>,
+    secrets: Option<Plaintext>,
+) -> Run {
+    match exchange(egress, operation, arguments, secrets.as_ref(), None).await {
+        Ok(answer) => answer::read(tool, operation, &answer),
+        Err(run) => run,
+    }
+}
+
+pub(super) use answer::read;
+
+/// The request for these arguments, without any secret. It goes to the operation's origin, along its path, with its names in the query,
+/// whatever the arguments are.
+pub fn build(operation: &Operation, arguments: &Map<String, Value>) -> Result<OutboundRequest, Misfit> {
+    let mut headers = HeaderMap::new();
+    let accept = HeaderValue::from_str(&operation.accept).unwrap_or(HeaderValue::from_static("*/*"));
+    headers.insert(ACCEPT, accept);
+    let mut cookies = Vec::new();
+    for (input, value) in given(operation, arguments) {
+        match input.place {
+            InputPlace::Path | InputPlace::Query => {}
+            InputPlace::Header => {
+                let name = HeaderName::from_bytes(input.name.as_bytes()).map_err(|_| format!("{} is no header", input.name))?;
+                headers.insert(name, header(input, value)?);
+            }
+            InputPlace::Cookie => cookies.extend(style::cookie(input, value)),
+        }
+    }
+    if !cookies.is_empty() {
+        headers.insert(COOKIE, HeaderValue::from_str(&cookies.join("; ")).map_err(|_| "a cookie cannot be written".to_owned())?);
+    }
+    let body = match &operation.body {
+        Some(kind) => body::write(kind, arguments)?,
+        None => None,
+    };
+    let body = body.map(|(kind, bytes)| {
+        headers.insert(CONTENT_TYPE, kind);
+        bytes
+    });
+    Ok(OutboundRequest {
+        method: method(operation.method),
+        url: url::build(operation, arguments)?,
+        headers,
+        body,
+        deadline: std::time::Duration::from_millis(operation.timeout_ms.into()),
+    })
+}
+
+/// Inputs that the caller gives. Null is nothing.
+fn given<'a>(operation: &'a Operation, arguments: &'a Map<String, Value>) -> impl Iterator<Item = (&'a Input, &'a Value)> {
+    let value = |input: &Input| arguments.get(&input.argument).filter(|value| !value.is_null());
+    operation.inputs.iter().filter_map(move |input| Some((input, value(input)?)))
+}
+
+fn header(input: &Input, value: &Value) -> Result<HeaderValue, Misfit> {
+    let text = style::header(input, value);
+    let is_visible = text.bytes().all(|b| (0x20..0x7f).contains(&b));
+    let value = is_visible.then(|| HeaderValue::from_str(text.trim()).ok()).flatten();
+    value.ok_or_else(|| format!("{} goes into a header: expected visible ASCII characters", input.argument))
+}
+
+fn method(method: OperationMethod) -> Method {
+    match method {
+        OperationMethod::Get => Method::GET,
+        OperationMethod::Head => Method::HEAD,
+        OperationMethod::Options => Method::OPTIONS,
+        OperationMethod::Put => Method::PUT,
+        OperationMethod::Post => Method::POST,
+        OperationMethod::Patch => Method::PATCH,
+        OperationMethod::Delete => Method::DELETE,
+    }
+}
+
+/// Puts the tenant's secrets where the operation carries them. One that was never entered is left out: the API decides. `None`: they cannot
+/// be read.
+fn prove(request: &mut OutboundRequest, operation: &Operation, secrets: &Plaintext) -> Option<()> {
+    let secrets: std::collections::BTreeMap<String, String> = serde_json::from_str(secrets.reveal()).ok()?;
+    for proof in &operation.security {
+        let Some(secret) = secrets.get(&proof.scheme) else { continue };
+        match &proof.carrier {
+            Carrier::Header { name } => {
+                let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+                request.headers.insert(name, sensitive(secret)?);
+            }
+            Carrier::Basic => {
+                request.headers.insert(AUTHORIZATION, sensitive(&format!("Basic {}", STANDARD.encode(secret)))?);
+            }
+            Carrier::Bearer => {
+                request.headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {secret}"))?);
+            }
+            Carrier::Query { name } => {
+                let pair = format!("{}={}", style::encode(name), style::encode(secret));
+                let query = request.url.query().map_or_else(|| pair.clone(), |query| format!("{query}&{pair}"));
+                request.url.set_query(Some(&query));
+            }
+            Carrier::Cookie { name } => {
+                let pair = format!("{name}={}", style::encode(secret));
+                let before = request.headers.get(COOKIE).and_then(|value| value.to_str().ok());
+                let value = before.map_or_else(|| pair.clone(), |before| format!("{before}; {pair}"));
+                request.headers.insert(COOKIE, sensitive(&value)?);
+            }
+        }
+    }
+    Some(())
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Between the parts of a body: nothing that could stand in one of them.
+fn boundary() -> String {
+    format!("trunkline{}", hex::encode(&random::bytes::<24>()))
+}
+
+/// A definition or a secret that publishing should not have let through.
+fn broken() -> Run {
+    Run::failed(Outcome::Unknown, "tool_crashed", "The tool's definition is broken. Its owner has to import it again.")
+}
+
+#[cfg(test)]
+mod tests;
