@@ -1,8 +1,8 @@
 //! Every path we link to, as functions.
 
 use trunkline_platform::ids::{
-    AgentId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, PasskeyId, SessionId,
-    SourceId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+    AgentId, ApiId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, PasskeyId,
+    SessionId, SourceId, ToolId, ToolsetId, TrustedIssuerId, UserId,
 };
 
 /// The front page.
@@ -286,6 +286,21 @@ pub fn sources(slug: &str) -> String {
 /// The form for a new source.
 pub fn source_new(slug: &str) -> String {
     format!("/t/{slug}/sources/new")
+}
+
+/// The form for importing an API.
+pub fn api_import(slug: &str) -> String {
+    format!("/t/{slug}/sources/import")
+}
+
+/// An imported API.
+pub fn api(slug: &str, api: ApiId) -> String {
+    format!("/t/{slug}/apis/{api}")
+}
+
+/// The form for reading the description of an API again.
+pub fn api_again(slug: &str, api: ApiId) -> String {
+    format!("{}/again", self::api(slug, api))
 }
 
 /// A source.

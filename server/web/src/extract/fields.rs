@@ -13,6 +13,11 @@ use crate::error::HtmlError;
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// Those of a form that was read otherwise.
+    pub(super) fn new(fields: Vec<(String, String)>) -> Self {
+        Self(fields)
+    }
+
     /// The first value of that name, without spaces around it; empty if there is none.
     pub fn get(&self, name: &str) -> &str {
         self.exactly(name).trim()

@@ -8,6 +8,7 @@ mod csrf;
 mod fields;
 mod form;
 mod path;
+mod upload;
 mod visitor;
 
 pub use allowed::{
@@ -20,6 +21,7 @@ pub(crate) use client_ip::client_address;
 pub use fields::{Fields, Query};
 pub use form::{FieldErrors, Form};
 pub use path::{Path, PathPart, Token};
+pub use upload::Upload;
 pub use visitor::{SignedIn, Visitor};
 
 use actix_web::{HttpRequest, web};

@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use trunkline_platform::{
     ids::{
-        AgentId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId,
+        AgentId, ApiId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId,
         LimitId, PasskeyId, SessionId, SourceId, ToolId, ToolVersionId, ToolsetId, TrustedIssuerId, UserId,
     },
     secret::Plaintext,
@@ -36,6 +36,7 @@ macro_rules! path_parts {
 
 path_parts! {
     AgentId "agent"
+    ApiId "api"
     KeyId "key"
     ToolId "tool"
     ToolVersionId "version"

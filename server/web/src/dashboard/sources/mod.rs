@@ -1,6 +1,7 @@
 //! Sources: the list. The form stands in `edit`, one source with its definitions in `show`, one definition with its change in `definition`.
 
 mod accounts;
+mod apis;
 mod definition;
 mod diff;
 mod edit;
@@ -11,11 +12,13 @@ use askama::Template;
 use trunkline_platform::{
     actor::Permission,
     catalog::{
+        api,
         definition::{Finding, ItemKind},
         source::{self, ListedSource, Source, SourceKind},
     },
 };
 
+use self::apis::ApiRow;
 use super::{Page, components::Moment, format, layout::Layout, page};
 use crate::{Access, Route, WebState, extract::InTenant, urls};
 
@@ -23,6 +26,7 @@ pub(super) fn routes() -> Vec<Route> {
     let list = Route::get("/t/{tenant}/sources", Access::Member(Permission::View), list);
     // `new` before `{source}`: the first that fits is taken.
     std::iter::once(list)
+        .chain(apis::routes())
         .chain(accounts::routes())
         .chain(edit::routes())
         .chain(definition::routes())
@@ -37,6 +41,7 @@ struct SourcesPage {
     base: String,
     can_manage: bool,
     sources: Vec<SourceRow>,
+    apis: Vec<ApiRow>,
 }
 
 struct SourceRow {
@@ -54,11 +59,13 @@ struct SourceRow {
 
 async fn list(state: web::Data<WebState>, member: InTenant) -> Page {
     let sources = source::list(&state.platform, &member.actor).await?;
+    let apis = api::list(&state.platform, &member.actor).await?;
     page(&SourcesPage {
         layout: member.layout("Sources", "sources"),
         base: urls::tenant(member.slug()),
         can_manage: member.may(Permission::ManageTools),
         sources: sources.iter().map(|listed| row(member.slug(), listed)).collect(),
+        apis: apis.iter().map(|listed| ApiRow::new(member.slug(), listed)).collect(),
     })
 }
 

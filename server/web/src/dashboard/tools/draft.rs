@@ -97,7 +97,7 @@ impl Draft {
                 timeout_ms: http.timeout_ms.to_string(),
                 ..common
             },
-            Executor::Upstream { .. } => Self { kind: "upstream".to_owned(), ..common },
+            Executor::Upstream { .. } | Executor::Operation(_) => Self { kind: "upstream".to_owned(), ..common },
         }
     }
 

@@ -160,7 +160,7 @@ async fn publish(
     errors: &mut FieldErrors,
 ) -> Result<Option<Result<i32, Error>>, HtmlError> {
     let (platform, actor) = (&state.platform, &member.actor);
-    if matches!(tool.version.executor, Executor::Upstream { .. }) {
+    if matches!(tool.version.executor, Executor::Upstream { .. } | Executor::Operation(_)) {
         let Some((price, limits)) = draft.parse_terms(errors)? else { return Ok(None) };
         return Ok(Some(catalog::set_terms(platform, actor, tool.id, edited, price, limits).await));
     }
@@ -214,7 +214,7 @@ fn render_edit(
     let page = ToolEditPage {
         layout: member.layout(format!("Edit {}", tool.name), "tools"),
         is_new: false,
-        is_imported: matches!(tool.version.executor, Executor::Upstream { .. }),
+        is_imported: matches!(tool.version.executor, Executor::Upstream { .. } | Executor::Operation(_)),
         lead: format!("Saving publishes version {}. Version {edited} stays as it is.", edited + 1),
         action: urls::tool_edit(slug, tool.id),
         cancel_url: urls::tool(slug, tool.id),

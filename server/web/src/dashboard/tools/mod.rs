@@ -104,6 +104,7 @@ fn kind(executor: &Executor) -> &'static str {
     match executor {
         Executor::Builtin { .. } => "Built-in",
         Executor::Http(_) => "HTTP",
+        Executor::Operation(_) => "OpenAPI",
         Executor::Upstream { .. } => "MCP",
     }
 }

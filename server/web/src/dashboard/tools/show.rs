@@ -258,6 +258,15 @@ fn detail(
             let secret = http.secret_header.as_ref().map(|header| format!("{header}, sent to {} only", http.url.origin()));
             (format!("{} {}", http.method.as_str(), http.url.as_str()), secret.unwrap_or_default())
         }
+        Executor::Operation(operation) => {
+            let places: Vec<&str> = operation.security.iter().map(|proof| proof.scheme.as_str()).collect();
+            let secret = if version.credential.is_some() {
+                format!("{}, sent to {} only", places.join(", "), operation.origin)
+            } else {
+                String::new()
+            };
+            (format!("{} {}{}", operation.method.as_str(), operation.origin, operation.display_path()), secret)
+        }
         Executor::Upstream { name, .. } => (name.clone(), String::new()),
     };
     Ok(ToolDetail {
