@@ -30,6 +30,8 @@ mod money;
 #[cfg(test)]
 mod oauth;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod people;
 #[cfg(test)]
 mod record;

@@ -2,5 +2,6 @@
 
 mod driver;
 mod first_call;
+mod import;
 mod pages;
 mod people;

@@ -148,6 +148,12 @@ fn try_one(name: &str, target: Target, input: &[u8]) {
     }
 }
 
+/// As many as the variable says, for a long run; else those of the suite.
+#[expect(clippy::disallowed_methods, reason = "the suite has no settings of its own")]
+fn rounds() -> usize {
+    std::env::var("TRUNKLINE_FUZZ_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("a number of rounds"))
+}
+
 fn run(name: &str) {
     let target = TARGETS.iter().find(|(known, _)| *known == name).expect("a target").1;
     let own = seeds(name);
@@ -155,8 +161,8 @@ fn run(name: &str) {
     for seed in TARGETS.iter().flat_map(|(any, _)| seeds(any)) {
         try_one(name, target, &seed);
     }
-    let mut draw = Draw(name.bytes().fold(0, |sum, byte| sum * 31 + u64::from(byte)));
-    for _ in 0..ROUNDS {
+    let mut draw = Draw(name.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))));
+    for _ in 0..rounds() {
         try_one(name, target, &mutate(&own, &mut draw));
     }
 }
@@ -189,6 +195,12 @@ fn mirrored_arguments_agree_with_themselves() {
 #[test]
 fn objects_keep_what_they_do_not_know() {
     run("object");
+}
+
+/// E-24: requests of imported operations.
+#[test]
+fn e24_requests_never_leave_their_origin_or_their_template() {
+    run("openapi_build");
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(crate) struct Upstream {
     pub(crate) addr: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     hung_up: Arc<AtomicUsize>,
+    document: Arc<Mutex<String>>,
     task: JoinHandle<()>,
 }
 
@@ -48,19 +49,25 @@ impl Upstream {
         let listener = listening.expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let (seen, hung_up) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::<AtomicUsize>::default());
-        let (its_seen, its_hung_up) = (Arc::clone(&seen), Arc::clone(&hung_up));
+        let document = Arc::<Mutex<String>>::default();
+        let (its_seen, its_hung_up, its_document) = (Arc::clone(&seen), Arc::clone(&hung_up), Arc::clone(&document));
         let task = world().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (seen, hung_up) = (Arc::clone(&its_seen), Arc::clone(&its_hung_up));
-                tokio::spawn(serve(stream, seen, hung_up));
+                tokio::spawn(serve(stream, seen, hung_up, Arc::clone(&its_document)));
             }
         });
-        Self { addr, seen, hung_up, task }
+        Self { addr, seen, hung_up, document, task }
     }
 
     /// A URL on it.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
+    }
+
+    /// What it answers at `/document` from now on.
+    pub(crate) fn serve_document(&self, text: &str) {
+        text.clone_into(&mut self.document.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Everything it was sent.
@@ -80,10 +87,17 @@ impl Drop for Upstream {
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, hung_up: Arc<AtomicUsize>) {
+async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, hung_up: Arc<AtomicUsize>, document: Arc<Mutex<String>>) {
     while let Some(request) = read(&mut stream).await {
         let path = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        if path == "/document" {
+            let text = document.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if whole(&mut stream, "200 OK", "application/json", text.as_bytes()).await.is_none() {
+                return;
+            }
+            continue;
+        }
         if answer(&mut stream, &path, &hung_up).await.is_none() {
             return;
         }

@@ -7,6 +7,7 @@ pub mod headers;
 pub mod message;
 pub mod mirrored;
 pub mod object;
+pub mod openapi_build;
 
 /// A target.
 pub type Target = fn(&[u8]);
@@ -19,4 +20,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message", message::target),
     ("mirrored", mirrored::target),
     ("object", object::target),
+    ("openapi_build", openapi_build::target),
 ];

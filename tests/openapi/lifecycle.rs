@@ -1,0 +1,81 @@
+//! What becomes of an import: picked, read again, published again, removed.
+
+use serde_json::json;
+
+use super::{Importer, petstore, served};
+use crate::support::{Era, TestApp, Upstream};
+
+#[tokio::test]
+async fn a_newer_description_changes_nothing_until_somebody_publishes() {
+    let (app, upstream) = (TestApp::start().await, Upstream::start().await);
+    let importer = Importer::new(&app).await;
+    let mut document = petstore(&upstream.url(""));
+    let link = served(&upstream, &document);
+    let api = importer.import("pets", &link).await;
+    importer.publish(&api, &[("server", &upstream.url("")), ("secret_key", "s3cret")]).await;
+    let agent = importer.tenant.agent("agent", "tools:destructive").await;
+    let before = agent.list(Era::Stateless).await.text;
+
+    document["paths"]["/pets"]["get"]["summary"] = json!("Lists all pets");
+    document["paths"]["/pets/{pet id}"].as_object_mut().expect("a path").remove("delete");
+    document["paths"]["/owners"] = json!({ "get": { "operationId": "listOwners", "responses": {} } });
+    served(&upstream, &document);
+    importer.visitor.post(&format!("{api}/again"), &[("link", &link)]).await.leads_to(&api);
+    let page = importer.visitor.get(&api).await.ok();
+    assert!(page.body.contains("1 new, 1 changed, 1 removed"), "{}", page.body);
+    assert_eq!(agent.list(Era::Stateless).await.text, before, "agents see what was published");
+
+    importer.publish(&api, &[("server", &upstream.url(""))]).await;
+    let after = agent.list(Era::Stateless).await;
+    assert_eq!(
+        after.tool_names(),
+        ["createPet", "getPet", "listPets", "photo"],
+        "what is gone is no tool, what is new was not picked"
+    );
+    assert!(after.text.contains("Lists all pets"));
+    assert!(agent.call(Era::Stateless, "createPet", json!({ "body": { "name": "Rex" } })).await.is_ok());
+    assert!(upstream.seen().last().expect("a request").head.contains("x-api-key: s3cret"), "its secret was kept");
+
+    importer.visitor.post(&format!("{api}/remove"), &[("confirm", "pets")]).await.leads_to("/t/acme/sources");
+    assert_eq!(agent.list(Era::Stateless).await.tool_names(), [""; 0]);
+    assert_eq!(importer.visitor.get(&api).await.status, 404);
+}
+
+/// E-31: a secret goes to the origin it was entered for.
+#[tokio::test]
+async fn e31_another_server_asks_for_the_secret_again() {
+    let (app, upstream, other) = (TestApp::start().await, Upstream::start().await, Upstream::start().await);
+    let importer = Importer::new(&app).await;
+    let api = importer.import("pets", &served(&upstream, &petstore(&upstream.url("")))).await;
+    importer.publish(&api, &[("server", &upstream.url("")), ("secret_key", "s3cret")]).await;
+    let page = importer.visitor.post(&api, &[("then", "publish"), ("server", &other.url("")), ("prefix", "")]).await;
+    assert!(page.status == 422 && page.body.contains("enter the secrets for it again"), "{}", page.body);
+    let agent = importer.tenant.agent("agent", "tools:read").await;
+    assert!(agent.call(Era::Stateless, "getPet", json!({ "pet_id": "1" })).await.is_ok());
+    assert_eq!(other.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn many_operations_are_picked_with_care_and_leafed_through() {
+    let (app, upstream) = (TestApp::start().await, Upstream::start().await);
+    let importer = Importer::new(&app).await;
+    let paths: serde_json::Map<_, _> = (0..1000)
+        .map(|i| {
+            let one = |method: &str| json!({ "operationId": format!("{method}{i}"), "summary": "Does something with a thing ".repeat(5), "tags": [format!("tag {}", i % 250)] });
+            (format!("/things/{i}"), json!({ "get": one("get"), "post": one("post"), "delete": one("delete") }))
+        })
+        .collect();
+    let document = json!({ "openapi": "3.1.0", "info": { "title": "Large", "version": "1" }, "paths": paths });
+    let api = importer.import("large", &served(&upstream, &document)).await;
+    for path in [api.clone(), format!("{api}?page=60"), format!("{api}?q=things/7&tag=tag%207")] {
+        let page = importer.visitor.get(&path).await.ok();
+        assert!(page.body.len() < 100_000, "{path} has {} bytes", page.body.len());
+        assert!(page.body.contains("All 3,000") && page.body.contains("Picked 100"), "only some that read are picked");
+    }
+    let found = importer.visitor.get(&format!("{api}?q=delete999")).await.ok();
+    assert!(found.body.contains("DELETE /things/999") && found.body.contains("1–1 of 1"), "{}", found.body);
+    importer.visitor.post(&api, &[("then", "none"), ("show", "all"), ("q", "")]).await;
+    importer.visitor.post(&api, &[("then", "all"), ("show", "all"), ("q", "get99")]).await;
+    let page = importer.visitor.get(&api).await.ok();
+    assert!(page.body.contains("Picked 11"), "get99 and get990 to get999");
+}
