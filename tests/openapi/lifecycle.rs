@@ -1,9 +1,10 @@
 //! What becomes of an import: picked, read again, published again, removed.
 
 use serde_json::json;
+use trunkline_platform::actor::Role;
 
 use super::{Importer, petstore, served};
-use crate::support::{Era, TestApp, Upstream};
+use crate::support::{Era, TestApp, Upstream, Visitor};
 
 #[tokio::test]
 async fn a_newer_description_changes_nothing_until_somebody_publishes() {
@@ -78,4 +79,10 @@ async fn many_operations_are_picked_with_care_and_leafed_through() {
     importer.visitor.post(&api, &[("then", "all"), ("show", "all"), ("q", "get99")]).await;
     let page = importer.visitor.get(&api).await.ok();
     assert!(page.body.contains("Picked 11"), "get99 and get990 to get999");
+    // Who may only look leafs through it too, by addresses.
+    importer.tenant.member("viewer@acme.example", Role::Viewer).await;
+    let viewer = Visitor::signed_in(&app.url, "viewer@acme.example").await;
+    let page = viewer.get(&api).await.ok().body;
+    assert!(page.contains(r#"name="page" value="2""#) && !page.contains(r#"name="then""#), "{page}");
+    assert!(viewer.get(&format!("{api}?show=all&q=delete999&tag=")).await.ok().body.contains("DELETE /things/999"));
 }
