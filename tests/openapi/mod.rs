@@ -4,6 +4,7 @@ mod calls;
 mod command;
 mod hostile;
 mod lifecycle;
+mod upload;
 
 use serde_json::{Value, json};
 
