@@ -262,10 +262,12 @@ async fn q_09_a_limit_lowered_on_one_replica_holds_on_the_other_at_once() {
     }
     assert!(call(&there, "echo").await.is_ok(), "nothing has changed");
     assert_eq!(send(form("3", "7")).await.status, 303);
-    let refused = call(&there, "echo").await;
-    // Two calls were made before there was a limit: the record may or may not have had them when the counter began.
-    let more = call(&there, "echo").await;
-    assert!([refused.status, more.status].contains(&429) || call(&there, "echo").await.status == 429, "{}", more.text);
+    // Two calls were made before there was a limit: the record may or may not have had them when the counter began. Three more are the most.
+    let mut statuses = Vec::new();
+    while statuses.len() < 4 && !statuses.contains(&429) {
+        statuses.push(call(&there, "echo").await.status);
+    }
+    assert!(statuses.contains(&429), "{statuses:?}");
     let page = owner.get(&format!("/t/acme/agents/{}", agent.id)).await.ok();
     assert!(page.body.contains("3 a day (UTC)") && page.body.contains("<td class=\"end\">7</td>"), "{}", page.body);
 }
