@@ -113,7 +113,7 @@ impl Alone {
         }
         let (took, used) = (began.elapsed().as_secs_f64(), cpu_us("/proc/self/stat")? - cpu);
         drop((spool, writer));
-        std::fs::remove_dir_all(&dir)?;
+        remove(&dir)?;
         #[expect(clippy::cast_precision_loss, reason = "a count of calls")]
         let calls = all.len() as f64;
         let at = |quantile| all.value_at_quantile(quantile);
@@ -135,6 +135,17 @@ async fn calls(spool: Arc<dyn Spool>, has_effect: bool, until: Instant) -> anyho
         latencies.record(u64::try_from(began.elapsed().as_micros())?)?;
     }
     Ok(latencies)
+}
+
+/// Its thread may still write what was put into the queue last.
+fn remove(dir: &Path) -> std::io::Result<()> {
+    let asked = Instant::now();
+    loop {
+        match std::fs::remove_dir_all(dir) {
+            Err(_) if asked.elapsed() < Duration::from_secs(10) => std::thread::sleep(Duration::from_millis(50)),
+            removed => return removed,
+        }
+    }
 }
 
 fn entry() -> Entry {
