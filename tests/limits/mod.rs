@@ -7,6 +7,7 @@ mod day;
 mod faults;
 mod ladder;
 mod once;
+mod once_killed;
 mod page;
 mod rate;
 mod redis_away;

@@ -47,6 +47,16 @@ async fn q_20_the_same_key_gives_the_same_result_and_runs_once() {
         assert_eq!(with_key(&agent, "sends", "a", bad).await.status, 400, "{bad}");
     }
     assert!(with_key(&agent, "sends", "a", &"k".repeat(255)).await.is_ok());
+    let before = upstream.seen().len();
+    for bad in [json!(""), json!(7), json!("two words"), json!("k".repeat(256))] {
+        let params = json!({ "name": "sends", "arguments": { "text": "a" }, "_meta": { "trunkline/idempotency-key": bad } });
+        let refused = agent.send(Era::Stateless, "tools/call", params).await;
+        assert_eq!((refused.status, refused.code()), (400, -32602), "{}", refused.text);
+    }
+    let params = json!({ "name": "sends", "arguments": { "text": "a" }, "_meta": { "trunkline/idempotency-key": "one" } });
+    let message = agent.message(Era::Stateless, "tools/call", params, "application/json").header("idempotency-key", "other");
+    assert_eq!(Answer::read(message.send().await.expect("an answer")).await.status, 400, "two keys that differ");
+    assert_eq!(upstream.seen().len(), before, "nothing was sent");
 }
 
 #[tokio::test]

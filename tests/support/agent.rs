@@ -44,11 +44,16 @@ pub(crate) struct Answer {
 impl Answer {
     /// Reads a whole answer.
     pub(crate) async fn read(response: Response) -> Self {
+        Self::read_maybe(response).await.expect("a whole body")
+    }
+
+    /// The same; nothing where its sender hung up in the middle.
+    pub(crate) async fn read_maybe(response: Response) -> Option<Self> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.expect("a whole body");
+        let text = response.text().await.ok()?;
         let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or(&text);
         let json = serde_json::from_str(data).unwrap_or(Value::Null);
-        Self { status, headers, text, json }
+        Some(Self { status, headers, text, json })
     }
 
     /// A header as text; empty if it is not there.
@@ -164,11 +169,10 @@ impl Agent {
 /// One message of that era.
 pub(crate) fn message(era: Era, method: &str, mut params: Value) -> Value {
     if era == Era::Stateless {
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": era.revision(),
-            "io.modelcontextprotocol/clientCapabilities": {},
-            "io.modelcontextprotocol/clientInfo": { "name": "suite", "version": "1" },
-        });
+        let meta = &mut params["_meta"];
+        meta["io.modelcontextprotocol/protocolVersion"] = json!(era.revision());
+        meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "suite", "version": "1" });
     }
     json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })
 }

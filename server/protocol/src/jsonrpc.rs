@@ -189,13 +189,14 @@ fn depth(body: &[u8]) -> usize {
 }
 
 /// An error answer's `error` member.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ErrorObject {
     /// Reserved codes are negative; our own are positive (the specification keeps -32768 to -32000 for itself).
     pub code: i64,
     /// One sentence for whoever reads the log of the client.
     pub message: Cow<'static, str>,
     /// Structured details.
+    #[serde(default)]
     pub data: Option<Value>,
 }
 
@@ -212,12 +213,18 @@ impl ErrorObject {
         self
     }
 
-    /// The whole answer. Without a readable request id the member is left out, as MCP wants it.
-    pub fn to_body(&self, id: Option<&RawValue>) -> String {
+    /// The `error` member.
+    pub fn to_json(&self) -> Value {
         let mut error = serde_json::json!({ "code": self.code, "message": self.message });
         if let Some(data) = &self.data {
             error["data"] = data.clone();
         }
+        error
+    }
+
+    /// The whole answer. Without a readable request id the member is left out, as MCP wants it.
+    pub fn to_body(&self, id: Option<&RawValue>) -> String {
+        let error = self.to_json();
         match id {
             Some(id) => format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.get()),
             None => format!(r#"{{"jsonrpc":"2.0","error":{error}}}"#),

@@ -98,10 +98,11 @@ pub async fn admit_call(
             Decision::NoSession => caller.session_ended(platform),
             Decision::OtherArguments => Refusal::OtherArguments,
             Decision::StillRunning { retry_after_ms } => Refusal::StillRunning { retry_after_ms },
+            Decision::EndUnknown => Refusal::EndUnknown,
             Decision::Kept(kept) => match wanted.earlier(platform, &kept) {
-                Some(Earlier::Result(result)) => {
+                Some(Earlier::Answer(answer)) => {
                     wanted.nothing_ran(platform);
-                    let ready = Ready::Earlier(result);
+                    let ready = Ready::Earlier(answer);
                     return Ok(AdmittedCall { tool, ready, state: None, caller, left: None, draft, slot: None, once: None });
                 }
                 Some(Earlier::TooLarge) => Refusal::TooLargeToKeep,
@@ -172,7 +173,8 @@ impl Wanted {
         let is_counted = settings.ladder.refusals > 0 && !throttled;
         let strikes =
             is_counted.then(|| Strikes { key: format!("q:s:{}", agent.id.uuid().simple()), window_s: settings.ladder.window_s });
-        Ok(Self { charge, once: OnceOnly::of(platform, caller, request), strikes, passage, token })
+        let may_repeat = version.effect == Effect::Read;
+        Ok(Self { charge, once: OnceOnly::of(platform, caller, request, may_repeat), strikes, passage, token })
     }
 
     async fn ask(&self, platform: &Platform, caller: &Caller, tool: &LoadedTool, call: &str) -> Decision {

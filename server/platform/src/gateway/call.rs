@@ -15,7 +15,7 @@ use trunkline_protocol::{
 };
 
 use super::{
-    Caller, Finished, Voice, connect,
+    Caller, End, Finished, Voice, connect,
     converse::{self, Leg, Ongoing, Patience},
     draft::Draft,
     once::OnceOnly,
@@ -57,7 +57,7 @@ pub(super) enum Ready {
     /// The arguments did not fit: the result is known.
     Known(Run),
     /// The call was answered before, with this.
-    Earlier(String),
+    Earlier(Result<String, ErrorObject>),
 }
 
 impl AdmittedCall {
@@ -70,7 +70,11 @@ impl AdmittedCall {
     pub async fn run(mut self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
         let Some(once) = self.once.take() else { return self.run_as_asked(platform, voice, cancelled).await };
         let finished = self.run_as_asked(platform, voice, cancelled).await;
-        once.settle(platform, finished.answer.as_deref().ok().filter(|_| finished.is_final)).await;
+        match finished.end {
+            End::Final => once.settle(platform, Some(&finished.answer)).await,
+            End::Open => once.settle(platform, None).await,
+            End::Lost => {}
+        }
         finished
     }
 
@@ -84,10 +88,14 @@ impl AdmittedCall {
         draft.begin();
         let (run, held) = match (ready, state) {
             (Ready::Known(run), _) => (run, None),
-            (Ready::Earlier(result), _) => {
-                draft.gives(|| Some(Output::Result(result.as_str().into())));
-                return match draft.finish(Outcome::Ok, Some("replayed".into()), result.len()).await {
-                    Ok(()) => Finished { answer: Ok(result), left: None, is_final: true },
+            (Ready::Earlier(answer), _) => {
+                let (outcome, size) = match &answer {
+                    Ok(result) => (Outcome::Ok, result.len()),
+                    Err(_) => (Outcome::ToolError, 0),
+                };
+                draft.gives(|| answer.as_deref().ok().map(|result| Output::Result(result.into())));
+                return match draft.finish(outcome, Some("replayed".into()), size).await {
+                    Ok(()) => Finished { answer, left: None, end: End::Final },
                     Err(_) => Finished::error(unrecorded()),
                 };
             }
@@ -121,11 +129,13 @@ impl AdmittedCall {
         };
         let answer = render(voice.revision, &run, &limits(left.map(Remaining::to_json).as_deref()), Caching::NotTold, held, seal);
         let size = answer.as_ref().map_or(0, String::len);
-        let is_final = run.was_sent() && !matches!(run.answer, Answer::Reply(Reply::InputRequired(_)));
+        let asks = matches!(run.answer, Answer::Reply(Reply::InputRequired(_)));
+        let end = if run.was_sent() && !asks { End::Final } else { End::Open };
         draft.gives(|| read_by_model(run.answer));
         // What is not in the record is not said.
         match draft.finish(run.outcome, run.error, size).await {
-            Ok(()) => Finished { answer, left, is_final },
+            Ok(()) => Finished { answer, left, end },
+            Err(_) if end == End::Final => Finished { end: End::Lost, ..Finished::error(unrecorded()) },
             Err(_) => Finished::error(unrecorded()),
         }
     }
@@ -161,7 +171,7 @@ async fn task(
     };
     let name = tool.tool.name.as_str();
     let answer = tasks::start(platform, &caller, name, Hosted { ongoing, draft, render: Box::new(render) }).await;
-    Finished { answer, left, is_final: true }
+    Finished { answer, left, end: End::Final }
 }
 
 /// What of an answer the caller's model reads. A question and an error of the protocol are for its client.

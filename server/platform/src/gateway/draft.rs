@@ -219,6 +219,7 @@ impl Draft {
             Refusal::Denied { .. } => (Outcome::Denied, "never"),
             Refusal::OtherArguments => (Outcome::Denied, "idempotency_key_reused"),
             Refusal::StillRunning { .. } => (Outcome::Denied, "still_running"),
+            Refusal::EndUnknown => (Outcome::Denied, "end_unknown"),
             Refusal::TooLargeToKeep => (Outcome::Denied, "result_not_kept"),
             Refusal::SourceAway { .. } => (Outcome::Denied, "breaker_open"),
             Refusal::Suspended => (Outcome::Denied, "suspended"),

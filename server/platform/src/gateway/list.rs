@@ -54,7 +54,11 @@ pub async fn admit_list(platform: &Platform, mut caller: Caller) -> Result<Calle
             Decision::Limited { by, retry_after_ms, .. } => {
                 return Err(Refusal::Limited { by, retry_after_ms, as_result: false });
             }
-            Decision::Unavailable | Decision::Kept(_) | Decision::OtherArguments | Decision::StillRunning { .. } => break,
+            Decision::Unavailable
+            | Decision::Kept(_)
+            | Decision::OtherArguments
+            | Decision::StillRunning { .. }
+            | Decision::EndUnknown => break,
             Decision::Stale => match caller.reload(platform).await {
                 Ok(fresh) => caller = fresh,
                 Err(Unauthenticated::Invalid | Unauthenticated::Unproven) => return Err(Refusal::Revoked),

@@ -130,6 +130,8 @@ pub enum Refusal {
         /// When to look again, in milliseconds.
         retry_after_ms: u64,
     },
+    /// The first call with that idempotency key was begun, its time is over, and nobody knows what became of it.
+    EndUnknown,
     /// The call was made, and its result was too large to be kept.
     TooLargeToKeep,
     /// Redis is away and this tool must not run on a guess, or the record is full.
@@ -152,14 +154,24 @@ pub struct Finished {
     pub answer: Result<String, ErrorObject>,
     /// What is left of the limit that will be reached first, if it was charged to any.
     pub left: Option<Remaining>,
+    end: End,
+}
+
+/// What an end means to whoever asks again under the same idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
     /// The same request would get the same: nothing is asked, and something was sent.
-    is_final: bool,
+    Final,
+    /// Nothing was sent, or something is asked first: it may be tried anew.
+    Open,
+    /// Something was sent, and its result is withheld.
+    Lost,
 }
 
 impl Finished {
     /// Nothing was charged.
     fn uncharged(answer: Result<String, ErrorObject>) -> Self {
-        Self { answer, left: None, is_final: false }
+        Self { answer, left: None, end: End::Open }
     }
 
     fn error(error: ErrorObject) -> Self {

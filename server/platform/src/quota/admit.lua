@@ -4,10 +4,12 @@
 --   first six, those that are not wanted are the epoch again.
 -- ARGV: 1 the caller's epoch ('' = do not compare), 2 the session's id ('' = none), 3 its idle time (s), 4 the call's id ('' = do not remember),
 --   5 until when it runs at most, from now (ms), 6 the day that the counters are of ('' = none), 7 a digest of the arguments ('' = no idempotency
---   key), 8 the window of strikes (s; 0 = not counted), 9 to 11 how many buckets, counters, and budgets among the counters; then per bucket its
---   interval (µs) and burst, per counter its amount, its most and when it ends (s), per set its most.
+--   key), 8 how long what becomes of it is kept (s), 9 whether it may run again when nobody knows what became of it ('1'), 10 the window of strikes
+--   (s; 0 = not counted), 11 to 13 how many buckets, counters, and budgets among the counters; then per bucket its interval (µs) and burst, per
+--   counter its amount, its most and when it ends (s), per set its most.
+-- Under an idempotency key stands the digest, and after it 'r' and until when it runs (ms), or '=' and its result.
 -- Returns {0} stale | {3} no such session | {4, i…} counters not known | {5, day} another day | {6} other arguments | {7, ms} still running |
---   {8, result} kept | {9} given back | {1, now, …} admitted | {2, index, wait, strikes, now, …} refused. What follows `now` is for each bucket when
+--   {8, result} kept | {9} given back | {10} begun, and its end is not known | {1, now, …} admitted | {2, index, wait, strikes, now, …} refused. What follows `now` is for each bucket when
 --   it is full, for each counter what is used, for each set who is in it. Times in µs since 2025-10-09.
 local head = redis.call('MGET', KEYS[1], KEYS[2], KEYS[5])
 if ARGV[1] ~= '' and head[1] ~= ARGV[1] then return {0} end
@@ -32,10 +34,12 @@ end
 if ARGV[7] ~= '' and head[3] then
     local length = #ARGV[7]
     if string.sub(head[3], 1, length) ~= ARGV[7] then return {6} end
-    if #head[3] == length then return {7, redis.call('PTTL', KEYS[5])} end
-    return {8, string.sub(head[3], length + 1)}
+    if string.sub(head[3], length + 1, length + 1) == '=' then return {8, string.sub(head[3], length + 2)} end
+    local left = (tonumber(string.sub(head[3], length + 2)) or 0) - seconds * 1000 - math.floor(tonumber(t[2]) / 1000)
+    if left > 0 then return {7, left} end
+    if ARGV[9] ~= '1' then return {10} end
 end
-local buckets, counters, budgets = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local buckets, counters, budgets = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 local first_counter, first_set, n = buckets + 1, buckets + counters + 1, #KEYS - 6 - budgets
 local first_budget = first_set - budgets
 local now_ms = seconds * 1000 + math.floor(tonumber(t[2]) / 1000)
@@ -44,7 +48,7 @@ local function reservations(i) return KEYS[7 + n + i - first_budget] end
 local stored = {}
 if first_set > 1 then stored = redis.call('MGET', unpack(KEYS, 7, 5 + first_set)) end
 local answer, after = {1, now}, {}
-local refused, wait, arg = 0, 0, 12
+local refused, wait, arg = 0, 0, 14
 for i = 1, buckets do
     local interval, burst = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1])
     arg = arg + 2
@@ -104,13 +108,13 @@ for i = first_set, n do
 end
 if refused > 0 then
     local strikes = 0
-    if ARGV[8] ~= '0' then
+    if ARGV[10] ~= '0' then
         strikes = redis.pcall('INCR', KEYS[6])
         if type(strikes) == 'table' then
             redis.call('SET', KEYS[6], 1)
             strikes = 1
         end
-        if strikes == 1 then redis.call('EXPIRE', KEYS[6], ARGV[8]) end
+        if strikes == 1 then redis.call('EXPIRE', KEYS[6], ARGV[10]) end
     end
     local said = {2, refused, math.ceil(wait), strikes, now}
     for i = 1, n do said[5 + i] = answer[2 + i] end
@@ -122,7 +126,7 @@ for i = 1, buckets do
     redis.call('SET', KEYS[6 + i], string.format('%.3f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1000)
 end
 for i = first_counter, first_set - 1 do
-    local at = 12 + 2 * buckets + 3 * (i - first_counter)
+    local at = 14 + 2 * buckets + 3 * (i - first_counter)
     redis.call('INCRBY', KEYS[6 + i], ARGV[at])
     if i >= first_budget then
         -- For as long as the record may take to get to Postgres, from where it is settled. Beyond, the record is asked what became of it.
@@ -136,6 +140,6 @@ for i = first_set, n do
     redis.call('PEXPIRE', KEYS[6 + i], 3600000)
     answer[2 + i] = answer[2 + i] + 1
 end
-if ARGV[7] ~= '' then redis.call('SET', KEYS[5], ARGV[7], 'PX', ARGV[5]) end
+if ARGV[7] ~= '' then redis.call('SET', KEYS[5], ARGV[7] .. 'r' .. string.format('%d', now_ms + tonumber(ARGV[5])), 'EX', ARGV[8]) end
 if ARGV[4] ~= '' then redis.call('SET', KEYS[2], cmsgpack.pack(answer), 'PX', 60000) end
 return answer

@@ -321,6 +321,8 @@ pub enum Decision {
         /// When to look again, in milliseconds.
         retry_after_ms: u64,
     },
+    /// The first call with that idempotency key was begun, its time is over, and nobody knows what became of it. Charged nowhere.
+    EndUnknown,
 }
 
 impl Decision {
@@ -363,6 +365,10 @@ pub struct Once {
     pub key: String,
     /// Digest of what is called; always of the same length.
     pub digest: String,
+    /// How long what became of it is kept, in seconds.
+    pub kept_s: u64,
+    /// May it run again when nobody knows what became of it? What only reads may.
+    pub may_repeat: bool,
 }
 
 /// Where an agent's refusals are counted.

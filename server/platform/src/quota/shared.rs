@@ -49,7 +49,9 @@ pub(super) async fn ask(platform: &Platform, question: &Question<'_>, day: i64) 
     script.arg(question.call.unwrap_or_default()).arg(question.life_ms);
     let is_of_a_day = !question.charge.counters.is_empty() || !question.charge.budgets.is_empty();
     script.arg(if is_of_a_day { day.to_string() } else { String::new() });
-    script.arg(question.once.map_or("", |once| &once.digest)).arg(question.strikes.map_or(0, |strikes| strikes.window_s));
+    script.arg(question.once.map_or("", |once| &once.digest)).arg(question.once.map_or(0, |once| once.kept_s));
+    script.arg(question.once.map_or(0, |once| u8::from(once.may_repeat)));
+    script.arg(question.strikes.map_or(0, |strikes| strikes.window_s));
     question.charge.put(&mut script, day, &key);
     let patience = if question.needs_redis() { Patience::Long } else { Patience::Short };
     let answer: Vec<Value> = platform.redis.decide(&script, patience).await?;
@@ -130,6 +132,7 @@ fn read(answer: &[Value], charge: &Charge, day: i64) -> Option<Said> {
         (6, []) => Decision::OtherArguments,
         (7, [left_ms]) => Decision::StillRunning { retry_after_ms: u64::try_from(*left_ms).unwrap_or(0).clamp(100, 1_000) },
         (9, []) => Decision::Unavailable,
+        (10, []) => Decision::EndUnknown,
         (1, [now, after @ ..]) => Decision::Admitted { left: tightest(*now, after, charge, day), degraded: false },
         (2, [index, wait_us, strikes, now, after @ ..]) => {
             let index = usize::try_from(*index).ok()?.checked_sub(1)?;

@@ -157,6 +157,9 @@ pub struct Meta<'a> {
     /// By which it knows progress of this request: a string or an integer.
     #[serde(borrow, default, rename = "progressToken")]
     pub progress_token: Option<&'a RawValue>,
+    /// Under which a call of a tool runs at most once, as the header `Idempotency-Key`. Raw, since one of the wrong type is no reason to call twice.
+    #[serde(borrow, default, rename = "trunkline/idempotency-key")]
+    pub idempotency_key: Option<&'a RawValue>,
     /// W3C trace context.
     #[serde(borrow, default)]
     pub traceparent: Option<Cow<'a, str>>,

@@ -27,10 +27,15 @@ pub(super) fn mirrored(headers: &HeaderMap) -> Vec<(String, String)> {
     named.map(|(name, value)| (name.as_str().to_owned(), value.to_str().map_or("\0", str::trim).to_owned())).collect()
 }
 
+/// May that be one? 1 to 255 visible ASCII characters.
+pub(super) fn is_idempotency_key(key: &str) -> bool {
+    (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
+}
+
 /// The key under which a call runs at most once. `Err`: it is not 1 to 255 visible characters, or there are several.
 pub(super) fn idempotency(headers: &HeaderMap) -> Result<Option<&str>, ()> {
     let mut values = headers.get_all("idempotency-key");
     let Some(value) = values.next() else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+    let key = value.to_str().ok().filter(|key| is_idempotency_key(key));
     if values.next().is_some() { Err(()) } else { key.map(Some).ok_or(()) }
 }

@@ -1,6 +1,6 @@
 //! The methods: a match over what is served in each era; each translates to one verb of the gateway.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use actix_web::{
     HttpResponse,
@@ -26,7 +26,7 @@ use trunkline_protocol::{
 
 use super::{
     accept::Accept,
-    headers::SESSION,
+    headers::{self, SESSION},
     listen,
     place::Place,
     respond,
@@ -216,6 +216,21 @@ fn away() -> ErrorObject {
     ErrorObject::new(trunkline_protocol::jsonrpc::INTERNAL_ERROR, "sessions cannot be reached at the moment; try again")
 }
 
+/// The key under which the call runs at most once: of the header, or of the request's `_meta`; both only if they say the same.
+fn idempotency<'a>(exchange: &Exchange<'a>, request: &Request<'_>) -> Result<Option<Cow<'a, str>>, ErrorObject> {
+    let header = exchange.idempotency.map(Cow::Borrowed);
+    let Some(raw) = request.params.meta.as_ref().and_then(|meta| meta.idempotency_key) else { return Ok(header) };
+    let key = serde_json::from_str::<String>(raw.get()).ok().filter(|key| headers::is_idempotency_key(key));
+    match (header, key) {
+        (_, None) => Err("_meta[\"trunkline/idempotency-key\"] must be a string of 1 to 255 visible ASCII characters"),
+        (Some(header), Some(key)) if header != key => {
+            Err("the header Idempotency-Key and _meta[\"trunkline/idempotency-key\"] differ: send one of them")
+        }
+        (_, Some(key)) => Ok(Some(Cow::Owned(key))),
+    }
+    .map_err(|message| ErrorObject::new(INVALID_PARAMS, message))
+}
+
 async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
     let Some(name) = request.params.name.as_deref() else {
         let error = ErrorObject::new(INVALID_PARAMS, "params.name is missing: the name of a tool");
@@ -224,6 +239,10 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
     let hearing = match Hearing::of(&caller, request) {
         Ok(hearing) => hearing,
         Err(error) => return respond::error(200, Some(request.id), &error),
+    };
+    let idempotency = match idempotency(exchange, request) {
+        Ok(key) => key,
+        Err(error) => return respond::error(400, Some(request.id), &error),
     };
     let session = caller.session.clone();
     let client_name = match (&session, client(request)) {
@@ -237,7 +256,7 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
         params: request.raw_params,
         input: input(request),
         mirrored: exchange.mirrored,
-        idempotency: exchange.idempotency,
+        idempotency: idempotency.as_deref(),
         revision: request.revision,
         client_name: &client_name,
         address: exchange.address,

@@ -157,7 +157,7 @@ fn refused(state: &WebState, place: &Place, id: Option<&RawValue>, refusal: &Ref
         Refusal::Unavailable { retry_after_ms } => unavailable(id, *retry_after_ms),
         Refusal::SourceAway { retry_after_ms } => wait(503, id, refusal, *retry_after_ms),
         Refusal::StillRunning { retry_after_ms } => wait(409, id, refusal, *retry_after_ms),
-        Refusal::TooLargeToKeep => error(409, id, &refusal_error(refusal)),
+        Refusal::TooLargeToKeep | Refusal::EndUnknown => error(409, id, &refusal_error(refusal)),
         Refusal::OtherArguments => error(422, id, &refusal_error(refusal)),
         Refusal::Revoked => unauthorized(state, place, Challenge::Invalid),
         Refusal::InsufficientScope { scopes } => {
@@ -214,6 +214,11 @@ pub(super) fn refusal_error(refusal: &Refusal) -> ErrorObject {
         Refusal::StillRunning { retry_after_ms } => {
             let data = json!({ "retryable": true, "retry_after_ms": retry_after_ms });
             ErrorObject::new(CONFLICTING, "the first call with this Idempotency-Key still runs; ask again").with_data(data)
+        }
+        Refusal::EndUnknown => {
+            let message = "the call with this Idempotency-Key was begun, and what became of it is not known: it may have had its effect. \
+                           Find out before you make it again under a new key";
+            ErrorObject::new(CONFLICTING, message).with_data(json!({ "retryable": false, "reason": "end_unknown" }))
         }
         Refusal::TooLargeToKeep => {
             let message = "the call with this Idempotency-Key was made; its result is larger than 256 KiB and was not kept. \
