@@ -6,4 +6,5 @@ mod eras;
 mod headers;
 mod keys;
 mod scopes;
+mod search;
 mod upstreams;

@@ -48,6 +48,7 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
                 ("burst", "5"),
             ]
         }
+        "/t/{tenant}/agents/{agent}/context" | "/t/{tenant}/toolsets/{toolset}/context" => vec![("search_mode", "off")],
         "/t/{tenant}/agents/{agent}/keys" => vec![("name", "another"), ("scopes", "tools:read"), ("days", "30")],
         "/t/{tenant}/keys/{key}/roll" => vec![("overlap", "1h")],
         "/oauth/token" => vec![("grant_type", "refresh_token"), ("refresh_token", "tl_refresh_x"), ("client_id", "x")],

@@ -90,6 +90,11 @@ pub fn agent_budgets(slug: &str, agent: AgentId) -> String {
     format!("{}/budgets", self::agent(slug, agent))
 }
 
+/// What is read of an agent or a toolset, whose page that is.
+pub fn context(of: &str) -> String {
+    format!("{of}/context")
+}
+
 /// What may be spent on a tool.
 pub fn tool_budgets(slug: &str, tool: ToolId) -> String {
     format!("{}/budgets", self::tool(slug, tool))

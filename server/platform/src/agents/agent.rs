@@ -32,6 +32,8 @@ pub struct Agent {
     pub limits_as_results: bool,
     /// The model it is, if its contexts are counted.
     pub model: Option<Model>,
+    /// Are its callers shown two tools, to find and to call, instead of all?
+    pub search_mode: bool,
     /// Since when it exists.
     pub created_at: DateTime<Utc>,
 }
@@ -124,7 +126,19 @@ impl Agent {
     pub(super) fn new(id: AgentId, new: NewAgent, now: DateTime<Utc>) -> Self {
         let NewAgent { name, description, scopes, limits: _, limits_as_results, model } = new;
         let (state, was_refused, throttled_until) = (AgentState::Active, false, None);
-        Self { id, name, description, scopes, state, was_refused, throttled_until, limits_as_results, model, created_at: now }
+        Self {
+            id,
+            name,
+            description,
+            scopes,
+            state,
+            was_refused,
+            throttled_until,
+            limits_as_results,
+            model,
+            search_mode: false,
+            created_at: now,
+        }
     }
 
     /// What differs after a change, but for its limits.

@@ -15,7 +15,7 @@ pub use key::{BearerKey, CreatedKey, Key, KeyCounts, KeyFilter, KeyState, Listed
 use crate::{
     Platform,
     actor::{Member, Permission},
-    audit::{self, Event},
+    audit::{self, Difference, Event},
     db::{
         TenantTx,
         page::{Found, Search},
@@ -73,6 +73,18 @@ pub async fn set_state(platform: &Platform, actor: &Member, id: AgentId, state: 
         AgentState::Suspended => Event::AgentSuspended(id),
     };
     audit::append(&mut tx, platform.clock.now(), actor, &event).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// Shows its callers two tools, to find and to call, instead of all; or all again. From the next list on.
+pub async fn set_search_mode(platform: &Platform, actor: &Member, id: AgentId, on: bool) -> Result<()> {
+    actor.require(Permission::ManageAgents)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::set_search_mode(&mut tx, id, on).await?;
+    let difference = Difference::default().of("search_mode", !on, on);
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::AgentChanged(id, difference)).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(())

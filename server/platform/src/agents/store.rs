@@ -30,6 +30,7 @@ struct AgentRow {
     limits_as_results: bool,
     model_name: String,
     model_input_micro: Option<i64>,
+    search_mode: bool,
     created_at: DateTime<Utc>,
 }
 
@@ -75,6 +76,7 @@ impl TryFrom<AgentRow> for Agent {
             throttled_until: row.state_until,
             limits_as_results: row.limits_as_results,
             model: row.model_input_micro.map(|input_micro| Model { name: row.model_name, input_micro }),
+            search_mode: row.search_mode,
             created_at: row.created_at,
         })
     }
@@ -147,6 +149,16 @@ pub(super) async fn update(tx: &mut TenantTx, id: AgentId, new: &NewAgent) -> Re
     if done.rows_affected() == 0 { Err(Error::not_found("agent")) } else { Ok(()) }
 }
 
+pub(super) async fn set_search_mode(tx: &mut TenantTx, id: AgentId, on: bool) -> Result<()> {
+    let done = sqlx::query("UPDATE app.agents SET search_mode = $3 WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .bind(on)
+        .execute(tx.connection())
+        .await?;
+    if done.rows_affected() == 0 { Err(Error::not_found("agent")) } else { Ok(()) }
+}
+
 pub(super) async fn set_state(tx: &mut TenantTx, id: AgentId, state: AgentState) -> Result<()> {
     let done = sqlx::query(
         "UPDATE app.agents SET state = $3, state_reason = '', state_until = NULL, throttled_at = '{}' WHERE tenant_id = $1 AND id = $2",
@@ -193,7 +205,7 @@ pub(super) async fn escalate(
 
 pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Agent>> {
     let rows: Vec<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, created_at FROM app.agents WHERE tenant_id = $1 ORDER BY name",
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, search_mode, created_at FROM app.agents WHERE tenant_id = $1 ORDER BY name",
     )
     .bind(tx.tenant())
     .fetch_all(tx.connection())
@@ -204,7 +216,7 @@ pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<Agent>> {
 /// Those that may not call, or less than they could, the latest stopped by themselves first.
 pub(super) async fn held_back(tx: &mut TenantTx, now: DateTime<Utc>, most: i64) -> Result<Vec<Agent>> {
     let rows: Vec<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, created_at FROM app.agents
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, search_mode, created_at FROM app.agents
          WHERE tenant_id = $1 AND (state = 'suspended' OR state = 'throttled' AND state_until > $2)
          ORDER BY state_reason = '', state, name LIMIT $3",
     )
@@ -229,7 +241,7 @@ pub(super) async fn search(tx: &mut TenantTx, search: &Search, now: DateTime<Utc
         .fetch_one(tx.connection())
         .await?;
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT a.id, a.name, a.description, a.scopes, a.state, a.state_reason, a.state_until, a.limits_as_results, a.model_name, a.model_input_micro, a.created_at,
+        "SELECT a.id, a.name, a.description, a.scopes, a.state, a.state_reason, a.state_until, a.limits_as_results, a.model_name, a.model_input_micro, a.search_mode, a.created_at,
                 (SELECT count(*) FROM app.keys k
                  WHERE k.tenant_id = a.tenant_id AND k.agent_id = a.id AND k.revoked_at IS NULL AND k.expires_at > $3) AS live_keys
          FROM app.agents a
@@ -257,7 +269,7 @@ pub(super) async fn find_by_name(tx: &mut TenantTx, name: &str) -> Result<Option
 
 pub(super) async fn find(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>> {
     let row: Option<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2",
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, search_mode, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2",
     )
     .bind(tx.tenant())
     .bind(id)
@@ -269,7 +281,7 @@ pub(super) async fn find(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>
 /// The agent, held so that two keys made at once count each other.
 pub(super) async fn lock(tx: &mut TenantTx, id: AgentId) -> Result<Option<Agent>> {
     let row: Option<AgentRow> = sqlx::query_as(
-        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+        "SELECT id, name, description, scopes, state, state_reason, state_until, limits_as_results, model_name, model_input_micro, search_mode, created_at FROM app.agents WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
     )
     .bind(tx.tenant())
     .bind(id)

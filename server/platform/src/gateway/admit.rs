@@ -313,8 +313,8 @@ fn prepare(
         Ok(arguments) => arguments,
         Err(run) => return Ok((Ready::Known(run), None)),
     };
-    if request.revision.has_mirrored_arguments() {
-        agree(tool, request, &arguments)?;
+    if let Some(headers) = request.mirrored.filter(|_| request.revision.has_mirrored_arguments()) {
+        agree(tool, headers, &arguments)?;
     }
     let state = match request.input.state {
         None => None,
@@ -342,9 +342,9 @@ fn params_of(request: &CallRequest<'_>) -> Option<RawObject<'static>> {
 }
 
 /// Each mirrored argument has its header, and says the same.
-fn agree(tool: &LoadedTool, request: &CallRequest<'_>, arguments: &Map<String, Value>) -> Result<(), Refusal> {
+fn agree(tool: &LoadedTool, headers: &[(String, String)], arguments: &Map<String, Value>) -> Result<(), Refusal> {
     for mirrored in tool.mirrored() {
-        let header = request.mirrored.iter().find(|(name, _)| *name == mirrored.header).map(|(_, value)| value.as_str());
+        let header = headers.iter().find(|(name, _)| *name == mirrored.header).map(|(_, value)| value.as_str());
         if !mirrored.agrees(header, arguments) {
             return Err(Refusal::HeaderMismatch { header: mirrored.header.clone() });
         }

@@ -315,6 +315,11 @@ impl Caller {
         }
     }
 
+    /// Is it shown two tools, to find and to call, instead of all?
+    pub fn searches(&self) -> bool {
+        self.agent.search_mode || self.toolset.as_ref().is_some_and(|toolset| toolset.search_mode)
+    }
+
     /// The person for whom it acts, and whose accounts it uses. `None`: a key, a certificate, or a service.
     pub fn user(&self) -> Option<UserId> {
         match &self.credential {

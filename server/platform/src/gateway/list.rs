@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use trunkline_protocol::mcp::{Revision, lifecycle::Served};
 
-use super::{Caller, Refusal, UNHEARD_READS, Unauthenticated};
+use super::{Caller, Refusal, UNHEARD_READS, Unauthenticated, search};
 use crate::{
     Platform,
     catalog::snapshot::{Page, PageKey},
@@ -89,6 +89,10 @@ pub fn list(platform: &Platform, caller: &Caller, kind: ItemKind, revision: Revi
         None => None,
         Some(cursor) => Some(open(platform, caller, kind, cursor)?),
     };
+    if kind == ItemKind::Tools && caller.searches() {
+        let page = Arc::new(Page { items: search::items(), last: None });
+        return Some(ListPage { page, next_cursor: None });
+    }
     let key = PageKey {
         kind,
         revision,

@@ -17,6 +17,7 @@ mod measure;
 mod offer;
 mod once;
 mod parked;
+pub mod search;
 mod slot;
 mod speak;
 mod state;
@@ -39,7 +40,7 @@ pub use hearing::Hearing;
 pub use items::{ItemRequest, OwnedItemRequest, answer_item, find_resource};
 pub use list::{ListPage, admit_list, list, served};
 pub use measure::Measure;
-pub use offer::{Offer, offer};
+pub use offer::{MANY_TOKENS, MANY_TOOLS, Offer, Reader, offer, search_cost};
 pub use parked::Parked;
 pub use speak::{Outgoing, Voice, deliver_answer};
 pub use streams::{OpenStream, StreamUse, Streams};
@@ -58,8 +59,8 @@ pub struct CallRequest<'a> {
     pub params: Option<&'a RawValue>,
     /// What came back with a retry.
     pub input: Input<'a>,
-    /// `Mcp-Param-*` headers, by lower-case name, where the revision has them.
-    pub mirrored: &'a [(String, String)],
+    /// `Mcp-Param-*` headers, by lower-case name, where the revision has them; `None`: they are of no tool.
+    pub mirrored: Option<&'a [(String, String)]>,
     /// Its idempotency key, if it has one.
     pub idempotency: Option<&'a str>,
     /// Revision to answer in.

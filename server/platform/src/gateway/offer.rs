@@ -1,4 +1,4 @@
-//! What an agent is offered, and what that costs it before it has called anything.
+//! What a model is offered, what that costs it before it has called anything, and what of it clients are known to stumble over.
 
 use std::sync::Arc;
 
@@ -6,33 +6,85 @@ use crate::{
     Platform,
     actor::{Member, Permission},
     agents::Agent,
-    catalog::snapshot,
+    catalog::{
+        definition::{Stumble, stumbles},
+        snapshot::{self, LoadedTool},
+        toolset::Toolset,
+    },
     context::Count,
     error::{Error, Result},
+    ids::ToolId,
 };
 
-/// Everything that an agent may use.
+/// Tools beyond which models begin to choose badly, and search mode is offered.
+pub const MANY_TOOLS: usize = 40;
+/// Tokens beyond which a list is a burden, and search mode is offered.
+pub const MANY_TOKENS: i64 = 10_000;
+/// Tools that are named one by one.
+const NAMED: usize = 100;
+
+/// Who reads the list.
 #[derive(Debug, Clone, Copy)]
+pub enum Reader<'a> {
+    /// An agent at the tenant's endpoint, whose client asks for all that it may have.
+    Agent(&'a Agent),
+    /// Whoever connects to a toolset's endpoint, and may use all of it.
+    Toolset(&'a Toolset),
+}
+
+/// Everything that a reader may use.
+#[derive(Debug, Clone, Default)]
 pub struct Offer {
     /// How many tools.
     pub tools: usize,
     /// Tokens of their definitions: what reading the list of tools costs.
     pub count: Count,
+    /// The tools that cost most, those first; a hundred at most.
+    pub heaviest: Vec<(ToolId, String, Count)>,
+    /// What clients are known to stumble over; a hundred at most.
+    pub stumbles: Vec<(ToolId, String, Stumble)>,
+    /// How many there are in all.
+    pub all_stumbles: usize,
 }
 
-/// What an agent is offered at the tenant's endpoint, if its client asks for all that it may have.
-pub async fn offer(platform: &Platform, actor: &Member, agent: &Agent) -> Result<Offer> {
+impl Offer {
+    /// Would its reader be better off with search mode?
+    pub fn is_long(&self) -> bool {
+        self.tools > MANY_TOOLS || self.count.tokens > MANY_TOKENS
+    }
+
+    fn of(tools: &[Arc<LoadedTool>]) -> Self {
+        let mut offer = Self { tools: tools.len(), ..Self::default() };
+        for loaded in tools {
+            let (tool, count) = (&loaded.tool, loaded.definition.count());
+            offer.count = offer.count.and(count);
+            offer.heaviest.push((tool.id, tool.name.to_string(), count));
+            let found = stumbles(tool.name.as_str(), &tool.version.description, tool.version.input_schema.get());
+            offer.stumbles.extend(found.into_iter().map(|stumble| (tool.id, tool.name.to_string(), stumble)));
+        }
+        offer.heaviest.sort_by_key(|(_, _, count)| -count.tokens);
+        offer.heaviest.truncate(NAMED);
+        offer.all_stumbles = offer.stumbles.len();
+        offer.stumbles.truncate(NAMED);
+        offer
+    }
+}
+
+/// What a reader is offered.
+pub async fn offer(platform: &Platform, actor: &Member, reader: Reader<'_>) -> Result<Offer> {
     actor.require(Permission::View)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let snapshot = snapshot::of_tenant(platform, &mut tx).await?;
     tx.commit().await?;
-    let opened = snapshot.tools().iter().filter(|tool| snapshot.opens(&agent.scopes, tool));
-    let definitions: Vec<_> = opened.map(|tool| Arc::clone(&tool.definition)).collect();
-    let counted = tokio::task::spawn_blocking(move || {
-        definitions.iter().fold(Offer { tools: 0, count: Count::default() }, |offer, definition| Offer {
-            tools: offer.tools + 1,
-            count: offer.count.and(definition.count()),
-        })
-    });
-    counted.await.map_err(Error::internal)
+    let is_offered = |tool: &&Arc<LoadedTool>| match reader {
+        Reader::Agent(agent) => snapshot.opens(&agent.scopes, tool),
+        Reader::Toolset(toolset) => toolset.tools.contains(&tool.tool.id),
+    };
+    let tools: Vec<_> = snapshot.tools().iter().filter(is_offered).cloned().collect();
+    tokio::task::spawn_blocking(move || Offer::of(&tools)).await.map_err(Error::internal)
+}
+
+/// What a reader in search mode reads instead.
+pub async fn search_cost() -> Result<Count> {
+    tokio::task::spawn_blocking(super::search::cost).await.map_err(Error::internal)
 }

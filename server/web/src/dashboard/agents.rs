@@ -7,7 +7,7 @@ use trunkline_platform::{
     actor::Permission,
     agents::{self, Agent, AgentState, KeyFilter, ListedAgent, MAX_KEY_DAYS, NewKey},
     db::page::Search,
-    gateway,
+    gateway::{self, Reader},
     ids::AgentId,
     oauth,
     quota::{AgentLimits, BudgetScope, Rate},
@@ -104,6 +104,8 @@ struct AgentDetail {
     model: String,
     /// What its list of tools costs.
     offer: String,
+    /// Does it find tools instead of reading them?
+    searches: bool,
     created: Moment,
 }
 
@@ -208,7 +210,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, id: AgentId, status: S
     let calls = usage::calls(platform, actor, &CallFilter { agent: Some(id), ..CallFilter::default() }).await?.calls;
     let currency = &member.tenant.currency;
     let offer = match &agent.model {
-        Some(model) => context::offer_words(gateway::offer(platform, actor, &agent).await?, model, currency),
+        Some(model) => context::offer_words(&gateway::offer(platform, actor, Reader::Agent(&agent)).await?, model, currency),
         None => String::new(),
     };
     let logs_url = urls::with_query(&urls::logs(slug), &[("agent", agent.name.as_str())]);
@@ -240,6 +242,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, id: AgentId, status: S
             scopes: agent.scopes.iter().map(ToString::to_string).collect(),
             model: agent.model.as_ref().map(|model| context::model_words(model, currency)).unwrap_or_default(),
             offer,
+            searches: agent.search_mode,
             created: Moment::second(agent.created_at),
         },
     };

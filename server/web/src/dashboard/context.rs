@@ -22,7 +22,7 @@ pub(super) fn model_words(model: &Model, currency: &str) -> String {
 }
 
 /// What a list of tools costs whoever reads it.
-pub(super) fn offer_words(offer: Offer, model: &Model, currency: &str) -> String {
+pub(super) fn offer_words(offer: &Offer, model: &Model, currency: &str) -> String {
     let tools = if offer.tools == 1 {
         "1 tool".to_owned()
     } else {

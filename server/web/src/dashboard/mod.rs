@@ -21,6 +21,7 @@ mod limits;
 mod login;
 mod logs;
 mod members;
+mod meter;
 mod passkey;
 mod reset;
 mod second;
@@ -65,6 +66,7 @@ pub fn routes() -> Vec<Route> {
         connections::routes(),
         budgets::routes(),
         // `new` before `{agent}`: the first that fits is taken.
+        meter::routes(),
         agent_edit::routes(),
         agents::routes(),
         keys::routes(),

@@ -9,7 +9,7 @@ use actix_web::{
 use serde_json::value::RawValue;
 use trunkline_platform::{
     dialogue::ItemKind,
-    gateway::{self, CallRequest, Caller, Input, ItemRequest, Measure, Refusal, Voice, tasks},
+    gateway::{self, CallRequest, Caller, Input, ItemRequest, Measure, Refusal, Voice, search, tasks},
     session::{self, NewSession},
 };
 use trunkline_protocol::{
@@ -236,6 +236,14 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
         let error = ErrorObject::new(INVALID_PARAMS, "params.name is missing: the name of a tool");
         return respond::error(200, Some(request.id), &error);
     };
+    let wrapped = match name {
+        search::FIND if caller.searches() => return find_tools(exchange, caller, request).await,
+        search::CALL if caller.searches() => match search::unwrap(request.params.arguments, request.raw_params) {
+            Ok(wrapped) => Some(wrapped),
+            Err(error) => return respond::error(200, Some(request.id), &error),
+        },
+        _ => None,
+    };
     let hearing = match Hearing::of(&caller, request) {
         Ok(hearing) => hearing,
         Err(error) => return respond::error(200, Some(request.id), &error),
@@ -251,11 +259,12 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
         (None, None) => "".into(),
     };
     let call = CallRequest {
-        name,
-        arguments: request.params.arguments,
-        params: request.raw_params,
+        name: wrapped.as_ref().map_or(name, |wrapped| &wrapped.name),
+        arguments: wrapped.as_ref().map_or(request.params.arguments, |wrapped| wrapped.arguments.as_deref()),
+        params: wrapped.as_ref().map_or(request.raw_params, |wrapped| Some(&*wrapped.params)),
         input: input(request),
-        mirrored: exchange.mirrored,
+        // Who calls by way of `call_tool` mirrors that.
+        mirrored: wrapped.is_none().then_some(exchange.mirrored),
         idempotency: idempotency.as_deref(),
         revision: request.revision,
         client_name: &client_name,
@@ -283,6 +292,17 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
         }
         Err(refusal) => respond::refusal(exchange.state, exchange.place, request.id, &refusal),
     }
+}
+
+/// Search mode: a list of what fits a question, charged like a list.
+async fn find_tools(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_>) -> HttpResponse {
+    let caller = match gateway::admit_list(&exchange.state.platform, caller).await {
+        Ok(caller) => caller,
+        Err(refusal) => return respond::refusal(exchange.state, exchange.place, request.id, &refusal),
+    };
+    let found = search::find(&caller, request.revision, request.params.arguments);
+    let result = results::complete(request.revision, text_result(&found), Caching::NotTold, &[]);
+    answer(exchange, request, Ok(result))
 }
 
 /// Prompts, resources, completions.

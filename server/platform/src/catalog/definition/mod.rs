@@ -9,6 +9,7 @@ mod json;
 mod name;
 mod risk;
 mod schema;
+mod stumbles;
 
 use serde_json::{Map, Value, value::RawValue};
 use sha2::{Digest as _, Sha256};
@@ -20,6 +21,7 @@ pub(crate) use json::{canonical, canonical_members};
 pub use name::exposed_key;
 pub use risk::{Finding, FindingKind, risk};
 pub use schema::compile;
+pub use stumbles::{Stumble, stumbles};
 
 /// Largest definition, in bytes.
 const MAX_BYTES: usize = 256 * 1024;

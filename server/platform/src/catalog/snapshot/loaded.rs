@@ -12,6 +12,7 @@ use trunkline_protocol::mcp::{
     tools::{Annotations, ToolDescription},
 };
 
+use super::words::Words;
 use crate::{
     call::Fingerprint,
     catalog::{
@@ -35,6 +36,7 @@ pub struct LoadedTool {
     validator: OnceLock<Result<Validator, String>>,
     output_validator: OnceLock<Option<Result<Validator, String>>>,
     mirrored: OnceLock<Vec<Mirrored>>,
+    words: OnceLock<Words>,
     /// Calls of it that run on this replica.
     pub(crate) running: Arc<AtomicU32>,
     /// What they were like lately.
@@ -67,6 +69,7 @@ impl LoadedTool {
             validator: OnceLock::new(),
             output_validator: OnceLock::new(),
             mirrored: OnceLock::new(),
+            words: OnceLock::new(),
             running: Arc::default(),
             typical: Arc::default(),
         })
@@ -92,6 +95,11 @@ impl LoadedTool {
             let schema = schema.contains("x-mcp-header").then(|| serde_json::from_str(schema).ok()).flatten();
             schema.and_then(|schema| mirrored(&schema).ok()).unwrap_or_default()
         })
+    }
+
+    /// Its words; found when first needed.
+    pub(crate) fn words(&self) -> &Words {
+        self.words.get_or_init(|| Words::of(&self.tool))
     }
 
     /// The compiled schema of its arguments; compiled when first needed.

@@ -4,6 +4,7 @@
 mod denied;
 mod loaded;
 mod pages;
+mod words;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,6 +22,7 @@ use trunkline_protocol::oauth::scope::{Scope, ScopeSet};
 pub use denied::Denied;
 pub use loaded::{LoadedItem, LoadedSource, LoadedTool};
 pub use pages::{Page, PageKey, Pages};
+pub(crate) use words::words_of;
 
 use super::{
     Executor,

@@ -35,6 +35,8 @@ pub struct Toolset {
     pub description: String,
     /// Its tools.
     pub tools: HashSet<ToolId>,
+    /// Are callers at its endpoint shown two tools, to find and to call, instead of all?
+    pub search_mode: bool,
     /// Since when it exists.
     pub created_at: DateTime<Utc>,
 }
@@ -102,7 +104,7 @@ pub async fn create(platform: &Platform, actor: &Member, name: ToolsetName, new:
         return Err(Error::conflict(format!("A tenant has at most {MAX_TOOLSETS} toolsets.")));
     }
     let NewToolset { title, description, tools } = new;
-    let toolset = Toolset { id: ToolsetId::new(now), name, title, description, tools, created_at: now };
+    let toolset = Toolset { id: ToolsetId::new(now), name, title, description, tools, search_mode: false, created_at: now };
     store::insert(&mut tx, &toolset, actor.user).await?;
     store::set_tools(&mut tx, toolset.id, &toolset.tools).await?;
     audit::append(&mut tx, now, actor, &Event::ToolsetCreated(toolset.id)).await?;
@@ -118,6 +120,17 @@ pub async fn update(platform: &Platform, actor: &Member, id: ToolsetId, new: New
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::update(&mut tx, id, &new.title, &new.description).await?;
     store::set_tools(&mut tx, id, &new.tools).await?;
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolsetChanged(id)).await?;
+    tx.commit().await?;
+    epoch::changed(platform, actor.tenant).await;
+    Ok(())
+}
+
+/// Shows callers at its endpoint two tools, to find and to call, instead of all; or all again. From the next list on.
+pub async fn set_search_mode(platform: &Platform, actor: &Member, id: ToolsetId, on: bool) -> Result<()> {
+    actor.require(Permission::ManageTools)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::set_search_mode(&mut tx, id, on).await?;
     audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolsetChanged(id)).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;

@@ -18,13 +18,14 @@ struct ToolsetRow {
     title: String,
     description: String,
     tools: Vec<ToolId>,
+    search_mode: bool,
     created_at: DateTime<Utc>,
 }
 
 /// All toolsets by name, with their tools.
 pub(in crate::catalog) async fn load(tx: &mut TenantTx) -> Result<Vec<Toolset>> {
     let rows: Vec<ToolsetRow> = sqlx::query_as(
-        "SELECT s.id, s.name, s.title, s.description, s.created_at,
+        "SELECT s.id, s.name, s.title, s.description, s.search_mode, s.created_at,
                 ARRAY (SELECT t.tool_id FROM app.toolset_tools t WHERE t.tenant_id = s.tenant_id AND t.toolset_id = s.id) AS tools
          FROM app.toolsets s WHERE s.tenant_id = $1 ORDER BY s.name",
     )
@@ -37,6 +38,7 @@ pub(in crate::catalog) async fn load(tx: &mut TenantTx) -> Result<Vec<Toolset>> 
         title: row.title,
         description: row.description,
         tools: row.tools.into_iter().collect(),
+        search_mode: row.search_mode,
         created_at: row.created_at,
     };
     Ok(rows.into_iter().map(read).collect())
@@ -74,6 +76,16 @@ pub(super) async fn update(tx: &mut TenantTx, id: ToolsetId, title: &str, descri
         .bind(id)
         .bind(title)
         .bind(description)
+        .execute(tx.connection())
+        .await?;
+    if done.rows_affected() == 0 { Err(Error::not_found("toolset")) } else { Ok(()) }
+}
+
+pub(super) async fn set_search_mode(tx: &mut TenantTx, id: ToolsetId, on: bool) -> Result<()> {
+    let done = sqlx::query("UPDATE app.toolsets SET search_mode = $3 WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .bind(on)
         .execute(tx.connection())
         .await?;
     if done.rows_affected() == 0 { Err(Error::not_found("toolset")) } else { Ok(()) }
