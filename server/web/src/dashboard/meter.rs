@@ -11,7 +11,7 @@ use trunkline_platform::{
     ids::{AgentId, ToolId, ToolsetId},
 };
 
-use super::{Page, context, format, layout::Layout, page, see_other};
+use super::{Page, format, layout::Layout, page, see_other};
 use crate::{
     Access, Route, WebState,
     extract::{Allowed, Fields, Form, InTenant, ManageAgents, ManageTools, Path},
@@ -116,8 +116,8 @@ async fn render(member: &InTenant, subject: Subject, offer: Offer) -> Page {
     page(&MeterPage {
         layout: member.layout(format!("Context of {}", subject.name), subject.part),
         tools: format::count(i64::try_from(offer.tools).unwrap_or(i64::MAX)),
-        tokens: context::tokens(offer.count),
-        search_tokens: context::tokens(gateway::search_cost().await?),
+        tokens: format::count(offer.count.tokens),
+        search_tokens: format::count(gateway::search_cost().await?.tokens),
         is_long: offer.is_long(),
         many_tools: MANY_TOOLS,
         many_tokens: format::count(MANY_TOKENS),
