@@ -1,6 +1,7 @@
 //! The MCP endpoint.
 
 mod bodies;
+mod builtins;
 mod clients;
 mod eras;
 mod headers;

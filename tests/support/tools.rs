@@ -18,7 +18,8 @@ pub(crate) fn time() -> NewVersion {
     builtin(Builtin::Time)
 }
 
-fn builtin(name: Builtin) -> NewVersion {
+/// A tool that we bring along.
+pub(crate) fn builtin(name: Builtin) -> NewVersion {
     NewVersion {
         title: name.as_str().to_owned(),
         description: "A tool of the suite.".to_owned(),

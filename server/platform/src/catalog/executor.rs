@@ -46,6 +46,12 @@ pub enum Builtin {
     Echo,
     /// Tells the time.
     Time,
+    /// Takes parts of a JSON document.
+    JsonQuery,
+    /// Computes a digest.
+    Hash,
+    /// Makes identifiers.
+    Uuid,
 }
 
 /// A request to somebody's HTTP API.
@@ -147,7 +153,7 @@ macro_rules! words {
 }
 
 words! {
-    Builtin: "builtin" { Echo "echo", Time "time" }
+    Builtin: "builtin" { Echo "echo", Time "time", JsonQuery "json_query", Hash "hash", Uuid "uuid" }
     HttpMethod: "method" { Get "GET", Post "POST", Put "PUT", Patch "PATCH", Delete "DELETE" }
     Place: "place" { Path "path", Query "query", Header "header", Body "body" }
     ParameterType: "type" { String "string", Integer "integer", Number "number", Boolean "boolean", Array "array", Object "object" }
@@ -302,20 +308,7 @@ impl Executor {
     pub fn input_schema(&self) -> Value {
         match self {
             Self::Upstream { .. } | Self::Operation(_) => json!({ "type": "object" }),
-            Self::Builtin { name: Builtin::Echo } => json!({
-                "type": "object",
-                "properties": { "text": { "type": "string", "description": "What to give back.", "maxLength": 100_000 } },
-                "required": ["text"],
-                "additionalProperties": false,
-            }),
-            Self::Builtin { name: Builtin::Time } => json!({
-                "type": "object",
-                "properties": { "offset_minutes": {
-                    "type": "integer", "minimum": -1080, "maximum": 1080,
-                    "description": "Offset from UTC in minutes, such as 60 for +01:00. Default 0.",
-                } },
-                "additionalProperties": false,
-            }),
+            Self::Builtin { name } => name.input_schema(),
             Self::Http(http) => http.input_schema(),
         }
     }

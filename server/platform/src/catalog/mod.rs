@@ -1,6 +1,7 @@
 //! The catalogue: tools and their immutable versions. Publishing is the only way in; what runs is what the tool points at.
 
 pub mod api;
+mod builtin;
 pub mod definition;
 mod executor;
 pub mod listen;

@@ -1,7 +1,10 @@
 //! The tools we bring along: small, safe, without any outside effect. One file each.
 
 mod echo;
+mod hash;
+mod json_query;
 mod time;
+mod uuid;
 
 use serde_json::{Map, Value};
 
@@ -12,5 +15,8 @@ pub(super) fn run(name: Builtin, clock: &dyn Clock, arguments: &Map<String, Valu
     match name {
         Builtin::Echo => echo::run(arguments),
         Builtin::Time => time::run(clock, arguments),
+        Builtin::JsonQuery => json_query::run(arguments),
+        Builtin::Hash => hash::run(arguments),
+        Builtin::Uuid => uuid::run(arguments),
     }
 }

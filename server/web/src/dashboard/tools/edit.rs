@@ -239,9 +239,9 @@ fn fields(state: &WebState, mut draft: Draft, secret_hint: String) -> ToolFields
         effects: effects(state, &draft.effect),
         kinds: vec![
             choice("http", "HTTP request", "One endpoint of an API.", &draft.kind),
-            choice("builtin", "Built-in", "Ready to use: echo, time.", &draft.kind),
+            choice("builtin", "Built-in", "Small tools of ours, ready to use.", &draft.kind),
         ],
-        builtins: Builtin::ALL.iter().map(|one| choice(one.as_str(), builtin_words(*one), "", &draft.builtin)).collect(),
+        builtins: Builtin::ALL.iter().map(|one| choice(one.as_str(), &builtin_words(*one), "", &draft.builtin)).collect(),
         methods: HttpMethod::ALL.iter().map(|one| choice(one.as_str(), one.as_str(), "", &draft.method)).collect(),
         parameters: rows.into_iter().chain(empty).enumerate().map(|(index, row)| parameter_row(index, row)).collect(),
         secret_hint,
@@ -262,11 +262,8 @@ fn effects(state: &WebState, chosen: &str) -> Vec<Choice> {
     Effect::ALL.map(effect).into()
 }
 
-fn builtin_words(builtin: Builtin) -> &'static str {
-    match builtin {
-        Builtin::Echo => "echo: gives its text back",
-        Builtin::Time => "time: tells the time",
-    }
+fn builtin_words(builtin: Builtin) -> String {
+    format!("{}: {}", builtin.as_str(), builtin.words())
 }
 
 fn parameter_row(index: usize, row: DraftParameter) -> ParameterRow {
