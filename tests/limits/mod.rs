@@ -11,6 +11,7 @@ mod once_killed;
 mod page;
 mod rate;
 mod redis_away;
+mod resilience;
 mod script;
 mod what_if;
 

@@ -102,6 +102,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
         insert_limit(&mut sql, app, &tenant, scope, on_agent, on_tool, (6_000, 6_000)).await;
     }
     insert_budget(&mut sql, app, &tenant).await;
+    insert_resilience(&mut sql, tenant.id).await;
     let (owner, invited) = (tenant.owner.clone(), format!("invited@{canary}.example"));
     let invitation =
         app.act(|platform| async move {
@@ -528,6 +529,15 @@ pub(crate) async fn insert_limit(
     .execute(sql)
     .await
     .expect("a limit");
+}
+
+/// An upstream that is treated otherwise than usual, beside the verbs.
+async fn insert_resilience(sql: &mut PgConnection, tenant: TenantId) {
+    sqlx::query("INSERT INTO app.resilience (tenant_id, upstream, breaker_s, retries) VALUES ($1, 'https://api.example', 5, 1)")
+        .bind(tenant)
+        .execute(sql)
+        .await
+        .expect("resilience");
 }
 
 /// Waits until everything of the tenant has its place in the chain and a signed head, and puts in what never gets one.

@@ -48,6 +48,9 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
                 ("burst", "5"),
             ]
         }
+        "/t/{tenant}/sources/{source}/resilience" | "/t/{tenant}/tools/{tool}/resilience" => {
+            vec![("breaker_share", "50"), ("breaker_s", "5"), ("retries", "1")]
+        }
         "/t/{tenant}/agents/{agent}/context" | "/t/{tenant}/toolsets/{toolset}/context" => vec![("search_mode", "off")],
         "/t/{tenant}/agents/{agent}/keys" => vec![("name", "another"), ("scopes", "tools:read"), ("days", "30")],
         "/t/{tenant}/keys/{key}/roll" => vec![("overlap", "1h")],

@@ -95,6 +95,16 @@ pub fn context(of: &str) -> String {
     format!("{of}/context")
 }
 
+/// How calls treat upstreams.
+pub fn upstreams(slug: &str) -> String {
+    format!("/t/{slug}/upstreams")
+}
+
+/// How calls treat the upstream of a source or a tool, whose page that is.
+pub fn resilience(of: &str) -> String {
+    format!("{of}/resilience")
+}
+
 /// What may be spent on a tool.
 pub fn tool_budgets(slug: &str, tool: ToolId) -> String {
     format!("{}/budgets", self::tool(slug, tool))

@@ -87,6 +87,8 @@ pub enum Event {
     ToolTrialBegun(ToolId),
     /// A member ran it by hand, and so it ended.
     ToolTried(ToolId, Outcome),
+    /// How calls treat that upstream changed.
+    ResilienceChanged(String, Difference),
     /// A source came into being.
     SourceAdded(SourceId),
     /// Where it is, its secret or its policy changed.
@@ -205,6 +207,7 @@ impl Event {
             Self::ToolLimitsChanged(..) => "tool.limits_changed",
             Self::ToolTrialBegun(_) => "tool.trial_begun",
             Self::ToolTried(..) => "tool.tried",
+            Self::ResilienceChanged(..) => "upstream.resilience_changed",
             Self::SourceAdded(_) => "source.added",
             Self::SourceChanged(_) => "source.changed",
             Self::SourceEnabled(_) => "source.enabled",
@@ -275,7 +278,8 @@ impl Event {
             Self::BudgetSet(_, subject, _)
             | Self::BudgetRemoved(_, subject, _)
             | Self::BudgetWarned(_, subject)
-            | Self::BudgetSpent(_, subject) => subject.clone(),
+            | Self::BudgetSpent(_, subject)
+            | Self::ResilienceChanged(subject, _) => subject.clone(),
             Self::KeyCreated(id, _) | Self::KeyRevoked(id, _) | Self::KeyRolled { old: id, .. } => id.to_string(),
             Self::ToolPublished(id, ..)
             | Self::ToolDisabled(id)
@@ -321,6 +325,7 @@ impl Event {
             Self::MemberInvited(_, role) | Self::MemberJoined(_, role) => json!({ "role": role }),
             Self::MemberRoleChanged(_, role, difference) => difference.put(json!({ "role": role })),
             Self::AgentChanged(_, difference)
+            | Self::ResilienceChanged(_, difference)
             | Self::ToolLimitsChanged(_, difference)
             | Self::TenantLimitsChanged(_, difference)
             | Self::TenantChanged(_, difference)

@@ -10,7 +10,9 @@ impl Builtin {
         match self {
             Self::Echo => "Gives its text back. For first calls, and for finding out whether a connection works.",
             Self::Time => "Tells the time at an offset from UTC, as RFC 3339.",
-            Self::JsonQuery => "Takes the parts of a JSON document that JSON Pointers (RFC 6901) name, so that a model need not read all of it.",
+            Self::JsonQuery => {
+                "Takes the parts of a JSON document that JSON Pointers (RFC 6901) name, so that a model need not read all of it."
+            }
             Self::Hash => "Computes the SHA-256 of a text, in hexadecimal.",
             Self::Uuid => "Makes up to 100 random UUIDs (version 4).",
         }

@@ -6,6 +6,7 @@ pub mod conformance;
 mod http;
 pub mod operation;
 mod proxy;
+mod retry;
 mod validate;
 
 use std::{borrow::Cow, time::Duration};
@@ -21,13 +22,18 @@ pub use validate::check;
 
 use crate::{
     call::{self, Outcome},
-    catalog::{Executor, snapshot::LoadedTool},
+    catalog::{
+        Executor,
+        snapshot::{LoadedTool, Snapshot},
+    },
     clock::Clock,
     dialogue::{Reply, Retry},
     egress::{Egress, EgressError},
     ids::UserId,
+    quota::{breakers::Protected, resilience::Resilience},
     secret::Plaintext,
 };
+use retry::Retries;
 
 /// How a run ended and what the caller gets to see of it.
 #[derive(Debug, Clone)]
@@ -196,6 +202,8 @@ pub struct Means<'a> {
     pub clock: &'a dyn Clock,
     /// The way out.
     pub egress: &'a Egress,
+    /// How the upstream is treated.
+    pub resilience: Resilience,
 }
 
 /// Checks the arguments against the schema and reads them. The failure is a result for the caller.
@@ -221,7 +229,15 @@ pub async fn run(
 ) -> Run {
     match (&tool.tool.version.executor, account) {
         (Executor::Http(_) | Executor::Operation(_), Some(account)) => account::run_http(account, tool, arguments, secret).await,
-        (executor, _) => run_alone(means, tool, executor, arguments, secret).await,
+        (executor, _) => {
+            let mut retries = Retries::new(means.resilience, &tool.tool);
+            loop {
+                let run = run_alone(means, tool, executor, arguments, secret.clone()).await;
+                if !retries.again(&run).await {
+                    return run;
+                }
+            }
+        }
     }
 }
 
@@ -257,8 +273,26 @@ pub struct Input {
 /// Class of a call that waits for its person to connect an account.
 pub const CONNECTION_NEEDED: &str = "connection_needed";
 
+/// Whom a call of the tool may find in trouble.
+pub fn upstream(executor: &Executor) -> Option<Protected> {
+    match executor {
+        Executor::Upstream { source, .. } => Some(Protected::Source(*source)),
+        other => other.origin().map(|origin| Protected::Origin(origin.to_owned())),
+    }
+}
+
+/// How that is treated.
+pub fn resilience(snapshot: &Snapshot, executor: &Executor) -> Resilience {
+    upstream(executor).map(|upstream| snapshot.resilience.of(&upstream)).unwrap_or_default()
+}
+
 /// Longest time a tool may take.
-pub fn deadline(executor: &Executor) -> Duration {
+pub fn deadline(executor: &Executor, resilience: Resilience) -> Duration {
+    let own = own_deadline(executor);
+    resilience.deadline_ms.map_or(own, |ms| own.min(Duration::from_millis(ms.into())))
+}
+
+fn own_deadline(executor: &Executor) -> Duration {
     match executor {
         Executor::Builtin { .. } => Duration::from_secs(1),
         Executor::Http(http) => Duration::from_millis(http.timeout_ms.into()),

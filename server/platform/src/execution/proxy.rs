@@ -17,6 +17,7 @@ use trunkline_protocol::{
 use super::{
     Account, Answer, Input, Run,
     conformance::{self, TaskUse, World},
+    retry::Retries,
 };
 use crate::{
     Platform,
@@ -42,9 +43,14 @@ const MOST_QUESTIONS: usize = 16;
 
 /// Longest time for a tool of that source.
 pub fn proxied_deadline(tool: &LoadedTool, snapshot: &Current) -> Duration {
-    match &tool.tool.version.executor {
-        Executor::Upstream { source, .. } => source_deadline(snapshot, *source),
-        other => super::deadline(other),
+    let executor = &tool.tool.version.executor;
+    let resilience = super::resilience(snapshot, executor);
+    match executor {
+        Executor::Upstream { source, .. } => {
+            let own = source_deadline(snapshot, *source);
+            resilience.deadline_ms.map_or(own, |ms| own.min(Duration::from_millis(ms.into())))
+        }
+        other => super::deadline(other, resilience),
     }
 }
 
@@ -99,7 +105,13 @@ pub async fn run_proxied(
         user: input.user,
         stop,
     };
-    let run = request.rounds(input.retry, &dialogue).await;
+    let mut retries = Retries::new(super::resilience(&request.snapshot, &tool.tool.version.executor), &tool.tool);
+    let run = loop {
+        let run = request.rounds(input.retry.clone(), &dialogue).await;
+        if !retries.again(&run).await {
+            break run;
+        }
+    };
     keeps_promise(&tool, &run).unwrap_or(run)
 }
 

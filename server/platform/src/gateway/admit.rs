@@ -24,12 +24,11 @@ use crate::{
     actor::Member,
     agents,
     call::{Outcome, Reserved},
-    catalog::{Executor, Tool, snapshot::LoadedTool},
+    catalog::{Tool, snapshot::LoadedTool},
     execution,
     quota::{
         self, Charge, ChargeOf, Charged, Decision, Passage, Question, Remaining, Strikes, Token, WithoutRedis,
-        breakers::{Protected, Standing},
-        budgets,
+        breakers::Standing, budgets,
     },
 };
 
@@ -159,9 +158,11 @@ impl Wanted {
         if let Some(counter) = charge.counters.iter().find(|counter| counter.most == 0) {
             return Err(Refusal::Denied { scope: counter.scope });
         }
-        let passage = match protected(&tool.tool.version.executor) {
+        let passage = match execution::upstream(&tool.tool.version.executor) {
             Some(what) => {
-                let passage = platform.breakers.enter(snapshot.tenant, what);
+                charge.seats.extend(snapshot.resilience.seats(&what).filter(|_| seated));
+                let terms = snapshot.resilience.of(&what).breaker;
+                let passage = platform.breakers.enter(snapshot.tenant, what, terms);
                 Some(passage.map_err(|retry_after_ms| Refusal::SourceAway { retry_after_ms })?)
             }
             None => None,
@@ -181,7 +182,11 @@ impl Wanted {
         let snapshot = &caller.snapshot;
         let session = caller.session.as_ref().map(|session| session.keys(platform));
         let executor = &tool.tool.version.executor;
-        let life = if executor.is_proxied() { converse::LONGEST } else { execution::deadline(executor) + SLACK };
+        let life = if executor.is_proxied() {
+            converse::LONGEST
+        } else {
+            execution::deadline(executor, execution::resilience(snapshot, executor)) + SLACK
+        };
         let question = Question {
             tenant: snapshot.tenant,
             epoch: &snapshot.epoch,
@@ -259,16 +264,8 @@ impl Admitted {
 
 /// Is what the tool calls left alone for a while? As this replica sees it.
 pub fn standing(platform: &Platform, actor: &Member, tool: &Tool) -> Standing {
-    let what = protected(&tool.version.executor);
+    let what = execution::upstream(&tool.version.executor);
     what.map_or(Standing::Closed, |what| platform.breakers.standing(actor.tenant, &what))
-}
-
-/// Whom a call may find in trouble.
-fn protected(executor: &Executor) -> Option<Protected> {
-    match executor {
-        Executor::Upstream { source, .. } => Some(Protected::Source(*source)),
-        other => other.origin().map(|origin| Protected::Origin(origin.to_owned())),
-    }
 }
 
 /// As many refusals in a window as lead up the ladder.

@@ -31,7 +31,7 @@ use crate::{
     context::Output,
     dialogue::{Dialogue, InputRequired, Listener, Reply},
     execution::{self, Account, Answer, Input, Means, Run, TaskUse},
-    quota::Remaining,
+    quota::{Remaining, resilience::Resilience},
     secret::{Plaintext, SealError},
 };
 
@@ -118,7 +118,8 @@ impl AdmittedCall {
                 let secret = caller.snapshot.secret(&tool);
                 let accounts = caller.snapshot.accounts_of(&tool);
                 let account = accounts.and_then(|source| Account::of(platform, &caller.snapshot, source, input.user));
-                (quietly(platform, &tool, secret, account, &input.arguments, &cancelled).await, None)
+                let resilience = execution::resilience(&caller.snapshot, &tool.tool.version.executor);
+                (quietly(platform, &tool, resilience, secret, account, &input.arguments, &cancelled).await, None)
             }
         };
         let (run, held) = connect::say(&voice, true, run, held);
@@ -193,6 +194,7 @@ fn limits(left: Option<&str>) -> Vec<(&str, &str)> {
 pub(super) async fn quietly(
     platform: &Platform,
     tool: &LoadedTool,
+    resilience: Resilience,
     secret: Option<Result<Plaintext, SealError>>,
     account: Option<Account<'_>>,
     arguments: &Map<String, Value>,
@@ -206,8 +208,8 @@ pub(super) async fn quietly(
             return Run::failed(Outcome::Unknown, "secret_integrity", text);
         }
     };
-    let means = Means { clock: &*platform.clock, egress: &platform.egress };
-    let deadline = execution::deadline(&tool.tool.version.executor);
+    let means = Means { clock: &*platform.clock, egress: &platform.egress, resilience };
+    let deadline = execution::deadline(&tool.tool.version.executor, resilience);
     tokio::select! {
         biased;
         () = cancelled.cancelled() => Run::failed(Outcome::Cancelled, "cancelled", "The caller went away."),

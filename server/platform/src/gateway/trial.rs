@@ -57,7 +57,8 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
         Ok(arguments) => {
             let accounts = current.accounts_of(&tool);
             let account = accounts.and_then(|source| Account::of(platform, &current, source, Some(actor.user)));
-            quietly(platform, &tool, secret, account, &arguments, &CancellationToken::new()).await
+            let resilience = execution::resilience(&current, &tool.tool.version.executor);
+            quietly(platform, &tool, resilience, secret, account, &arguments, &CancellationToken::new()).await
         }
         Err(misfit) => misfit,
     };

@@ -13,12 +13,34 @@ use crate::ids::{SourceId, TenantId};
 const WINDOW: usize = 10;
 /// Calls within them below which nothing is said.
 const ENOUGH: u32 = 20;
-/// How long an upstream is left alone before one call tries again.
-const OPEN_FOR: Duration = Duration::from_secs(5);
 /// When to come back while that one call runs.
 const PROBING_MS: u64 = 1_000;
 /// Upstreams that are remembered.
 const MOST: usize = 20_000;
+
+/// How long a breaker that nobody uses is remembered.
+const REMEMBERED: Duration = Duration::from_mins(10);
+
+/// When an upstream is left alone, and for how long before one call tries again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Share of failures among the calls of the last ten seconds, in percent. `None`: never.
+    pub share: Option<u32>,
+    /// In seconds.
+    pub open_s: u32,
+}
+
+impl Terms {
+    fn open_for(self) -> Duration {
+        Duration::from_secs(self.open_s.into())
+    }
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { share: Some(50), open_s: 5 }
+    }
+}
 
 /// What is protected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,18 +87,19 @@ struct Breaker {
 #[derive(Debug)]
 pub struct Passage {
     breaker: Arc<Mutex<Breaker>>,
+    terms: Terms,
     is_probe: bool,
-    began: Instant,
 }
 
 impl Breakers {
     /// May a call pass? If not, when to come back, in milliseconds.
-    pub fn enter(&self, tenant: TenantId, what: Protected) -> Result<Passage, u64> {
+    pub fn enter(&self, tenant: TenantId, what: Protected, terms: Terms) -> Result<Passage, u64> {
         let breaker = self.of(tenant, what);
         let now = Instant::now();
         let mut state = lock(&breaker);
         state.used = Some(now);
         let is_probe = match state.standing(now) {
+            _ if terms.share.is_none() => false,
             Standing::Closed => false,
             Standing::Open { retry_after_ms } => return Err(retry_after_ms),
             Standing::HalfOpen if state.is_probed => return Err(PROBING_MS),
@@ -84,7 +107,7 @@ impl Breakers {
         };
         state.is_probed |= is_probe;
         drop(state);
-        Ok(Passage { breaker, is_probe, began: now })
+        Ok(Passage { breaker, terms, is_probe })
     }
 
     /// How it stands here.
@@ -116,7 +139,7 @@ impl Breakers {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST {
             // What nobody has used for a while says nothing any more.
-            let is_old = |at: Instant| at.elapsed() > OPEN_FOR * 12;
+            let is_old = |at: Instant| at.elapsed() > REMEMBERED;
             all.retain(|_, breaker| !lock(breaker).used.is_none_or(is_old));
         }
         Arc::clone(all.entry(key).or_default())
@@ -130,12 +153,12 @@ impl Passage {
         let mut state = lock(&self.breaker);
         if self.is_probe {
             if failed {
-                state.open_until = Some(now + OPEN_FOR);
+                state.open_until = Some(now + self.terms.open_for());
             } else {
                 *state = Breaker { used: state.used, ..Breaker::default() };
             }
         } else if state.open_until.is_none() {
-            state.count(self.began, now, failed);
+            state.count(now, failed, self.terms);
         }
         // What began before it opened says nothing about now. `drop` lets the next one try.
     }
@@ -161,7 +184,7 @@ impl Breaker {
         }
     }
 
-    fn count(&mut self, _began: Instant, now: Instant, failed: bool) {
+    fn count(&mut self, now: Instant, failed: bool, terms: Terms) {
         let second = second(now);
         let index = usize::try_from(second).unwrap_or(0) % WINDOW;
         let slot = &mut self.seconds[index];
@@ -172,8 +195,8 @@ impl Breaker {
         slot.2 += u32::from(failed);
         let recent = self.seconds.iter().filter(|(at, ..)| second - at.min(&second) < WINDOW as u64);
         let (calls, failures) = recent.fold((0, 0), |(calls, failures), (_, c, f)| (calls + c, failures + f));
-        if failed && calls >= ENOUGH && failures * 2 >= calls {
-            self.open_until = Some(now + OPEN_FOR);
+        if failed && calls >= ENOUGH && terms.share.is_some_and(|share| failures * 100 >= calls * share) {
+            self.open_until = Some(now + terms.open_for());
         }
     }
 }
@@ -194,7 +217,7 @@ mod tests {
     use super::*;
 
     fn passage(breakers: &Breakers, tenant: TenantId) -> Result<Passage, u64> {
-        breakers.enter(tenant, Protected::Origin("https://a.example".into()))
+        breakers.enter(tenant, Protected::Origin("https://a.example".into()), Terms::default())
     }
 
     fn tenant() -> TenantId {
@@ -224,6 +247,24 @@ mod tests {
             passage(&breakers, acme).expect("closed").note(i % 3 == 0);
         }
         assert!(passage(&breakers, acme).is_ok(), "a third");
+    }
+
+    #[test]
+    fn one_that_is_never_left_alone_stays_closed_and_others_have_their_own_share() {
+        let (breakers, acme) = (Breakers::default(), tenant());
+        let enter = |share| breakers.enter(acme, Protected::Origin("https://a.example".into()), Terms { share, open_s: 1 });
+        for _ in 0..100 {
+            enter(None).expect("never").note(true);
+        }
+        assert!(enter(None).is_ok());
+        let (breakers, acme) = (Breakers::default(), tenant());
+        let enter = |share| breakers.enter(acme, Protected::Origin("https://a.example".into()), Terms { share, open_s: 1 });
+        for i in 0..19 {
+            enter(Some(10)).expect("few calls").note(i < 2);
+        }
+        enter(Some(10)).expect("closed").note(true);
+        let left = enter(Some(10)).err().expect("open");
+        assert!((1..=1_000).contains(&left), "{left}");
     }
 
     #[test]

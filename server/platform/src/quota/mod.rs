@@ -16,6 +16,7 @@ pub mod limits;
 mod local;
 pub mod plans;
 pub mod replicas;
+pub mod resilience;
 mod shared;
 mod store;
 mod tenant;
@@ -150,6 +151,8 @@ pub enum Of {
     Tool,
     /// The tenant.
     Tenant,
+    /// An upstream, for all agents together.
+    Upstream,
 }
 
 impl Of {
@@ -159,6 +162,7 @@ impl Of {
             Self::Agent => "agent",
             Self::Tool => "tool",
             Self::Tenant => "tenant",
+            Self::Upstream => "upstream",
         }
     }
 }

@@ -33,6 +33,7 @@ mod sso;
 mod tools;
 mod toolsets;
 mod trust;
+mod upstreams;
 mod welcome;
 
 use actix_web::{
@@ -73,6 +74,7 @@ pub fn routes() -> Vec<Route> {
         clients::routes(),
         trust::routes(),
         tools::routes(),
+        upstreams::routes(),
         sources::routes(),
         toolsets::routes(),
         logs::routes(),

@@ -141,7 +141,9 @@ impl Definition {
             (Some(true), _) => Effect::Read,
             (_, Some(false)) => Effect::Write,
             (_, Some(true)) => Effect::Destructive,
-            (_, None) => silent,
+            // Whoever says that it is not read-only is not silent about that.
+            (Some(false), None) => silent.max(Effect::Write),
+            (None, None) => silent,
         }
     }
 
@@ -219,11 +221,14 @@ pub(crate) mod tests {
             (json!({ "readOnlyHint": false, "destructiveHint": false }), Effect::Write),
             (json!({ "destructiveHint": true }), Effect::Destructive),
             (json!({ "readOnlyHint": "true" }), Effect::Destructive),
+            (json!({ "readOnlyHint": false }), Effect::Destructive),
             (json!({}), Effect::Destructive),
         ] {
             let tool = tool(&json!({ "name": "x", "annotations": annotations }));
             assert_eq!(tool.effect(Effect::Destructive), effect, "{annotations}");
         }
         assert_eq!(tool(&json!({ "name": "x" })).effect(Effect::Write), Effect::Write);
+        let says_no = tool(&json!({ "name": "x", "annotations": { "readOnlyHint": false } }));
+        assert_eq!(says_no.effect(Effect::Read), Effect::Write);
     }
 }

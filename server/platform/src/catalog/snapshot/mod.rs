@@ -44,7 +44,7 @@ use crate::{
     epoch,
     error::{Error, Result},
     ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, ToolsetId, uuid_v7},
-    quota::{BudgetTable, LimitTable},
+    quota::{BudgetTable, LimitTable, resilience::ResilienceTable},
     secret::{DataKey, DataKeys, Digest, Plaintext, SealError},
     vault,
 };
@@ -80,6 +80,8 @@ pub struct Snapshot {
     toolset_sources: HashMap<ToolsetId, HashSet<SourceId>>,
     /// Limits that depart from the defaults.
     pub limits: LimitTable,
+    /// How its upstreams are treated.
+    pub resilience: ResilienceTable,
     /// What may be spent.
     pub budgets: BudgetTable,
     /// Grants and tokens that were revoked while a token of theirs may still be good by itself.
@@ -406,6 +408,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         .map(|credential| (credential.id, (credential_place(tenant, credential.id, &credential.origin), credential.sealed)))
         .collect();
     let limits = LimitTable::load(&mut tx).await?;
+    let resilience = ResilienceTable::load(&mut tx).await?;
     let budgets = BudgetTable::load(&mut tx).await?;
     let denied = Denied::load(&mut tx, platform.clock.now()).await?;
     let certificates = CertificateTrust::load(&mut tx).await?;
@@ -444,6 +447,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         tools,
         toolsets: toolsets.into_iter().map(|toolset| (toolset.name.to_string(), Arc::new(toolset))).collect(),
         limits,
+        resilience,
         budgets,
         denied,
         certificates,

@@ -127,6 +127,7 @@ fn words(scope: Scope) -> &'static str {
         Scope::Concurrency(Of::Agent) => "its calls at the same time",
         Scope::Concurrency(Of::Tool) => "a tool’s calls at the same time",
         Scope::Concurrency(Of::Tenant) => "the organisation’s calls at the same time",
+        Scope::Concurrency(Of::Upstream) => "an upstream’s calls at the same time",
         other => other.as_str(),
     }
 }

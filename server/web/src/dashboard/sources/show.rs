@@ -92,6 +92,7 @@ struct SourceDetail {
     is_api: bool,
     /// Where it is said whose accounts it uses; empty where nobody can have one.
     accounts_url: String,
+    upstream_url: String,
     accounts: Option<AccountsView>,
 }
 
@@ -210,6 +211,7 @@ fn detail(slug: &str, source: &Source) -> SourceDetail {
         notice: source.notice.clone(),
         refreshed: source.refreshed_at.map(Moment::second),
         is_api: matches!(source.kind, SourceKind::Api { .. }),
+        upstream_url: urls::resilience(&urls::source(slug, source.id)),
         accounts_url: match &source.kind {
             SourceKind::Mcp { .. } | SourceKind::Api { .. } => urls::source_accounts(slug, source.id),
             SourceKind::Conformance => String::new(),

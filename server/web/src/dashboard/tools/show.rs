@@ -10,7 +10,7 @@ use trunkline_platform::{
     execution,
     gateway::{self, Trial},
     ids::ToolId,
-    quota::{BudgetScope, Limit, ToolLimits, breakers::Standing},
+    quota::{BudgetScope, Limit, ToolLimits, breakers::Standing, resilience::Resilience},
     usage::{self, CallFilter, Range},
 };
 
@@ -84,6 +84,8 @@ struct ToolDetail {
     request: String,
     secret: String,
     timeout: String,
+    /// How its upstream is treated; empty if it has none.
+    upstream_url: String,
     price: String,
     context: String,
     limit: String,
@@ -281,6 +283,9 @@ fn detail(
         effect: version.effect.as_str(),
         kind: kind(&version.executor),
         state: state_word(tool),
+        upstream_url: execution::upstream(&version.executor)
+            .map(|_| urls::resilience(&urls::tool(slug, tool.id)))
+            .unwrap_or_default(),
         left_alone: match gateway::standing(&state.platform, actor, tool) {
             Standing::Closed => String::new(),
             standing => standing_words(standing),
@@ -301,7 +306,7 @@ fn detail(
 
 /// The deadline as somebody set it: whole seconds, or milliseconds.
 fn timeout_words(executor: &Executor) -> String {
-    match execution::deadline(executor).as_millis() {
+    match execution::deadline(executor, Resilience::default()).as_millis() {
         ms if ms.is_multiple_of(1000) => format!("{}\u{a0}s", ms / 1000),
         ms => format!("{ms}\u{a0}ms"),
     }
