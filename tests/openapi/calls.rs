@@ -87,3 +87,70 @@ async fn answers_come_as_what_they_are() {
         assert!(!answer.text.contains("upstream-canary"), "{}", answer.text);
     }
 }
+
+/// An API whose operations want a token for the tenant itself.
+fn with_client(token_url: &str) -> Value {
+    let get = |id: &str| json!({ "get": { "operationId": id, "security": [{ "oauth": ["read", "write"] }], "responses": { "200": { "description": "" } } } });
+    json!({
+        "openapi": "3.1.0", "info": { "title": "A", "version": "1" },
+        "paths": { "/bearer/t-2": get("second"), "/bearer/t-9": get("never") },
+        "components": { "securitySchemes": { "oauth": { "type": "oauth2", "flows": { "clientCredentials": {
+            "tokenUrl": token_url, "scopes": { "read": "", "write": "" } } } } } },
+    })
+}
+
+#[tokio::test]
+async fn a_token_for_the_tenant_itself_is_fetched_kept_and_exchanged_when_it_is_refused() {
+    let (app, upstream, other) = (TestApp::start().await, Upstream::start().await, Upstream::start().await);
+    let importer = Importer::new(&app).await;
+    let api = importer.import("client", &served(&upstream, &with_client(&upstream.url("/token")))).await;
+    let server = upstream.url("");
+    let page = importer.visitor.get(&api).await.ok();
+    assert!(page.body.contains("client_id:client_secret") && page.body.contains(&upstream.url("/token")));
+    let refused = importer.try_publish(&api, &[("server", &server), ("secret_oauth", "no-colon")]).await;
+    assert_eq!(refused.status, 422);
+    importer.publish(&api, &[("server", &server), ("secret_oauth", "my id:s:cret")]).await;
+    let agent = importer.tenant.agent("agent", "tools:read").await;
+    for _ in 0..3 {
+        let answer = agent.call(Era::Stateless, "second", json!({})).await;
+        assert!(answer.is_ok(), "{}", answer.text);
+    }
+    let asked = || upstream.seen().into_iter().filter(|seen| seen.line == "POST /token").collect::<Vec<_>>();
+    let tokens = asked();
+    assert_eq!(tokens.len(), 2, "one that is refused once, and one that works");
+    assert_eq!(tokens[0].body, "grant_type=client_credentials&scope=read+write");
+    // `my+id:s%3Acret`, as RFC 6749 wants it.
+    assert!(
+        tokens[0].head.contains(&format!("authorization: basic {}\r\n", "bXkraWQ6cyUzQWNyZXQ=".to_lowercase())),
+        "{}",
+        tokens[0].head
+    );
+    assert!(upstream.seen().iter().filter(|seen| seen.line.starts_with("GET /bearer")).all(|seen| !seen.head.contains("basic")));
+    let answer = agent.call(Era::Stateless, "never", json!({})).await;
+    assert_eq!(answer.error_class(), "upstream_status", "refused twice is refused: {}", answer.text);
+    assert_eq!(asked().len(), 3);
+
+    // E-31: with another token endpoint, the secret is asked for again.
+    upstream.serve_document(&with_client(&other.url("/token")).to_string());
+    let link = upstream.url("/document");
+    importer.visitor.post(&format!("{api}/again"), &[("link", &link)]).await.leads_to(&api);
+    let refused = importer.try_publish(&api, &[("server", &server)]).await;
+    assert!(refused.status == 422 && refused.body.contains("ts token endpoint is"), "{}", refused.body);
+    assert!(agent.call(Era::Stateless, "second", json!({})).await.json["result"].is_object(), "what is published goes on");
+    assert_eq!(other.seen().len(), 0, "nothing was sent there");
+}
+
+#[tokio::test]
+async fn e_03_a_token_endpoint_in_a_private_network_is_refused_before_anything_is_sealed() {
+    let (app, upstream) = (TestApp::start().await, Upstream::start().await);
+    let importer = Importer::new(&app).await;
+    for private in
+        ["http://169.254.169.254/token", "http://10.0.0.1/token", "http://[::1]/token", "http://metadata.google.internal/token"]
+    {
+        let api = importer.import(&format!("a{}", private.len()), &served(&upstream, &with_client(private))).await;
+        let refused = importer.try_publish(&api, &[("server", &upstream.url("")), ("secret_oauth", "id:secret")]).await;
+        let is_refused = refused.status == 422 && refused.body.contains("ts token endpoint is not one that can be asked");
+        // A name is only known to be private when it is looked up: then nothing is sent.
+        assert!(is_refused || private.contains("google"), "{private}: {}", refused.status);
+    }
+}

@@ -90,7 +90,26 @@ impl Drop for Upstream {
 async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, hung_up: Arc<AtomicUsize>, document: Arc<Mutex<String>>) {
     while let Some(request) = read(&mut stream).await {
         let path = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
-        seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        let head = request.head.clone();
+        let tokens = {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(request);
+            seen.iter().filter(|seen| seen.line.starts_with("POST /token")).count()
+        };
+        // Gives one token after the other, and takes the one that a path names.
+        if path.starts_with("/token") {
+            let token = format!(r#"{{"access_token":"t-{tokens}","token_type":"Bearer","expires_in":3600}}"#);
+            if whole(&mut stream, "200 OK", "application/json", token.as_bytes()).await.is_none() {
+                return;
+            }
+            continue;
+        }
+        if path.strip_prefix("/bearer/").is_some_and(|token| !head.contains(&format!("authorization: bearer {token}\r\n"))) {
+            if whole(&mut stream, "401 Unauthorized", "text/plain", CANARY.as_bytes()).await.is_none() {
+                return;
+            }
+            continue;
+        }
         if path == "/document" {
             let text = document.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if whole(&mut stream, "200 OK", "application/json", text.as_bytes()).await.is_none() {

@@ -135,6 +135,8 @@ pub struct Inner {
     pub keys_seen: KeysSeen,
     /// Tokens of people for sources that ask for their accounts.
     pub(crate) connections: connections::Held,
+    /// Tokens that were fetched for tenants themselves.
+    pub(crate) client_tokens: connections::ClientTokens,
     /// Servers that are called for tenants.
     pub upstreams: Upstreams,
     /// Numbers for Prometheus.
@@ -180,6 +182,7 @@ impl Platform {
             what_ifs: Semaphore::new(quota::what_if::MOST_AT_ONCE),
             keys_seen: KeysSeen::default(),
             connections: connections::Held::default(),
+            client_tokens: connections::ClientTokens::default(),
             upstreams: Upstreams::default(),
             contexts: Arc::new(context::Counter::new(Arc::clone(&metrics))),
             metrics,

@@ -86,7 +86,7 @@ impl Outcome {
 }
 
 /// Classes of failures of which it is certain that nothing left for the tool.
-const UNSENT: [&str; 8] = [
+const UNSENT: [&str; 9] = [
     "secret_integrity",
     "source_gone",
     "egress_refused",
@@ -95,6 +95,7 @@ const UNSENT: [&str; 8] = [
     "connection_declined",
     "connection_needs_person",
     "connection_unavailable",
+    "token_refused",
 ];
 
 /// Did anything leave for the tool of a call that was admitted and ended so? If not, it gets back what it was charged.

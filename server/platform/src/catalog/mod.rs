@@ -21,6 +21,7 @@ use sha2::Digest as _;
 pub use executor::{
     Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, Parameter, ParameterType, Place, TIMEOUT_MS, check_header_name,
 };
+pub(crate) use operation::ClientSecret;
 pub use operation::{
     BODY, Body, Carrier, FieldStyle, Input, InputPlace, LAYOUT, Operation, OperationMethod, Piece, Proof, Style,
 };

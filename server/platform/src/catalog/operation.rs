@@ -192,6 +192,30 @@ pub enum Carrier {
     Basic,
     /// `Authorization: Bearer`.
     Bearer,
+    /// `Authorization: Bearer`, with a token that is fetched for the tenant (RFC 6749 §4.4); the secret is `client_id:client_secret`.
+    ClientCredentials {
+        /// The token endpoint: where the secret goes, and nowhere else.
+        token_url: Url,
+        /// What is asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        scopes: Vec<String>,
+    },
+}
+
+/// A client's secret as it is sealed: with the endpoint that it was entered for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ClientSecret {
+    /// `client_id:client_secret`.
+    pub(crate) pair: String,
+    /// Where it may go.
+    pub(crate) token_url: Url,
+}
+
+impl Carrier {
+    /// Is it in the header `Authorization`, which there is once?
+    pub fn is_authorization(&self) -> bool {
+        matches!(self, Self::Basic | Self::Bearer | Self::ClientCredentials { .. })
+    }
 }
 
 impl OperationMethod {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Platform,
-    egress::{EgressError, OutboundAnswer, OutboundRequest},
+    egress::{Egress, EgressError, OutboundAnswer, OutboundRequest},
     secret::Plaintext,
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Tokens {
 
 /// Why it gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// The code or the refresh token is good for nothing, and will not be.
     #[error("the provider does not accept what it gave before (invalid_grant)")]
     Grant,
@@ -101,6 +101,34 @@ impl Open<'_> {
         }
         let body = Some(Bytes::from(Serializer::new(String::new()).extend_pairs(fields).finish()));
         platform.egress.send(OutboundRequest { method: Method::POST, url: url.clone(), headers, body, deadline: WITHIN }).await
+    }
+}
+
+/// A client of its own, as the tenant is.
+#[derive(Clone, Copy)]
+pub(super) struct Client<'a> {
+    pub(super) id: &'a str,
+    pub(super) secret: &'a Plaintext,
+}
+
+/// What a token endpoint gives that client. Most take the secret in a header; one that refuses that is asked once more with it in the body.
+pub(super) async fn tokens(egress: &Egress, url: &Url, client: Client<'_>, fields: &[(&str, &str)]) -> Result<Tokens, Refused> {
+    let post = async |fields: &[(&str, &str)], authorization: Option<HeaderValue>| {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+        let body = Some(Bytes::from(Serializer::new(String::new()).extend_pairs(fields).finish()));
+        let request = OutboundRequest { method: Method::POST, url: url.clone(), headers, body, deadline: WITHIN };
+        egress.send(request).await.map_err(Refused::Away)
+    };
+    let answer = post(fields, Some(basic(client.id, client.secret).map_err(Refused::Away)?)).await?;
+    match read(&answer) {
+        Err(Refused::Other(_)) if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::BAD_REQUEST) => {
+            let fields = [fields, &[("client_id", client.id), ("client_secret", client.secret.reveal())]].concat();
+            read(&post(&fields, None).await?)
+        }
+        read => read,
     }
 }
 

@@ -2,6 +2,7 @@
 //! what a person has let us do there is a `Connection`, whose tokens are sealed, refreshed before they run out, and used for that person's
 //! calls only. A call gets its token from memory (`Held`); Postgres is asked after a change and when a token runs out.
 
+mod client_credentials;
 mod connect;
 mod discovery;
 mod exchange;
@@ -12,7 +13,9 @@ mod store;
 
 use chrono::{DateTime, Utc};
 
+pub use client_credentials::{Asked, ClientTokens};
 pub use connect::{Finished, Refusal, begin, finish};
+pub(crate) use exchange::Refused;
 pub(crate) use held::{Held, Moment, NoToken, Token, give_up, renew, token};
 pub use provider::{Authentication, NewProvider, Provider, count, find_provider, remove_provider, set_provider};
 pub(crate) use provider::{load, origin_of, reader_of};

@@ -42,7 +42,7 @@ pub struct Settings {
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// One request to somebody else's server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct OutboundRequest {
     /// Method.
     pub method: Method,

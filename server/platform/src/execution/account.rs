@@ -3,7 +3,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{Answer, CONNECTION_NEEDED, ConnectFirst, Run, http, operation, proxy};
+use super::{
+    Answer, CONNECTION_NEEDED, ConnectFirst, Run, http,
+    operation::{self, Proofs},
+    proxy,
+};
 use crate::{
     Platform,
     call::Outcome,
@@ -13,7 +17,7 @@ use crate::{
     },
     connections::{self, NoToken, Provider, Token},
     dialogue::Retry,
-    egress::{Egress, OutboundAnswer},
+    egress::OutboundAnswer,
     ids::UserId,
     secret::Plaintext,
 };
@@ -112,14 +116,14 @@ async fn run_http_twice(
     arguments: &Map<String, Value>,
     secret: Option<Plaintext>,
 ) -> Result<Run, Run> {
-    let egress = &account.platform.egress;
+    let platform = account.platform;
     let first = account.token(None).await?;
-    let answer = exchange(egress, tool, arguments, secret.clone(), &first.secret).await?;
+    let answer = exchange(platform, tool, arguments, secret.clone(), &first.secret).await?;
     if answer.status != reqwest::StatusCode::UNAUTHORIZED {
         return Ok(read(tool, answer));
     }
     let second = account.newer(&first, None).await?;
-    let answer = exchange(egress, tool, arguments, secret, &second.secret).await?;
+    let answer = exchange(platform, tool, arguments, secret, &second.secret).await?;
     if answer.status != reqwest::StatusCode::UNAUTHORIZED {
         return Ok(read(tool, answer));
     }
@@ -127,15 +131,18 @@ async fn run_http_twice(
 }
 
 async fn exchange(
-    egress: &Egress,
+    platform: &Platform,
     tool: &LoadedTool,
     arguments: &Map<String, Value>,
     secret: Option<Plaintext>,
     token: &Plaintext,
 ) -> Result<OutboundAnswer, Run> {
     match &tool.tool.version.executor {
-        Executor::Http(http) => http::exchange(egress, http, arguments, secret, Some(token)).await,
-        Executor::Operation(of) => operation::exchange(egress, of, arguments, secret.as_ref(), Some(token)).await,
+        Executor::Http(http) => http::exchange(&platform.egress, http, arguments, secret, Some(token)).await,
+        Executor::Operation(of) => {
+            let proofs = Proofs { secrets: secret.as_ref(), tokens: &platform.client_tokens, person: Some(token) };
+            operation::exchange(&platform.egress, tool, of, arguments, proofs).await
+        }
         Executor::Builtin { .. } | Executor::Upstream { .. } => Err(proxy::unavailable()),
     }
 }

@@ -27,12 +27,14 @@ use crate::{
         snapshot::{LoadedTool, Snapshot},
     },
     clock::Clock,
+    connections::ClientTokens,
     dialogue::{Reply, Retry},
     egress::{Egress, EgressError},
     ids::UserId,
     quota::{breakers::Protected, resilience::Resilience},
     secret::Plaintext,
 };
+use operation::Proofs;
 use retry::Retries;
 
 /// How a run ended and what the caller gets to see of it.
@@ -96,6 +98,11 @@ impl Run {
         let text: Cow<'static, str> = text.into();
         let answer = Answer::Text(ToolResult { text: text.into_owned(), is_error: true });
         Self { outcome, error: Some(error.into()), answer, reported_micro: None, status: None }
+    }
+
+    /// It failed before anything was sent to the tool.
+    fn unsent(class: &'static str, text: String) -> Self {
+        Self::failed(Outcome::UpstreamError, class, text)
     }
 
     /// Upstream answered with a status that says that it failed.
@@ -204,6 +211,8 @@ pub struct Means<'a> {
     pub egress: &'a Egress,
     /// How the upstream is treated.
     pub resilience: Resilience,
+    /// Tokens that were fetched for tenants themselves.
+    pub tokens: &'a ClientTokens,
 }
 
 /// Checks the arguments against the schema and reads them. The failure is a result for the caller.
@@ -251,7 +260,10 @@ async fn run_alone(
     match executor {
         Executor::Builtin { name } => builtin::run(*name, means.clock, arguments),
         Executor::Http(http) => http::run(means.egress, http, arguments, secret).await,
-        Executor::Operation(operation) => operation::run(means.egress, tool, operation, arguments, secret).await,
+        Executor::Operation(operation) => {
+            let proofs = Proofs { secrets: secret.as_ref(), tokens: means.tokens, person: None };
+            operation::run(means.egress, tool, operation, arguments, proofs).await
+        }
         // Those go by `run_proxied`, where they can talk.
         Executor::Upstream { .. } => proxy::unavailable(),
     }

@@ -208,7 +208,7 @@ pub(super) async fn quietly(
             return Run::failed(Outcome::Unknown, "secret_integrity", text);
         }
     };
-    let means = Means { clock: &*platform.clock, egress: &platform.egress, resilience };
+    let means = Means { clock: &*platform.clock, egress: &platform.egress, resilience, tokens: &platform.client_tokens };
     let deadline = execution::deadline(&tool.tool.version.executor, resilience);
     tokio::select! {
         biased;

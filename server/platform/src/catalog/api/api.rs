@@ -5,7 +5,7 @@ use trunkline_protocol::oauth::scope::Effect;
 use url::Url;
 
 use crate::{
-    catalog::{openapi::Scheme, source::SourceName},
+    catalog::{Carrier, openapi::Scheme, source::SourceName},
     error::{Error, Result},
     ids::{ApiId, CredentialId, OperationId, ToolId},
 };
@@ -41,6 +41,16 @@ pub struct Api {
     pub created_at: DateTime<Utc>,
     /// When its document was read.
     pub read_at: DateTime<Utc>,
+}
+
+impl Api {
+    /// Where tokens of that scheme are fetched, if they are.
+    pub fn token_url(&self, scheme: &str) -> Option<&Url> {
+        match &self.schemes.iter().find(|known| known.name == scheme)?.carrier {
+            Some(Carrier::ClientCredentials { token_url, .. }) => Some(token_url),
+            _ => None,
+        }
+    }
 }
 
 /// A description that somebody brought.

@@ -13,6 +13,7 @@ use crate::{
     audit::{self, Difference, Event},
     catalog::{
         Executor, MAX_TOOLS, Operation, Price, Tool, ToolName, ToolVersion, openapi,
+        operation::ClientSecret,
         store::{self as tools, Standing},
         tool::credential_place,
     },
@@ -214,6 +215,35 @@ fn check_reach(platform: &Platform, url: &Url) -> Result<()> {
     })
 }
 
+/// A secret as it is sealed: one of a client with the token endpoint that it goes to.
+fn to_seal(platform: &Platform, api: &Api, scheme: &str, secret: &str) -> Result<String> {
+    let Some(token_url) = api.token_url(scheme) else { return Ok(secret.to_owned()) };
+    let wrong = |what: &str| Error::invalid(format!("secret_{scheme}"), what);
+    if secret.split_once(':').is_none_or(|(id, secret)| id.is_empty() || secret.is_empty()) {
+        return Err(wrong("expected client_id:client_secret"));
+    }
+    platform.egress.check(token_url).map_err(|_| {
+        wrong(
+            "its token endpoint is not one that can be asked: public hosts only, by https:// on port 443, 8443 or one from 1024",
+        )
+    })?;
+    let sealed = ClientSecret { pair: secret.to_owned(), token_url: token_url.clone() };
+    serde_json::to_string(&sealed).map_err(Error::internal)
+}
+
+/// Secrets of clients go to the token endpoint that they were entered for: with another one they are asked again.
+fn check_endpoints(api: &Api, kept: &BTreeMap<String, String>, entered: &BTreeMap<&str, &str>) -> Result<()> {
+    for (scheme, sealed) in kept.iter().filter(|(scheme, _)| !entered.contains_key(scheme.as_str())) {
+        let Some(token_url) = api.token_url(scheme) else { continue };
+        let is_same = serde_json::from_str::<ClientSecret>(sealed).is_ok_and(|sealed| sealed.token_url == *token_url);
+        if !is_same {
+            let message = format!("its token endpoint is {token_url} now: enter client_id:client_secret for it again");
+            return Err(Error::invalid(format!("secret_{scheme}"), message));
+        }
+    }
+    Ok(())
+}
+
 /// Which credential its tools use. Secrets go to the origin they were entered for: with another server they are asked again.
 async fn credential(
     platform: &Platform,
@@ -235,6 +265,13 @@ async fn credential(
         None => None,
     };
     let is_kept = kept.as_ref().is_some_and(|kept| kept.origin == origin);
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    if let (Some(kept), true) = (&kept, is_kept) {
+        let keys = vault::find(tx, &platform.master_key).await?.ok_or_else(|| Error::internal("the key of a secret is gone"))?;
+        let opened = keys.open(&credential_place(tx.tenant(), kept.id, &kept.origin), &kept.sealed).map_err(Error::internal)?;
+        all = serde_json::from_slice(&opened).map_err(Error::internal)?;
+        check_endpoints(api, &all, &entered)?;
+    }
     if entered.is_empty() {
         return match kept {
             Some(_) if !is_kept => Err(Error::invalid("server", "it is another host now: enter the secrets for it again")),
@@ -242,13 +279,9 @@ async fn credential(
         };
     }
     let now = platform.clock.now();
-    let mut all: BTreeMap<String, String> = BTreeMap::new();
-    if let (Some(kept), true) = (&kept, is_kept) {
-        let keys = vault::find(tx, &platform.master_key).await?.ok_or_else(|| Error::internal("the key of a secret is gone"))?;
-        let opened = keys.open(&credential_place(tx.tenant(), kept.id, &kept.origin), &kept.sealed).map_err(Error::internal)?;
-        all = serde_json::from_slice(&opened).map_err(Error::internal)?;
+    for (scheme, secret) in entered {
+        all.insert(scheme.to_owned(), to_seal(platform, api, scheme, secret)?);
     }
-    all.extend(entered.into_iter().map(|(scheme, secret)| (scheme.to_owned(), secret.to_owned())));
     let key = vault::get_or_create(tx, &platform.master_key, uuid_v7(now)).await?;
     let id = CredentialId::new(now);
     let text = Plaintext::new(serde_json::to_string(&all).map_err(Error::internal)?);

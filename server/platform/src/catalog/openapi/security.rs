@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::Url;
 
 use super::{document::Document, text};
 use crate::catalog::{Carrier, Proof, check_header_name};
@@ -53,12 +54,29 @@ fn scheme(document: &Document, name: &str, raw: &Value) -> Scheme {
             let has = |flow: &str| raw.pointer(&format!("/flows/{flow}")).is_some();
             let is_alone =
                 has("clientCredentials") && !["authorizationCode", "implicit", "password"].iter().any(|flow| has(flow));
-            (if is_alone { SchemeKind::ClientCredentials } else { SchemeKind::Person }, Some(Carrier::Bearer))
+            if is_alone { client_credentials(raw) } else { (SchemeKind::Person, Some(Carrier::Bearer)) }
         }
         ("openIdConnect", _) => (SchemeKind::Person, Some(Carrier::Bearer)),
         _ => (SchemeKind::Other, None),
     };
     Scheme { name: name.to_owned(), kind, description: text::tidy(text("description"), 200), carrier }
+}
+
+/// With a token endpoint that can be asked; without one, somebody has to bring a token.
+fn client_credentials(raw: &Value) -> (SchemeKind, Option<Carrier>) {
+    let url = raw.pointer("/flows/clientCredentials/tokenUrl").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
+    let url = url.filter(|url| matches!(url.scheme(), "https" | "http") && url.username().is_empty() && url.fragment().is_none());
+    let carrier = url.map_or(Carrier::Bearer, |token_url| Carrier::ClientCredentials { token_url, scopes: Vec::new() });
+    (SchemeKind::ClientCredentials, Some(carrier))
+}
+
+/// Scopes as they may be asked for (RFC 6749 §3.3).
+fn scopes(wanted: &Value) -> Vec<String> {
+    let is_scope = |text: &&str| {
+        !text.is_empty() && text.len() <= 200 && text.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+    };
+    let texts = wanted.as_array().into_iter().flatten().filter_map(Value::as_str).filter(is_scope);
+    texts.take(50).map(str::to_owned).collect()
 }
 
 fn key(place: &str, name: &str) -> Option<Carrier> {
@@ -86,10 +104,13 @@ pub(super) fn needed(document: &Document, schemes: &[Scheme], operation: &Value)
     let mut missing = None;
     for alternative in &alternatives {
         let found: Option<Vec<(&Scheme, Carrier)>> = alternative
-            .keys()
-            .map(|name| {
+            .iter()
+            .map(|(name, wanted)| {
                 let scheme = schemes.iter().find(|scheme| scheme.name == *name);
-                let carried = scheme.and_then(|scheme| Some((scheme, scheme.carrier.clone()?)));
+                let mut carried = scheme.and_then(|scheme| Some((scheme, scheme.carrier.clone()?)));
+                if let Some((_, Carrier::ClientCredentials { scopes: asked, .. })) = &mut carried {
+                    *asked = scopes(wanted);
+                }
                 if carried.is_none() {
                     missing = Some(name.clone());
                 }
@@ -97,7 +118,7 @@ pub(super) fn needed(document: &Document, schemes: &[Scheme], operation: &Value)
             })
             .collect();
         let Some(found) = found else { continue };
-        let headers = found.iter().filter(|(_, carrier)| matches!(carrier, Carrier::Basic | Carrier::Bearer)).count();
+        let headers = found.iter().filter(|(_, carrier)| carrier.is_authorization()).count();
         if headers > 1 {
             missing = Some("two secrets in one header".to_owned());
             continue;

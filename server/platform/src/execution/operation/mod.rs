@@ -2,12 +2,15 @@
 
 mod answer;
 mod body;
+mod client;
 mod style;
 mod url;
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::{
-    Method,
+    Method, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value};
@@ -16,6 +19,7 @@ use super::Run;
 use crate::{
     call::Outcome,
     catalog::{Carrier, Input, InputPlace, Operation, OperationMethod, snapshot::LoadedTool},
+    connections::ClientTokens,
     egress::{Egress, OutboundAnswer, OutboundRequest},
     hex, random,
     secret::Plaintext,
@@ -24,21 +28,50 @@ use crate::{
 /// Why arguments make no request, in words for whoever sent them.
 pub type Misfit = String;
 
-/// Runs it with the tenant's secrets; with a person's token, if there is one. The answer as it came.
+/// What an exchange may use beside the way out.
+#[derive(Clone, Copy)]
+pub(super) struct Proofs<'a> {
+    /// The tenant's secrets, by the name of their scheme.
+    pub(super) secrets: Option<&'a Plaintext>,
+    /// Tokens for the tenant itself.
+    pub(super) tokens: &'a ClientTokens,
+    /// The token of the person for whom it is called, if there is one.
+    pub(super) person: Option<&'a Plaintext>,
+}
+
+/// Runs it. The answer as it came.
 pub(super) async fn exchange(
     egress: &Egress,
+    tool: &LoadedTool,
     operation: &Operation,
     arguments: &Map<String, Value>,
-    secrets: Option<&Plaintext>,
-    token: Option<&Plaintext>,
+    proofs: Proofs<'_>,
 ) -> Result<OutboundAnswer, Run> {
-    let mut request = build(operation, arguments).map_err(|misfit| Run::invalid_arguments(&misfit))?;
-    if let Some(secrets) = secrets {
-        prove(&mut request, operation, secrets).ok_or_else(broken)?;
-    }
-    if let Some(token) = token {
+    let request = build(operation, arguments).map_err(|misfit| Run::invalid_arguments(&misfit))?;
+    let secrets = match proofs.secrets {
+        Some(secrets) => serde_json::from_str(secrets.reveal()).map_err(|_| broken())?,
+        None => BTreeMap::new(),
+    };
+    if let Some(token) = proofs.person {
+        let mut request = prove(request, operation, &secrets, None).ok_or_else(broken)?;
         request.headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", token.reveal())).ok_or_else(broken)?);
+        return egress.send(request).await.map_err(Run::from);
     }
+    let fetch = || client::fetch(proofs.tokens, egress, tool, operation, &secrets);
+    let Some(first) = fetch().await? else {
+        let request = prove(request, operation, &secrets, None).ok_or_else(broken)?;
+        return egress.send(request).await.map_err(Run::from);
+    };
+    let again = request.clone();
+    let request = prove(request, operation, &secrets, Some(&first.token)).ok_or_else(broken)?;
+    let answer = egress.send(request).await.map_err(Run::from)?;
+    if answer.status != StatusCode::UNAUTHORIZED {
+        return Ok(answer);
+    }
+    // What was refused for its token did not run.
+    first.forget(proofs.tokens).await;
+    let Some(second) = fetch().await? else { return Ok(answer) };
+    let request = prove(again, operation, &secrets, Some(&second.token)).ok_or_else(broken)?;
     egress.send(request).await.map_err(Run::from)
 }
 
@@ -48,9 +81,9 @@ pub(super) async fn run(
     tool: &LoadedTool,
     operation: &Operation,
     arguments: &Map<String, Value>,
-    secrets: Option<Plaintext>,
+    proofs: Proofs<'_>,
 ) -> Run {
-    match exchange(egress, operation, arguments, secrets.as_ref(), None).await {
+    match exchange(egress, tool, operation, arguments, proofs).await {
         Ok(answer) => answer::read(tool, operation, &answer),
         Err(run) => run,
     }
@@ -120,11 +153,18 @@ fn method(method: OperationMethod) -> Method {
     }
 }
 
-/// Puts the tenant's secrets where the operation carries them. One that was never entered is left out: the API decides. `None`: they cannot
-/// be read.
-fn prove(request: &mut OutboundRequest, operation: &Operation, secrets: &Plaintext) -> Option<()> {
-    let secrets: std::collections::BTreeMap<String, String> = serde_json::from_str(secrets.reveal()).ok()?;
+/// Puts the tenant's secrets where the operation carries them. One that was never entered is left out: the API decides. `None`: one cannot be
+/// sent.
+fn prove(
+    mut request: OutboundRequest,
+    operation: &Operation,
+    secrets: &BTreeMap<String, String>,
+    token: Option<&Plaintext>,
+) -> Option<OutboundRequest> {
     for proof in &operation.security {
+        if let (Carrier::ClientCredentials { .. }, Some(token)) = (&proof.carrier, token) {
+            request.headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", token.reveal()))?);
+        }
         let Some(secret) = secrets.get(&proof.scheme) else { continue };
         match &proof.carrier {
             Carrier::Header { name } => {
@@ -148,9 +188,11 @@ fn prove(request: &mut OutboundRequest, operation: &Operation, secrets: &Plainte
                 let value = before.map_or_else(|| pair.clone(), |before| format!("{before}; {pair}"));
                 request.headers.insert(COOKIE, sensitive(&value)?);
             }
+            // Its secret goes to the token endpoint only.
+            Carrier::ClientCredentials { .. } => {}
         }
     }
-    Some(())
+    Some(request)
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {

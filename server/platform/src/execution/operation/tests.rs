@@ -178,7 +178,7 @@ fn bodies_are_written_by_serialisers() {
 
 #[test]
 fn secrets_are_carried_where_the_description_says() {
-    let mut request = build(&operation(Vec::new()), &Map::new()).expect("built");
+    let request = build(&operation(Vec::new()), &Map::new()).expect("built");
     let proof = |scheme: &str, carrier| crate::catalog::Proof { scheme: scheme.into(), carrier };
     let operation = Operation {
         security: vec![
@@ -190,8 +190,8 @@ fn secrets_are_carried_where_the_description_says() {
         ],
         ..operation(Vec::new())
     };
-    let secrets = Plaintext::new(json!({ "b": "u:p", "h": "1", "q": "a&b", "c": "x;y" }).to_string());
-    prove(&mut request, &operation, &secrets).expect("proven");
+    let secrets = [("b", "u:p"), ("h", "1"), ("q", "a&b"), ("c", "x;y")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let request = prove(request, &operation, &secrets, None).expect("proven");
     let header = |name: &str| request.headers[name].to_str().expect("text").to_owned();
     assert_eq!(
         (header("authorization"), header("x-key"), header("cookie")),

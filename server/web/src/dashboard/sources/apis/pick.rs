@@ -300,6 +300,7 @@ fn secrets(listed: &ListedApi, errors: &FieldErrors) -> Vec<SecretField> {
             SchemeKind::Key | SchemeKind::Other => "API key",
             SchemeKind::Basic => "User and password, as user:password",
             SchemeKind::Bearer => "Bearer token",
+            SchemeKind::ClientCredentials if listed.api.token_url(&scheme.name).is_some() => "Client, as client_id:client_secret",
             SchemeKind::ClientCredentials | SchemeKind::Person => "Access token",
         };
         let kept = if listed.api.credential.is_some() { " Leave empty to keep what is there." } else { "" };
@@ -307,7 +308,10 @@ fn secrets(listed: &ListedApi, errors: &FieldErrors) -> Vec<SecretField> {
         SecretField {
             name: format!("secret_{}", scheme.name),
             label: format!("{}: {kind}", scheme.name),
-            hint: format!("{said}Sealed, sent to this server only, and never shown again.{kept}"),
+            hint: match listed.api.token_url(&scheme.name) {
+                Some(url) => format!("{said}Sealed, sent to {url} only, which gives tokens for it, and never shown again.{kept}"),
+                None => format!("{said}Sealed, sent to this server only, and never shown again.{kept}"),
+            },
             error: errors.of(&format!("secret_{}", scheme.name)).to_owned(),
         }
     };
