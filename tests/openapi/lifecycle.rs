@@ -1,6 +1,6 @@
 //! What becomes of an import: picked, read again, published again, removed.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use trunkline_platform::actor::Role;
 
 use super::{Importer, petstore, served};
@@ -85,4 +85,75 @@ async fn many_operations_are_picked_with_care_and_leafed_through() {
     let page = viewer.get(&api).await.ok().body;
     assert!(page.contains(r#"name="page" value="2""#) && !page.contains(r#"name="then""#), "{page}");
     assert!(viewer.get(&format!("{api}?show=all&q=delete999&tag=")).await.ok().body.contains("DELETE /things/999"));
+}
+
+/// Where the page of an operation is.
+async fn operation_page(importer: &Importer<'_>, api: &str, key: &str) -> String {
+    let page = importer.visitor.get(api).await.ok();
+    let after = page.body.split(key).nth(1).unwrap_or_else(|| panic!("no {key}"));
+    let link = after.split("href=\"").find(|rest| rest.contains("/operations/")).expect("a link");
+    link.split('"').next().expect("an address").to_owned()
+}
+
+#[tokio::test]
+async fn what_is_overridden_is_published_and_kept_when_the_description_is_read_again() {
+    let (app, upstream) = (TestApp::start().await, Upstream::start().await);
+    let importer = Importer::new(&app).await;
+    let server = upstream.url("/v1/");
+    let api = importer.import("pets", &served(&upstream, &petstore(&server))).await;
+    let page = operation_page(&importer, &api, "GET /pets<").await;
+    let form = importer.visitor.get(&page).await.ok();
+    assert!(form.body.contains("mode_tag") && form.body.contains("listPets"), "{}", form.body);
+    let fields = [
+        ("name", "find_pets"),
+        ("description", "Finds pets of our shop."),
+        ("effect", "write"),
+        ("mode_tag", "hidden"),
+        ("value_tag", r#"["ours"]"#),
+        ("mode_X-Trace", "default"),
+        ("value_X-Trace", "none"),
+    ];
+    let wrong = importer.visitor.post(&page, &[("mode_tag", "hidden"), ("value_tag", "[not JSON")]).await;
+    assert_eq!(wrong.status, 422);
+    let misfit = importer.visitor.post(&page, &[("mode_tag", "hidden"), ("value_tag", "7")]).await;
+    assert!(misfit.status == 422 && misfit.body.contains("does not fit"), "{}", misfit.body);
+    importer.visitor.post(&page, &fields).await.leads_to(&api);
+    importer.publish(&api, &[("server", &server), ("prefix", "")]).await;
+    let agent = importer.tenant.agent("agent", "tools:destructive").await;
+    let check = async || {
+        let tools = agent.list(Era::Stateless).await.json["result"]["tools"].clone();
+        let tool = tools.as_array().expect("tools").iter().find(|tool| tool["name"] == "find_pets").expect("the tool").clone();
+        assert_eq!(tool["description"], "Finds pets of our shop.");
+        assert_eq!(tool["annotations"]["readOnlyHint"], false);
+        assert_eq!(tool["inputSchema"]["properties"]["tag"], Value::Null, "hidden");
+        assert_eq!(tool["inputSchema"]["properties"]["X-Trace"]["default"], "none");
+        let before = upstream.seen().len();
+        assert!(agent.call(Era::Stateless, "find_pets", json!({})).await.is_ok());
+        let seen = upstream.seen().get(before).expect("a request").clone();
+        assert!(
+            seen.line.starts_with("GET /v1/pets?tag=ours") && seen.head.contains("x-trace: none"),
+            "{} {}",
+            seen.line,
+            seen.head
+        );
+        let tried = agent.call(Era::Stateless, "find_pets", json!({ "tag": ["theirs"] })).await;
+        let last = upstream.seen().last().expect("a request").line.clone();
+        assert!(!last.contains("theirs"), "callers do not choose it: {} {last}", tried.text);
+    };
+    check().await;
+    // Changed, but not published: as it was.
+    let page = operation_page(&importer, &api, "GET /pets<").await;
+    importer.visitor.post(&page, &[&fields[2..], &[("description", "Otherwise.")]].concat()).await.leads_to(&api);
+    check().await;
+    assert!(importer.visitor.get(&format!("{api}?show=changed")).await.ok().body.contains("GET /pets<"));
+    importer.visitor.post(&page, &fields).await.leads_to(&api);
+    // Read again, it is kept.
+    let mut newer = petstore(&server);
+    newer["info"]["version"] = json!("2");
+    newer["paths"]["/pets"]["get"]["summary"] = json!("Another summary");
+    upstream.serve_document(&newer.to_string());
+    let link = upstream.url("/document");
+    importer.visitor.post(&format!("{api}/again"), &[("link", &link)]).await.leads_to(&api);
+    importer.publish(&api, &[("server", &server), ("prefix", "")]).await;
+    check().await;
 }

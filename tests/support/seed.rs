@@ -7,7 +7,7 @@ use trunkline_platform::{
     clock::Clock as _,
     ids::{
         AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId,
-        LimitId, PasskeyId, SessionId, SourceId, TenantId, TicketId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+        LimitId, OperationId, PasskeyId, SessionId, SourceId, TenantId, TicketId, ToolId, ToolsetId, TrustedIssuerId, UserId,
     },
     random,
 };
@@ -41,6 +41,7 @@ pub(crate) struct Seeded<'a> {
     pub(crate) source: SourceId,
     /// An imported API.
     pub(crate) api: ApiId,
+    pub(crate) operation: OperationId,
     /// A prompt of it.
     pub(crate) definition: DefinitionId,
     /// A change of that, which waits.
@@ -119,7 +120,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     let viewer = (viewer, viewer_email);
     let (source, definition, change) = insert_source(&mut sql, app, &tenant, &canary, upstream).await;
     insert_connection(&mut sql, app, &tenant, &canary, source, developer.user).await;
-    let api = insert_api(&mut sql, app, &tenant, &canary, tool).await;
+    let (api, operation) = insert_api(&mut sql, app, &tenant, &canary, tool).await;
     let toolset = insert_toolset(&mut sql, app, &tenant, &canary, tool).await;
     let (issuer, certificate_name) = insert_trust(&mut sql, app, &tenant, &canary, agent.id).await;
     let (client, grant) = insert_grant(&mut sql, app, &tenant, &canary, agent.id, developer.user).await;
@@ -137,6 +138,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
         call,
         source,
         api,
+        operation,
         definition,
         change,
         toolset,
@@ -150,8 +152,14 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
 }
 
 /// An imported API with an operation, beside the verbs.
-async fn insert_api(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'_>, canary: &str, tool: ToolId) -> ApiId {
-    let id = ApiId::new(app.clock.now());
+async fn insert_api(
+    sql: &mut PgConnection,
+    app: &TestApp,
+    tenant: &Tenant<'_>,
+    canary: &str,
+    tool: ToolId,
+) -> (ApiId, OperationId) {
+    let (id, operation) = (ApiId::new(app.clock.now()), OperationId::new(app.clock.now()));
     sqlx::query(
         "INSERT INTO app.apis (id, tenant_id, name, title, version, sha256, bytes, servers, server, prefix, schemes, created_at, read_at)
          VALUES ($1, $2, $3, $3, '1', sha256('x'), 1, '{}', '', '', '[]', $4, $4)",
@@ -167,16 +175,18 @@ async fn insert_api(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'_>, 
         "INSERT INTO app.api_operations
            (id, tenant_id, api_id, key, position, summary, tags, deprecated, refused, name, title, description, effect, input_schema, operation, notes,
             digest, picked, tool_id)
-         VALUES (gen_random_uuid(), $1, $2, $3, 0, $3, ARRAY[$3], false, '', 'x', '', $3, 'read', '{}', '{}', '', sha256('x'), false, $4)",
+         VALUES ($5, $1, $2, $3, 0, $3, ARRAY[$3], false, '', 'x', '', $3, 'read', '{}', $6, '', sha256('x'), false, $4)",
     )
     .bind(tenant.id)
     .bind(id)
     .bind(format!("GET /{canary}"))
     .bind(tool)
+    .bind(operation)
+    .bind(serde_json::json!({ "layout": 1, "method": "GET", "origin": "", "path": [], "accept": "*/*", "timeout_ms": 1_000 }))
     .execute(sql)
     .await
     .expect("an operation");
-    id
+    (id, operation)
 }
 
 /// A provider of people's accounts, and one of them, beside the verbs.

@@ -90,6 +90,7 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
             vec![("name", "another"), ("link", "http://127.0.0.1:9/x")]
         }
         "/t/{tenant}/apis/{api}" => vec![("then", "none")],
+        "/t/{tenant}/apis/{api}/operations/{operation}" => vec![("title", "Otherwise"), ("effect", "read")],
         "/t/{tenant}/sources/new/api" => vec![("name", "another-api"), ("url", "http://127.0.0.1:9")],
         // While people's accounts are connected, a source stays where it is.
         "/t/{tenant}/sources/{source}/accounts" => vec![("credential", "tenant")],
@@ -150,6 +151,7 @@ fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
         ("invitation", vec![of.invitation.to_string()]),
         ("source", vec![of.source.to_string()]),
         ("api", vec![of.api.to_string()]),
+        ("operation", vec![of.operation.to_string()]),
         ("definition", vec![of.definition.to_string()]),
         ("change", vec![of.change.to_string()]),
         ("toolset", vec![of.toolset.to_string()]),

@@ -1,8 +1,8 @@
 //! Every path we link to, as functions.
 
 use trunkline_platform::ids::{
-    AgentId, ApiId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, PasskeyId,
-    SessionId, SourceId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+    AgentId, ApiId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, OperationId,
+    PasskeyId, SessionId, SourceId, ToolId, ToolsetId, TrustedIssuerId, UserId,
 };
 
 /// The front page.
@@ -311,6 +311,11 @@ pub fn api_import(slug: &str) -> String {
 /// An imported API.
 pub fn api(slug: &str, api: ApiId) -> String {
     format!("/t/{slug}/apis/{api}")
+}
+
+/// What is wanted of an operation of it otherwise than its description has it.
+pub fn api_operation(slug: &str, api: ApiId, operation: OperationId) -> String {
+    format!("{}/operations/{operation}", self::api(slug, api))
 }
 
 /// The form for reading the description of an API again.

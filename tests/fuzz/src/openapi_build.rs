@@ -152,6 +152,8 @@ impl Draw<'_> {
             security: vec![Proof { scheme: "k".to_owned(), carrier: Carrier::Query { name: "key".to_owned() } }],
             output_schema: None,
             timeout_ms: 1000,
+            defaults: serde_json::Map::new(),
+            fixed: serde_json::Map::new(),
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::{
     actor::Role,
     call::Outcome,
     ids::{
-        AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, SourceId,
-        TenantId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+        AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, OperationId,
+        SourceId, TenantId, ToolId, ToolsetId, TrustedIssuerId, UserId,
     },
     mail::AccountChange,
 };
@@ -103,6 +103,8 @@ pub enum Event {
     ApiImported(ApiId),
     /// It was read again.
     ApiReadAgain(ApiId),
+    /// Something of an operation of it is wanted otherwise than its description has it.
+    ApiOverridden(ApiId, OperationId),
     /// Some of its operations were made tools, and others not any more.
     ApiPublished(ApiId),
     /// It is gone, and its tools are disabled.
@@ -215,6 +217,7 @@ impl Event {
             Self::SourceRemoved(_) => "source.removed",
             Self::ApiImported(_) => "api.imported",
             Self::ApiReadAgain(_) => "api.read_again",
+            Self::ApiOverridden(..) => "api.operation_changed",
             Self::ApiPublished(_) => "api.published",
             Self::ApiRemoved(_) => "api.removed",
             Self::ConnectionProviderSet(_) => "connection.provider_set",
@@ -297,7 +300,11 @@ impl Event {
             | Self::ConnectionMade(id, _)
             | Self::ConnectionEnded(id, _)
             | Self::ConnectionBroken(id, _) => id.to_string(),
-            Self::ApiImported(id) | Self::ApiReadAgain(id) | Self::ApiPublished(id) | Self::ApiRemoved(id) => id.to_string(),
+            Self::ApiImported(id)
+            | Self::ApiOverridden(id, _)
+            | Self::ApiReadAgain(id)
+            | Self::ApiPublished(id)
+            | Self::ApiRemoved(id) => id.to_string(),
             Self::DefinitionFound(id, ..)
             | Self::DefinitionApproved(id)
             | Self::DefinitionSwitchedOff(id)
@@ -345,6 +352,7 @@ impl Event {
             Self::ConnectionMade(_, user) | Self::ConnectionEnded(_, user) | Self::ConnectionBroken(_, user) => {
                 json!({ "user": user })
             }
+            Self::ApiOverridden(_, operation) => json!({ "operation": operation }),
             Self::ToolTried(_, outcome) => json!({ "outcome": outcome.as_str() }),
             Self::DefinitionFound(_, source, state) => json!({ "source": source, "state": state }),
             Self::ChangePending(change, _) | Self::ChangeApproved(change, _) | Self::ChangeRejected(change, _) => {

@@ -1,10 +1,10 @@
 //! One operation of somebody's HTTP API, as an import made it of their description: where every argument goes, as data. Nothing of it is a
 //! text into which a value is pasted. `execution::operation` makes requests of it.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::executor::TIMEOUT_MS;
@@ -45,6 +45,12 @@ pub struct Operation {
     pub output_schema: Option<Value>,
     /// Longest time for the exchange, in milliseconds.
     pub timeout_ms: u32,
+    /// Arguments that are sent where the caller gives none.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub defaults: Map<String, Value>,
+    /// Arguments that are always sent so, whatever the caller gives.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fixed: Map<String, Value>,
 }
 
 /// Methods of operations.
@@ -281,6 +287,18 @@ impl Operation {
             return broken("its path cannot be sent as it stands: it has . or .. in it, or is not encoded");
         }
         Ok(())
+    }
+
+    /// The arguments as they are sent: those of the caller with what is pinned.
+    pub fn pinned<'a>(&self, arguments: &'a Map<String, Value>) -> Cow<'a, Map<String, Value>> {
+        if self.defaults.is_empty() && self.fixed.is_empty() {
+            return Cow::Borrowed(arguments);
+        }
+        let mut all = self.defaults.clone();
+        for given in [arguments, &self.fixed] {
+            all.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        Cow::Owned(all)
     }
 
     /// The path for people, with `{names}`.

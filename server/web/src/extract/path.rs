@@ -6,7 +6,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use trunkline_platform::{
     ids::{
         AgentId, ApiId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId,
-        LimitId, PasskeyId, SessionId, SourceId, ToolId, ToolVersionId, ToolsetId, TrustedIssuerId, UserId,
+        LimitId, OperationId, PasskeyId, SessionId, SourceId, ToolId, ToolVersionId, ToolsetId, TrustedIssuerId, UserId,
     },
     secret::Plaintext,
 };
@@ -37,6 +37,7 @@ macro_rules! path_parts {
 path_parts! {
     AgentId "agent"
     ApiId "api"
+    OperationId "operation"
     KeyId "key"
     ToolId "tool"
     ToolVersionId "version"

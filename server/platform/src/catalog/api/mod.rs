@@ -4,13 +4,17 @@
 #[expect(clippy::module_inception, reason = "one file per noun, and this is the noun")]
 mod api;
 mod fetch;
+mod overrides;
 mod publish;
 mod store;
 
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
+use trunkline_protocol::oauth::scope::Effect;
 
 pub use api::{Api, Counts, Document, ListedApi, ListedOperation, OperationFilter, Shown, Tag, Tally, parse_prefix};
 pub use fetch::{fetch, parse_link};
+pub use overrides::{Overrides, Pinned};
 pub use publish::{Publication, Published, publish};
 
 use super::{openapi, source::SourceName};
@@ -21,7 +25,7 @@ use crate::{
     db::page::{Found, Search},
     epoch,
     error::{Error, Result},
-    ids::{ApiId, OperationId},
+    ids::{ApiId, OperationId, ToolId},
 };
 
 /// Imported APIs of one tenant.
@@ -130,6 +134,66 @@ pub async fn tags(platform: &Platform, actor: &Member, id: ApiId) -> Result<Vec<
     actor.require(Permission::View)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
     store::tags(&mut tx, id).await
+}
+
+/// An operation as somebody changes it.
+#[derive(Debug, Clone)]
+pub struct OperationDetail {
+    /// Method and path.
+    pub key: String,
+    /// As its description has it: name without the prefix, title, description, effect.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// For models.
+    pub description: String,
+    /// What it does to the world.
+    pub effect: Effect,
+    /// The schema of its arguments.
+    pub input_schema: Box<RawValue>,
+    /// The tool that it is.
+    pub tool: Option<ToolId>,
+    /// What is wanted otherwise.
+    pub overrides: Overrides,
+}
+
+/// One operation that is, or could be, a tool.
+pub async fn operation(platform: &Platform, actor: &Member, id: ApiId, operation: OperationId) -> Result<OperationDetail> {
+    actor.require(Permission::ManageTools)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let (key, found) = store::find_operation(&mut tx, id, operation).await?.ok_or(Error::not_found("operation"))?;
+    Ok(OperationDetail {
+        key,
+        name: found.name,
+        title: found.title,
+        description: found.description,
+        effect: found.effect,
+        input_schema: found.input_schema,
+        tool: found.tool,
+        overrides: found.overrides,
+    })
+}
+
+/// Says what of an operation is wanted otherwise than its description has it. Agents see it when it is published.
+pub async fn override_operation(
+    platform: &Platform,
+    actor: &Member,
+    id: ApiId,
+    operation: OperationId,
+    overrides: Overrides,
+) -> Result<()> {
+    actor.require(Permission::ManageTools)?;
+    overrides.check()?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::lock(&mut tx, id).await?.ok_or(Error::not_found("API"))?;
+    let (_, mut found) = store::find_operation(&mut tx, id, operation).await?.ok_or(Error::not_found("operation"))?;
+    if found.overrides == overrides {
+        return Ok(());
+    }
+    overrides.apply(&mut found)?;
+    store::set_overrides(&mut tx, operation, &overrides).await?;
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::ApiOverridden(id, operation)).await?;
+    tx.commit().await
 }
 
 /// Of those that were shown, picks exactly these.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::{Api, store};
+use super::{Api, Overrides, store};
 use crate::{
     Platform,
     actor::{Member, Permission},
@@ -58,6 +58,7 @@ pub(super) struct Picked {
     pub(super) operation: Operation,
     pub(super) server: Option<String>,
     pub(super) tool: Option<ToolId>,
+    pub(super) overrides: Overrides,
 }
 
 /// Makes tools of everything that is picked; tools of what is not picked any more are disabled.
@@ -71,7 +72,11 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ApiId, publication
     api.credential = credential(platform, &mut tx, &api, &base, &publication).await?;
     api.server = base.to_string();
     api.prefix.clone_from(&publication.prefix);
-    let picked = store::picked(&mut tx, id).await?;
+    let mut picked = store::picked(&mut tx, id).await?;
+    for one in &mut picked {
+        let overrides = std::mem::take(&mut one.overrides);
+        overrides.apply(one)?;
+    }
     if picked.is_empty() && store::tool_count(&mut tx, id).await? == 0 {
         return Err(Error::invalid("operations", "pick at least one operation"));
     }
@@ -152,7 +157,7 @@ async fn check_room(tx: &mut TenantTx, created: &[Tool]) -> Result<()> {
         return Err(Error::invalid("prefix", message));
     }
     if own.len() < names.len() {
-        return Err(Error::internal("two operations of one API have one name"));
+        return Err(Error::invalid("operations", "two of the picked operations have the same name: give one of them another"));
     }
     Ok(())
 }

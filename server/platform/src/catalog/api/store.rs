@@ -11,6 +11,7 @@ use url::Url;
 
 use super::{
     api::{Api, Counts, ListedApi, ListedOperation, OperationFilter, Tag, Tally},
+    overrides::Overrides,
     publish::Picked,
 };
 use crate::{
@@ -504,19 +505,14 @@ struct PickedRow {
     operation: Json<Operation>,
     server: Option<String>,
     tool_id: Option<ToolId>,
+    overrides: Json<Overrides>,
 }
 
-pub(super) async fn picked(tx: &mut TenantTx, api: ApiId) -> Result<Vec<Picked>> {
-    let rows: Vec<PickedRow> = sqlx::query_as(
-        "SELECT id, name, title, description, effect, input_schema, operation, server, tool_id
-         FROM app.api_operations WHERE tenant_id = $1 AND api_id = $2 AND picked AND refused = '' AND NOT gone ORDER BY position",
-    )
-    .bind(tx.tenant())
-    .bind(api)
-    .fetch_all(tx.connection())
-    .await?;
-    let read = |row: PickedRow| {
-        Ok(Picked {
+impl TryFrom<PickedRow> for Picked {
+    type Error = Error;
+
+    fn try_from(row: PickedRow) -> Result<Self> {
+        Ok(Self {
             id: row.id,
             name: row.name,
             title: row.title,
@@ -526,9 +522,55 @@ pub(super) async fn picked(tx: &mut TenantTx, api: ApiId) -> Result<Vec<Picked>>
             operation: row.operation.0,
             server: row.server,
             tool: row.tool_id,
+            overrides: row.overrides.0,
         })
-    };
-    rows.into_iter().map(read).collect()
+    }
+}
+
+pub(super) async fn picked(tx: &mut TenantTx, api: ApiId) -> Result<Vec<Picked>> {
+    let rows: Vec<PickedRow> = sqlx::query_as(
+        "SELECT id, name, title, description, effect, input_schema, operation, server, tool_id, overrides
+         FROM app.api_operations WHERE tenant_id = $1 AND api_id = $2 AND picked AND refused = '' AND NOT gone ORDER BY position",
+    )
+    .bind(tx.tenant())
+    .bind(api)
+    .fetch_all(tx.connection())
+    .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// One that could be a tool, picked or not, with its method and path.
+pub(super) async fn find_operation(tx: &mut TenantTx, api: ApiId, id: OperationId) -> Result<Option<(String, Picked)>> {
+    let row: Option<PickedRow> = sqlx::query_as(
+        "SELECT id, name, title, description, effect, input_schema, operation, server, tool_id, overrides
+         FROM app.api_operations WHERE tenant_id = $1 AND api_id = $2 AND id = $3 AND refused = '' AND NOT gone",
+    )
+    .bind(tx.tenant())
+    .bind(api)
+    .bind(id)
+    .fetch_optional(tx.connection())
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let key = sqlx::query_scalar("SELECT key FROM app.api_operations WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .fetch_one(tx.connection())
+        .await?;
+    Ok(Some((key, row.try_into()?)))
+}
+
+/// What was published is not it any more: no digest is that of nothing.
+pub(super) async fn set_overrides(tx: &mut TenantTx, id: OperationId, overrides: &Overrides) -> Result<()> {
+    sqlx::query(
+        "UPDATE app.api_operations SET overrides = $3, published = CASE WHEN published IS NULL THEN NULL ELSE sha256('') END
+         WHERE tenant_id = $1 AND id = $2",
+    )
+    .bind(tx.tenant())
+    .bind(id)
+    .bind(Json(overrides))
+    .execute(tx.connection())
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn tool_count(tx: &mut TenantTx, api: ApiId) -> Result<i64> {

@@ -126,6 +126,8 @@ impl Reader<'_> {
             security,
             output_schema,
             timeout_ms: TIMEOUT_MS,
+            defaults: serde_json::Map::new(),
+            fixed: serde_json::Map::new(),
         };
         let serialized = serde_json::to_string(&operation).map_err(|error| error.to_string())?;
         if serialized.contains("\\u0000") || input.schema.to_string().contains("\\u0000") {

@@ -94,6 +94,7 @@ pub(super) use answer::read;
 /// The request for these arguments, without any secret. It goes to the operation's origin, along its path, with its names in the query,
 /// whatever the arguments are.
 pub fn build(operation: &Operation, arguments: &Map<String, Value>) -> Result<OutboundRequest, Misfit> {
+    let arguments = &*operation.pinned(arguments);
     let mut headers = HeaderMap::new();
     let accept = HeaderValue::from_str(&operation.accept).unwrap_or(HeaderValue::from_static("*/*"));
     headers.insert(ACCEPT, accept);

@@ -28,6 +28,8 @@ fn operation(inputs: Vec<Input>) -> Operation {
         security: Vec::new(),
         output_schema: None,
         timeout_ms: 1000,
+        defaults: serde_json::Map::new(),
+        fixed: serde_json::Map::new(),
     }
 }
 

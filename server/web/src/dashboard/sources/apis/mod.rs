@@ -1,6 +1,7 @@
 //! Imported APIs: bringing a description, picking its operations, and making tools of them.
 
 mod import;
+mod operation;
 mod pick;
 
 use actix_web::web;
@@ -21,7 +22,7 @@ use crate::{
 };
 
 pub(super) fn routes() -> Vec<Route> {
-    import::routes().into_iter().chain(pick::routes()).collect()
+    import::routes().into_iter().chain(operation::routes()).chain(pick::routes()).collect()
 }
 
 /// A form with a description.

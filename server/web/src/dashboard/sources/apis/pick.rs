@@ -73,6 +73,7 @@ struct ApiPage {
 }
 
 struct OperationRow {
+    edit_url: String,
     id: String,
     key: String,
     name: String,
@@ -216,7 +217,7 @@ async fn render<N: Needs>(
         tags: tag_choices(tags, &view.filter.tag),
         page: found.page,
         has_next: found.has_next(),
-        rows: found.items.into_iter().map(|one| row(slug, one)).collect(),
+        rows: found.items.into_iter().map(|one| row(slug, api.id, one)).collect(),
         listing,
         server: of("server", if api.server.is_empty() { api.servers.first().map_or("", String::as_str) } else { &api.server }),
         servers: if api.servers.len() > 1 { api.servers.clone() } else { Vec::new() },
@@ -269,7 +270,7 @@ fn tag_choices(tags: Vec<api::Tag>, chosen: &str) -> Vec<Choice> {
     std::iter::once(all).chain(tags.into_iter().map(one)).collect()
 }
 
-fn row(slug: &str, one: ListedOperation) -> OperationRow {
+fn row(slug: &str, api: ApiId, one: ListedOperation) -> OperationRow {
     let state = match (one.is_gone, one.is_changed, one.tool) {
         (true, ..) => "removed",
         (false, true, _) => "changed",
@@ -289,6 +290,7 @@ fn row(slug: &str, one: ListedOperation) -> OperationRow {
         pickable: one.refused.is_empty() && !one.is_gone,
         state,
         note,
+        edit_url: urls::api_operation(slug, api, one.id),
         tool_url: one.tool.map(|tool| urls::tool(slug, tool)).unwrap_or_default(),
     }
 }
