@@ -34,6 +34,8 @@ mod openapi;
 #[cfg(test)]
 mod people;
 #[cfg(test)]
+mod publishing;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod sessions;

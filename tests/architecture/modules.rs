@@ -16,6 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["catalog", "session", "gate"],
     &["oauth"],
     &["record", "chain", "execution", "rotation"],
+    &["publishing"],
     &["gateway"],
 ];
 /// The handles that every verb takes first know everything, and everything knows their type.
@@ -42,6 +43,22 @@ fn the_order_is_the_one_that_readers_find() {
         lib.lines().filter_map(|line| line.strip_suffix(';')?.split_once("mod ")).map(|(_, name)| name).collect();
     let ordered: BTreeSet<_> = ORDER.iter().copied().flatten().copied().chain([HANDLES]).collect();
     assert_eq!(declared, ordered);
+}
+
+#[test]
+fn pages_publish_through_the_gate_only() {
+    let ungated = ["catalog::create(", "catalog::publish(", "api::publish(", "source::switch_on("];
+    // Behind `publishing::admit`.
+    let behind = "dashboard/sources/show.rs";
+    let sources = super::sources("server/web/src", "rs");
+    assert!(sources.len() > 60, "only {} files", sources.len());
+    for (path, source) in sources.iter().filter(|(path, _)| !path.ends_with(behind)) {
+        for call in ungated {
+            assert!(!without_comments(source).contains(call), "{path} calls {call}…), which publishes what was not tried");
+        }
+    }
+    let (_, admits) = sources.iter().find(|(path, _)| path.ends_with(behind)).expect("the page of a source");
+    assert_eq!(admits.matches("source::switch_on(").count(), 1, "and only there");
 }
 
 fn uses_of_later_modules(sources: &[(String, String)]) -> Vec<String> {

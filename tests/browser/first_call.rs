@@ -26,7 +26,7 @@ async fn somebody_signs_up_makes_a_tool_and_a_key_and_sees_the_first_call() {
     let answer = call(&format!("{}/t/acme/mcp", app.url), &key).await;
     assert!(answer.is_ok() && answer.result().contains(r#""ok":true"#), "{}", answer.text);
     let called = Instant::now();
-    assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(upstream.seen().len(), 2, "the gate's call and the agent's");
 
     shown_in_time(&browser, "/t/acme/logs", called, async || browser.shows("main tbody tr").await).await;
     assert_eq!(browser.run("return document.querySelectorAll('main tbody tr').length").await, json!(1));

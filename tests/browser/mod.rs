@@ -5,3 +5,4 @@ mod first_call;
 mod import;
 mod pages;
 mod people;
+mod publishing;

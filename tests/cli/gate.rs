@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 use trunkline_platform::{
     egress::{self, Egress},
-    gate::{self, Check, Plan, Verdict},
+    gate::{self, Check, Demand, Plan, Verdict},
     ids::{SourceId, TenantId},
     upstream::Target,
 };
@@ -147,7 +147,8 @@ async fn a_healthy_server_is_never_said_to_be_broken() {
     let (egress, upstreams) = (Egress::new(&settings).expect("a way out"), gate::alone());
     let (url, deadline) = (server.url().parse().expect("a URL"), Duration::from_secs(30));
     let target = Target { tenant: TenantId::NIL, source: SourceId::NIL, url, header: None, deadline };
-    let plan = Plan { sample: None, within: Duration::from_secs(30), may_echo: false, expected: Vec::new() };
+    let plan =
+        Plan { sample: None, within: Duration::from_secs(30), may_echo: false, expected: Vec::new(), demand: Demand::Everything };
     for round in 0..runs {
         let report = gate::run(&upstreams, &egress, &target, &plan).await;
         assert!(report.passed, "round {round}: {report:?}");

@@ -85,6 +85,8 @@ async fn changes_say_what_was_before_and_what_is_after_and_nothing_else() {
         ("price", "0.5"),
         ("at_once", "7"),
         ("version", "1"),
+        // Nobody is there who could be called.
+        ("untried_reason", "the suite has no such server"),
     ];
     owner.post(&format!("/t/acme/tools/{}/edit", tool.id), &fields).await.leads_to(&format!("/t/acme/tools/{}", tool.id));
     owner.post(&format!("/t/acme/members/{}/role", developer.user), &[("role", "auditor")]).await.leads_to("/t/acme/members");

@@ -134,6 +134,7 @@ fn answer(head: &str, body: &str, state: &mut State) -> (&'static str, String) {
             "serverInfo": { "name": "theirs", "version": "1" },
         }),
         "tools/list" => list(state, "tools"),
+        "tools/call" => json!({ "content": [{ "type": "text", "text": "All is well." }] }),
         "prompts/list" => list(state, "prompts"),
         "resources/list" => list(state, "resources"),
         "resources/templates/list" => list(state, "resourceTemplates"),

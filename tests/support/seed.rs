@@ -120,6 +120,8 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     let viewer = (viewer, viewer_email);
     let (source, definition, change) = insert_source(&mut sql, app, &tenant, &canary, upstream).await;
     insert_connection(&mut sql, app, &tenant, &canary, source, developer.user).await;
+    insert_probes(&mut sql, app, &tenant, &canary, (tool, source)).await;
+    insert_pin(&mut sql, app, &tenant, agent.id, tool).await;
     let (api, operation) = insert_api(&mut sql, app, &tenant, &canary, tool).await;
     let toolset = insert_toolset(&mut sql, app, &tenant, &canary, tool).await;
     let (issuer, certificate_name) = insert_trust(&mut sql, app, &tenant, &canary, agent.id).await;
@@ -187,6 +189,62 @@ async fn insert_api(
     .await
     .expect("an operation");
     (id, operation)
+}
+
+/// The agent is given the version that there is, beside the verbs.
+async fn insert_pin(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'_>, agent: AgentId, tool: ToolId) {
+    sqlx::query(
+        "INSERT INTO app.agent_pins (tenant_id, agent_id, tool_id, version_id, pinned_by, pinned_at)
+         SELECT $1, $2, id, version_id, $4, $5 FROM app.tools WHERE tenant_id = $1 AND id = $3",
+    )
+    .bind(tenant.id)
+    .bind(agent)
+    .bind(tool)
+    .bind(tenant.owner.user)
+    .bind(app.clock.now())
+    .execute(sql)
+    .await
+    .expect("a pin");
+}
+
+/// How the tool and the source are tried, what came of it, and that the tool was published by hand, beside the verbs.
+async fn insert_probes(
+    sql: &mut PgConnection,
+    app: &TestApp,
+    tenant: &Tenant<'_>,
+    canary: &str,
+    (tool, source): (ToolId, SourceId),
+) {
+    for (tool, source) in [(Some(tool), None), (None, Some(source))] {
+        sqlx::query(
+            "WITH probe AS (
+               INSERT INTO app.probes (id, tenant_id, tool_id, source_id, expected, set_by, state, failed, problem)
+               VALUES (gen_random_uuid(), $1, $2, $3, $4, $5, 'failing', 'call', $4) RETURNING id)
+             INSERT INTO app.probe_runs (id, tenant_id, probe_id, kind, passed, took_ms, report, at)
+             SELECT gen_random_uuid(), $1, id, 'probe', false, 1, json_build_object('checks', '[]'::json), $6 FROM probe",
+        )
+        .bind(tenant.id)
+        .bind(tool)
+        .bind(source)
+        .bind(format!("{canary} expected"))
+        .bind(tenant.owner.user)
+        .bind(app.clock.now())
+        .execute(&mut *sql)
+        .await
+        .expect("a probe and what it found");
+    }
+    sqlx::query(
+        "INSERT INTO app.tool_publications (id, tenant_id, tool_id, version_id, how, reason, published_by, at)
+         SELECT gen_random_uuid(), $1, id, version_id, 'untried', $3, $4, $5 FROM app.tools WHERE tenant_id = $1 AND id = $2",
+    )
+    .bind(tenant.id)
+    .bind(tool)
+    .bind(format!("{canary} reason"))
+    .bind(tenant.owner.user)
+    .bind(app.clock.now())
+    .execute(sql)
+    .await
+    .expect("a publication");
 }
 
 /// A provider of people's accounts, and one of them, beside the verbs.

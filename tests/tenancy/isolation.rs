@@ -76,6 +76,12 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
             ("per_minute", "10"),
             ("burst", "5"),
         ],
+        "/t/{tenant}/tools/{tool}/publish" => vec![("version", "1")],
+        "/t/{tenant}/tools/{tool}/roll-back" => vec![("version", "1"), ("seen", "1")],
+        "/t/{tenant}/tools/{tool}/pins" => vec![("agent", "nobody"), ("version", "1")],
+        "/t/{tenant}/tools/{tool}/probe" | "/t/{tenant}/sources/{source}/probe" => {
+            vec![("every_s", "900"), ("within_ms", "1000"), ("hides", "yes")]
+        }
         "/t/{tenant}/tools/{tool}/try" => vec![("mode", "json"), ("arguments", r#"{"text":"x"}"#)],
         "/t/{tenant}/sources/new" | "/t/{tenant}/sources/{source}/edit" => vec![
             ("name", "another"),
@@ -110,6 +116,9 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         | "/t/{tenant}/agents/{agent}/resume"
         | "/t/{tenant}/tools/{tool}/disable"
         | "/t/{tenant}/tools/{tool}/enable"
+        | "/t/{tenant}/tools/{tool}/probe/now"
+        | "/t/{tenant}/tools/{tool}/pins/{agent}/remove"
+        | "/t/{tenant}/sources/{source}/probe/now"
         | "/t/{tenant}/sources/{source}/changes/{change}/approve"
         | "/t/{tenant}/sources/{source}/changes/{change}/reject"
         | "/t/{tenant}/sources/{source}/refresh"
@@ -337,6 +346,9 @@ async fn state_of(app: &TestApp, of: &Seeded<'_>) -> Vec<String> {
         "keys",
         "tools",
         "tool_versions",
+        "tool_publications",
+        "agent_pins",
+        "probes",
         "limits",
         "credentials",
         "sources",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use trunkline_platform::{
-    Platform, Result, accounts, bus, catalog, chain, connections, jobs, oauth, quota, record, session, upstream,
+    Platform, Result, accounts, bus, catalog, chain, connections, jobs, oauth, publishing, quota, record, session, upstream,
 };
 
 use crate::lifecycle::Tasks;
@@ -25,6 +25,8 @@ const SIGNING_KEYS_EVERY: Duration = Duration::from_secs(30);
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(5);
 /// How soon a source that is due is noticed.
 const SOURCES_EVERY: Duration = Duration::from_secs(5);
+/// How soon a probe that is due is noticed.
+const PROBES_EVERY: Duration = Duration::from_secs(2);
 /// Partitions exist months ahead; this only has to happen now and then.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(6);
 
@@ -57,6 +59,9 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
     let of = || platform.clone();
     let (to_refresh, to_note, to_drop, to_forget, to_partition) = (of(), of(), of(), of(), of());
     tasks.spawn("sources", |stop| done(refresh_sources(to_refresh, stop)));
+    let (to_probe, to_watch) = (of(), of());
+    tasks.spawn("probes", |stop| done(probe_tools(to_probe, stop)));
+    tasks.spawn("echoes", |stop| done(async move { publishing::watch(to_watch, stop).await }));
     tasks.spawn("use of keys", |stop| {
         let note = |platform: Platform| async move { record::note_key_use(&platform).await };
         done(async move { every(&to_note, NOTE_KEYS_EVERY, stop, "the last use of keys is not noted", note).await })
@@ -146,6 +151,16 @@ async fn refresh_sources(platform: Platform, stop: CancellationToken) {
         async move { until.run_until_cancelled(catalog::source::refresh_due(&platform)).await.unwrap_or(Ok(())) }
     };
     every(&platform, SOURCES_EVERY, stop, "sources are not refreshed", refresh).await;
+}
+
+async fn probe_tools(platform: Platform, stop: CancellationToken) {
+    // Cut when told to stop: another replica goes on when the lease has ended.
+    let until = stop.clone();
+    let probe = |platform: Platform| {
+        let until = until.clone();
+        async move { until.run_until_cancelled(publishing::probe_due(&platform)).await.unwrap_or(Ok(())) }
+    };
+    every(&platform, PROBES_EVERY, stop, "probes are not made", probe).await;
 }
 
 /// Does it now and again after each pause, until told to stop. A failure is told once, until it works again.

@@ -139,6 +139,12 @@ define_ids! {
     ToolId "tool"
     /// One published definition of a tool.
     ToolVersionId "ver"
+    /// That a tool was pointed at a version by a person.
+    PublicationId "pub"
+    /// How a tool or a source is tried.
+    ProbeId "prb"
+    /// What the gate or a probe found.
+    ProbeRunId "run"
     /// A public key by which a person signs in.
     PasskeyId "psk"
     /// A sealed upstream secret.

@@ -2,7 +2,7 @@
 //!
 //! `random hex ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
 //! `call metrics context audit usage quota health handshake bus upstream` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session gate` → `oauth` →
-//! `record chain execution rotation` → `gateway`; `platform` holds the handles that every verb takes first.
+//! `record chain execution rotation` → `publishing` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
 //! `tests/architecture.rs` checks the order and that SQL stays in `store.rs`.
@@ -38,6 +38,7 @@ pub mod metrics;
 pub mod network;
 pub mod oauth;
 mod platform;
+pub mod publishing;
 pub mod quota;
 pub mod random;
 pub mod record;

@@ -57,6 +57,10 @@ pub struct Metrics {
     pub records_refused: Counter,
     /// Calls whose tokens should have been counted and were not.
     pub contexts_not_counted: Counter,
+    /// Probes of tools and sources that were made.
+    pub probes: Counter,
+    /// Those of them that failed.
+    pub failed_probes: Counter,
 }
 
 impl Default for Metrics {
@@ -97,6 +101,9 @@ impl Default for Metrics {
             "Calls whose tokens were not counted",
             Counter::clone(&contexts_not_counted),
         );
+        let (probes, failed_probes) = (Counter::default(), Counter::default());
+        registry.register("trunkline_probes", "Probes of tools and sources", Counter::clone(&probes));
+        registry.register("trunkline_failed_probes", "Probes that failed", Counter::clone(&failed_probes));
         Self {
             registry: Mutex::new(registry),
             calls,
@@ -112,6 +119,8 @@ impl Default for Metrics {
             record_retries,
             records_refused,
             contexts_not_counted,
+            probes,
+            failed_probes,
         }
     }
 }
@@ -124,6 +133,14 @@ impl Metrics {
         // Writing into a `String` cannot fail.
         let _ = text::encode(&mut text, &registry);
         text
+    }
+
+    /// Counts a probe.
+    pub fn count_probe(&self, passed: bool) {
+        self.probes.inc();
+        if !passed {
+            self.failed_probes.inc();
+        }
     }
 
     /// Counts a finished call.

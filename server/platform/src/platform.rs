@@ -28,7 +28,7 @@ use crate::{
     ids::ReplicaId,
     mail,
     metrics::Metrics,
-    oauth,
+    oauth, publishing,
     quota::{self, LocalBuckets, replicas::Replicas},
     record::{KeysSeen, Spool},
     redis::Redis,
@@ -135,6 +135,8 @@ pub struct Inner {
     pub keys_seen: KeysSeen,
     /// Tokens of people for sources that ask for their accounts.
     pub(crate) connections: connections::Held,
+    /// Calls that are looked at after their answer.
+    pub(crate) echoes: publishing::Echoes,
     /// Tokens that were fetched for tenants themselves.
     pub(crate) client_tokens: connections::ClientTokens,
     /// Servers that are called for tenants.
@@ -182,6 +184,7 @@ impl Platform {
             what_ifs: Semaphore::new(quota::what_if::MOST_AT_ONCE),
             keys_seen: KeysSeen::default(),
             connections: connections::Held::default(),
+            echoes: publishing::Echoes::default(),
             client_tokens: connections::ClientTokens::default(),
             upstreams: Upstreams::default(),
             contexts: Arc::new(context::Counter::new(Arc::clone(&metrics))),

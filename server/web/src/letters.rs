@@ -3,7 +3,8 @@
 use askama::Template;
 use trunkline_platform::{
     Error, Result,
-    mail::{AccountChange, BudgetLetter, Content, Letter},
+    gate::Check,
+    mail::{AccountChange, BudgetLetter, Content, Letter, ProbeLetter},
 };
 use url::Url;
 
@@ -68,11 +69,43 @@ pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
             note: format!("The link works once, for this address, for {days} days. If you do not know the sender, do nothing."),
         },
         Letter::Budget(budget) => budget_words(budget, link),
+        Letter::Probe(probe) => probe_words(probe, link),
     };
     let origin = public_url.origin().ascii_serialization();
     let text = LetterText { words: &words, origin: &origin }.render().map_err(Error::internal)?;
     let html = LetterHtml { words: &words, origin: &origin }.render().map_err(Error::internal)?;
     Ok(Content { subject: words.subject, text, html })
+}
+
+/// What became of a tool or a source that is tried again and again.
+fn probe_words(probe: &ProbeLetter, link: impl Fn(&str) -> String) -> Words {
+    let ProbeLetter { slug, organisation, name, .. } = probe;
+    let (kind, path) = match (probe.tool, probe.source) {
+        (Some(tool), _) => ("tool", urls::tool(slug, tool)),
+        (None, Some(source)) => ("source", urls::source(slug, source)),
+        (None, None) => ("tool", urls::tools(slug)),
+    };
+    let (subject, text) = if probe.is_failing {
+        let check = Check::find(&probe.check).map_or("a check", Check::label);
+        let hidden = if probe.is_hidden { " Agents do not see it until it is well again." } else { " Agents still see it." };
+        let why = if probe.problem.is_empty() { String::new() } else { format!(": {}", probe.problem) };
+        (
+            format!("The {kind} {name} of {organisation} fails"),
+            format!("Trying the {kind} {name} failed twice in a row, at “{check}”{why}.{hidden}"),
+        )
+    } else {
+        (
+            format!("The {kind} {name} of {organisation} is well again"),
+            format!("Trying the {kind} {name} went well again, and agents can use it."),
+        )
+    };
+    Words {
+        subject,
+        text,
+        action: "See what was tried",
+        url: link(&path),
+        note: "You get this letter because you may manage tools: one when it begins, and one when it is over.".to_owned(),
+    }
 }
 
 /// How far a budget has come, and what that means.

@@ -293,6 +293,36 @@ pub fn tool_try(slug: &str, tool: ToolId) -> String {
     format!("/t/{slug}/tools/{tool}/try")
 }
 
+/// Publishes a draft of a tool.
+pub fn tool_publish(slug: &str, tool: ToolId) -> String {
+    format!("/t/{slug}/tools/{tool}/publish")
+}
+
+/// Points a tool at an earlier version again.
+pub fn tool_roll_back(slug: &str, tool: ToolId) -> String {
+    format!("/t/{slug}/tools/{tool}/roll-back")
+}
+
+/// Agents that are given one version of a tool.
+pub fn tool_pins(slug: &str, tool: ToolId) -> String {
+    format!("/t/{slug}/tools/{tool}/pins")
+}
+
+/// Two versions of a tool side by side.
+pub fn tool_compare(slug: &str, tool: ToolId) -> String {
+    format!("/t/{slug}/tools/{tool}/compare")
+}
+
+/// How a tool is tried.
+pub fn tool_probe(slug: &str, tool: ToolId) -> String {
+    format!("/t/{slug}/tools/{tool}/probe")
+}
+
+/// How a source is tried.
+pub fn source_probe(slug: &str, source: SourceId) -> String {
+    format!("/t/{slug}/sources/{source}/probe")
+}
+
 /// A tenant's sources.
 pub fn sources(slug: &str) -> String {
     format!("/t/{slug}/sources")

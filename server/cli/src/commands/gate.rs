@@ -8,7 +8,7 @@ use reqwest::header::{AUTHORIZATION, HeaderName};
 use serde_json::{Map, Value, json};
 use trunkline_platform::{
     egress::{self, Egress},
-    gate::{self, Checked, Expected, Plan, Report, Sample, Verdict},
+    gate::{self, Checked, Demand, Expected, Plan, Report, Sample, Verdict},
     ids::{SourceId, TenantId},
     secret::Plaintext,
     upstream::Target,
@@ -107,6 +107,7 @@ fn plan(arguments: &GateArguments) -> Plan {
         within: Duration::from_millis(arguments.within_ms),
         may_echo: arguments.may_echo,
         expected: texts.chain(arguments.expect.iter().cloned()).collect(),
+        demand: Demand::Everything,
     }
 }
 

@@ -77,6 +77,34 @@ pub enum Event {
     },
     /// A tool version was published; number 1 is a new tool.
     ToolPublished(ToolId, i32, Difference),
+    /// A version was saved, and is not published.
+    ToolDrafted(ToolId, i32),
+    /// A tool version was published without a real call, for that reason.
+    ToolPublishedUntried(ToolId, i32, String),
+    /// The gate stopped a version, at that check.
+    ToolStopped(ToolId, i32, &'static str),
+    /// A tool points at a version again that was published before.
+    ToolRolledBack(ToolId, i32, Difference),
+    /// How a tool is tried changed.
+    ToolProbeChanged(ToolId, Difference),
+    /// A tool fails what it is tried by, at that check.
+    ToolFailing(ToolId, String),
+    /// It does not any more.
+    ToolWell(ToolId),
+    /// How a source is tried changed.
+    SourceProbeChanged(SourceId, Difference),
+    /// A source was let in without a real call, for that reason.
+    SourceUntried(SourceId, String),
+    /// The gate stopped a source, at that check.
+    SourceStopped(SourceId, &'static str),
+    /// A source fails what it is tried by, at that check.
+    SourceFailing(SourceId, String),
+    /// It does not any more.
+    SourceWell(SourceId),
+    /// An agent is given that version, whatever the tool points at.
+    ToolPinned(ToolId, AgentId, i32),
+    /// It is not any more.
+    ToolUnpinned(ToolId, AgentId),
     /// A tool may not be called any more.
     ToolDisabled(ToolId),
     /// It may be called again.
@@ -107,6 +135,10 @@ pub enum Event {
     ApiOverridden(ApiId, OperationId),
     /// Some of its operations were made tools, and others not any more.
     ApiPublished(ApiId),
+    /// Tools were made of it without a real call, for that reason.
+    ApiUntried(ApiId, String),
+    /// The gate stopped it, at that check.
+    ApiStopped(ApiId, &'static str),
     /// It is gone, and its tools are disabled.
     ApiRemoved(ApiId),
     /// Each person uses their own account at it from now on, or the provider of their accounts changed.
@@ -204,6 +236,20 @@ impl Event {
             Self::KeyRevoked(..) => "key.revoked",
             Self::KeyRolled { .. } => "key.rolled",
             Self::ToolPublished(..) => "tool.published",
+            Self::ToolDrafted(..) => "tool.drafted",
+            Self::ToolPublishedUntried(..) => "tool.published_untried",
+            Self::ToolStopped(..) => "tool.stopped",
+            Self::ToolRolledBack(..) => "tool.rolled_back",
+            Self::ToolProbeChanged(..) => "tool.probe_changed",
+            Self::ToolFailing(..) => "tool.failing",
+            Self::ToolWell(_) => "tool.well",
+            Self::SourceProbeChanged(..) => "source.probe_changed",
+            Self::SourceUntried(..) => "source.untried",
+            Self::SourceStopped(..) => "source.stopped",
+            Self::SourceFailing(..) => "source.failing",
+            Self::SourceWell(_) => "source.well",
+            Self::ToolPinned(..) => "tool.pinned",
+            Self::ToolUnpinned(..) => "tool.unpinned",
             Self::ToolDisabled(_) => "tool.disabled",
             Self::ToolEnabled(_) => "tool.enabled",
             Self::ToolLimitsChanged(..) => "tool.limits_changed",
@@ -219,6 +265,8 @@ impl Event {
             Self::ApiReadAgain(_) => "api.read_again",
             Self::ApiOverridden(..) => "api.operation_changed",
             Self::ApiPublished(_) => "api.published",
+            Self::ApiUntried(..) => "api.untried",
+            Self::ApiStopped(..) => "api.stopped",
             Self::ApiRemoved(_) => "api.removed",
             Self::ConnectionProviderSet(_) => "connection.provider_set",
             Self::ConnectionProviderRemoved(_) => "connection.provider_removed",
@@ -285,6 +333,15 @@ impl Event {
             | Self::ResilienceChanged(subject, _) => subject.clone(),
             Self::KeyCreated(id, _) | Self::KeyRevoked(id, _) | Self::KeyRolled { old: id, .. } => id.to_string(),
             Self::ToolPublished(id, ..)
+            | Self::ToolDrafted(id, _)
+            | Self::ToolPublishedUntried(id, ..)
+            | Self::ToolStopped(id, ..)
+            | Self::ToolRolledBack(id, ..)
+            | Self::ToolProbeChanged(id, _)
+            | Self::ToolFailing(id, _)
+            | Self::ToolWell(id)
+            | Self::ToolPinned(id, ..)
+            | Self::ToolUnpinned(id, _)
             | Self::ToolDisabled(id)
             | Self::ToolEnabled(id)
             | Self::ToolLimitsChanged(id, _)
@@ -295,6 +352,11 @@ impl Event {
             | Self::SourceEnabled(id)
             | Self::SourceDisabled(id)
             | Self::SourceRemoved(id)
+            | Self::SourceProbeChanged(id, _)
+            | Self::SourceUntried(id, _)
+            | Self::SourceStopped(id, _)
+            | Self::SourceFailing(id, _)
+            | Self::SourceWell(id)
             | Self::ConnectionProviderSet(id)
             | Self::ConnectionProviderRemoved(id)
             | Self::ConnectionMade(id, _)
@@ -304,7 +366,9 @@ impl Event {
             | Self::ApiOverridden(id, _)
             | Self::ApiReadAgain(id)
             | Self::ApiPublished(id)
-            | Self::ApiRemoved(id) => id.to_string(),
+            | Self::ApiRemoved(id)
+            | Self::ApiUntried(id, _)
+            | Self::ApiStopped(id, _) => id.to_string(),
             Self::DefinitionFound(id, ..)
             | Self::DefinitionApproved(id)
             | Self::DefinitionSwitchedOff(id)
@@ -334,6 +398,8 @@ impl Event {
             Self::AgentChanged(_, difference)
             | Self::ResilienceChanged(_, difference)
             | Self::ToolLimitsChanged(_, difference)
+            | Self::ToolProbeChanged(_, difference)
+            | Self::SourceProbeChanged(_, difference)
             | Self::TenantLimitsChanged(_, difference)
             | Self::TenantChanged(_, difference)
             | Self::ClientPolicyChanged(_, difference) => difference.put(json!({})),
@@ -346,9 +412,18 @@ impl Event {
             Self::BudgetWarned(id, _) | Self::BudgetSpent(id, _) => json!({ "budget": id }),
             Self::MonthDropped(_, month, entries) => json!({ "month": month, "entries": entries }),
             Self::GrantRevoked(_, why) => json!({ "why": why }),
-            Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) => json!({ "agent": agent }),
+            Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) | Self::ToolUnpinned(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),
-            Self::ToolPublished(_, number, difference) => difference.put(json!({ "version": number })),
+            Self::ToolPinned(_, agent, number) => json!({ "agent": agent, "version": number }),
+            Self::ToolDrafted(_, number) => json!({ "version": number }),
+            Self::ToolPublishedUntried(_, number, reason) => json!({ "version": number, "reason": reason }),
+            Self::ToolStopped(_, number, check) => json!({ "version": number, "check": check }),
+            Self::SourceUntried(_, reason) | Self::ApiUntried(_, reason) => json!({ "reason": reason }),
+            Self::SourceStopped(_, check) | Self::ApiStopped(_, check) => json!({ "check": check }),
+            Self::ToolFailing(_, check) | Self::SourceFailing(_, check) => json!({ "check": check }),
+            Self::ToolPublished(_, number, difference) | Self::ToolRolledBack(_, number, difference) => {
+                difference.put(json!({ "version": number }))
+            }
             Self::ConnectionMade(_, user) | Self::ConnectionEnded(_, user) | Self::ConnectionBroken(_, user) => {
                 json!({ "user": user })
             }

@@ -1,8 +1,10 @@
-//! The catalogue: tools and their immutable versions. Publishing is the only way in; what runs is what the tool points at.
+//! The catalogue: tools and their immutable versions; what runs is what the tool points at. People come in by `drafts` and `publishing`, which
+//! tries a version first; `create` and `publish` here do not, and are for those who set up an installation.
 
 pub mod api;
 mod builtin;
 pub mod definition;
+pub mod drafts;
 mod executor;
 pub mod listen;
 pub mod openapi;
@@ -90,10 +92,11 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ToolId, edited: i3
     let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     check_edited(&tool, edited)?;
     let limits = new.limits;
-    let version = version(platform, &mut tx, new, edited + 1, Some(&tool.version)).await?;
-    let is_new = !version.runs_like(&tool.version);
+    let number = drafts::newest_number(&mut tx, id).await? + 1;
+    let version = version(platform, &mut tx, new, number, Some(&tool.version)).await?;
+    let (is_new, number) = (!version.runs_like(&tool.version), version.number);
     if is_new {
-        store::insert_version(&mut tx, id, &version, actor.user).await?;
+        store::insert_version(&mut tx, id, &version, actor.user, false).await?;
         store::point(&mut tx, id, version.id).await?;
         let published = Event::ToolPublished(id, version.number, tool.version.note(&version));
         audit::append(&mut tx, now, actor, &published).await?;
@@ -103,7 +106,7 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ToolId, edited: i3
     }
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
-    Ok(if is_new { version.number } else { edited })
+    Ok(if is_new { number } else { edited })
 }
 
 /// Changes what a call of the tool costs and how often it may be called; its definition stays as it is. For tools of sources, whose
@@ -123,10 +126,10 @@ pub async fn set_terms(
     let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     check_edited(&tool, edited)?;
     let is_new = price != tool.version.price;
+    let number = drafts::newest_number(&mut tx, id).await? + 1;
     if is_new {
-        let version =
-            ToolVersion { id: ToolVersionId::new(now), number: edited + 1, price, created_at: now, ..tool.version.clone() };
-        store::insert_version(&mut tx, id, &version, actor.user).await?;
+        let version = ToolVersion { id: ToolVersionId::new(now), number, price, created_at: now, ..tool.version.clone() };
+        store::insert_version(&mut tx, id, &version, actor.user, false).await?;
         store::point(&mut tx, id, version.id).await?;
         let published = Event::ToolPublished(id, version.number, tool.version.note(&version));
         audit::append(&mut tx, now, actor, &published).await?;
@@ -134,7 +137,7 @@ pub async fn set_terms(
     set_limits(&mut tx, actor, now, id, limits).await?;
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
-    Ok(if is_new { edited + 1 } else { edited })
+    Ok(if is_new { number } else { edited })
 }
 
 /// Sets the limits of a tool, if they are others than before.
@@ -164,6 +167,9 @@ pub async fn set_enabled(platform: &Platform, actor: &Member, id: ToolId, enable
     actor.require(Permission::ManageTools)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let tool = store::lock(&mut tx, id).await?.ok_or(Error::not_found("tool"))?;
+    if tool.is_draft {
+        return Err(Error::conflict("It was never published: publish it first."));
+    }
     if enabled && tool.withheld && matches!(tool.version.executor, Executor::Upstream { .. }) {
         return Err(Error::conflict("Its source does not serve it: switch it on there first."));
     }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 #[derive(sqlx::FromRow)]
-struct VersionRow {
+pub(super) struct VersionRow {
     version_id: ToolVersionId,
     number: i32,
     title: String,
@@ -105,6 +105,7 @@ impl TryFrom<ToolRow> for Tool {
             id: row.id,
             name: ToolName::restore(row.name),
             enabled: row.state == "published",
+            is_draft: row.state == "draft",
             withheld: row.withheld,
             created_at: row.created_at,
             version: row.version.try_into()?,
@@ -133,15 +134,22 @@ pub(super) async fn insert(tx: &mut TenantTx, tool: &Tool, by: UserId) -> Result
                 if is_unique_violation(&error) { Error::invalid("name", "another tool has this name") } else { error.into() }
             },
         )?;
-    insert_version(tx, tool.id, &tool.version, by).await
+    insert_version(tx, tool.id, &tool.version, by, false).await
 }
 
-pub(super) async fn insert_version(tx: &mut TenantTx, tool: ToolId, version: &ToolVersion, by: UserId) -> Result<()> {
+/// Adds a version; a draft is one that is not published, or not yet.
+pub(super) async fn insert_version(
+    tx: &mut TenantTx,
+    tool: ToolId,
+    version: &ToolVersion,
+    by: UserId,
+    is_draft: bool,
+) -> Result<()> {
     sqlx::query(
         "INSERT INTO app.tool_versions
            (id, tenant_id, tool_id, number, title, description, effect, input_schema, executor, credential_id, price_micro, digest, created_by, created_at,
-            definition, price_per_kib_micro, price_per_second_micro, price_reported_micro)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::json, $9, $10, $11, $12, $13, $14, $15::text::json, $16, $17, $18)",
+            definition, price_per_kib_micro, price_per_second_micro, price_reported_micro, draft)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::json, $9, $10, $11, $12, $13, $14, $15::text::json, $16, $17, $18, $19)",
     )
     .bind(version.id)
     .bind(tx.tenant())
@@ -162,6 +170,7 @@ pub(super) async fn insert_version(tx: &mut TenantTx, tool: ToolId, version: &To
     .bind(version.price.kib_micro)
     .bind(version.price.second_micro)
     .bind(version.price.reported_micro)
+    .bind(is_draft)
     .execute(tx.connection())
     .await?;
     Ok(())
@@ -332,7 +341,7 @@ pub(super) async fn list_some(tx: &mut TenantTx, ids: &[ToolId]) -> Result<Vec<T
     rows.into_iter().map(Tool::try_from).collect()
 }
 
-/// Tools that are switched on and not withheld, with the versions they point at.
+/// Tools that are switched on, not withheld and not hidden because they fail, with the versions they point at.
 pub(super) async fn served_tools(tx: &mut TenantTx) -> Result<Vec<(ToolId, ToolVersionId)>> {
     Ok(sqlx::query_as(
         "SELECT t.id, t.version_id FROM app.tools t
@@ -344,7 +353,10 @@ pub(super) async fn served_tools(tx: &mut TenantTx) -> Result<Vec<(ToolId, ToolV
                 OR d.state = 'approved' AND d.removed_at IS NULL AND s.enabled
                    AND NOT (s.meanwhile = 'block' AND EXISTS (
                        SELECT FROM app.definition_changes c
-                       WHERE c.tenant_id = d.tenant_id AND c.definition_id = d.id AND c.state = 'pending')))",
+                       WHERE c.tenant_id = d.tenant_id AND c.definition_id = d.id AND c.state = 'pending')))
+           AND NOT EXISTS (
+               SELECT FROM app.probes p
+               WHERE p.tenant_id = t.tenant_id AND (p.tool_id = t.id OR p.source_id = d.source_id) AND p.state = 'failing' AND p.hides)",
     )
     .bind(tx.tenant())
     .fetch_all(tx.connection())
@@ -518,12 +530,17 @@ pub(super) async fn find_credential(tx: &mut TenantTx, id: CredentialId) -> Resu
         .await?)
 }
 
-/// Credentials that published versions and sources use.
+/// Credentials that published and pinned versions and sources use.
 pub(super) async fn load_credentials(tx: &mut TenantTx) -> Result<Vec<SealedCredential>> {
     Ok(sqlx::query_as(
         "SELECT c.id, c.origin, c.sealed FROM app.credentials c
          JOIN app.tool_versions v ON v.tenant_id = c.tenant_id AND v.credential_id = c.id
          JOIN app.tools t ON t.tenant_id = v.tenant_id AND t.version_id = v.id
+         WHERE c.tenant_id = $1
+         UNION ALL
+         SELECT c.id, c.origin, c.sealed FROM app.credentials c
+         JOIN app.tool_versions v ON v.tenant_id = c.tenant_id AND v.credential_id = c.id
+         JOIN app.agent_pins p ON p.tenant_id = v.tenant_id AND p.version_id = v.id
          WHERE c.tenant_id = $1
          UNION ALL
          SELECT c.id, c.origin, c.sealed FROM app.credentials c

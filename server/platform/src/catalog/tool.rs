@@ -25,6 +25,8 @@ pub struct Tool {
     pub name: ToolName,
     /// Is it switched on?
     pub enabled: bool,
+    /// Has it never been published? Then what it points at is its newest draft.
+    pub is_draft: bool,
     /// Is it kept from callers all the same? A tool of a source is served only while its definition is approved and its source has it.
     pub withheld: bool,
     /// Since when it exists.
@@ -33,7 +35,7 @@ pub struct Tool {
     pub version: ToolVersion,
 }
 
-/// One published definition. Never changes.
+/// One definition, published or a draft. Never changes.
 #[derive(Debug, Clone)]
 pub struct ToolVersion {
     /// Its id.
@@ -58,7 +60,7 @@ pub struct ToolVersion {
     pub digest: [u8; 32],
     /// The upstream's own definition, exactly as it was approved. `None`: the tool is ours.
     pub definition: Option<Box<RawValue>>,
-    /// When it was published.
+    /// When it was saved.
     pub created_at: DateTime<Utc>,
 }
 
@@ -124,7 +126,7 @@ impl std::fmt::Display for ToolName {
 impl ToolVersion {
     /// What differs in the version after it. Of a URL what comes before its query, of a secret only whether it is another one: either may be
     /// nobody else's business. The digest says of the rest that it differs.
-    pub(super) fn note(&self, after: &Self) -> Difference {
+    pub(crate) fn note(&self, after: &Self) -> Difference {
         let digest = |version: &Self| version.digest.iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         let http = |version: &Self| match &version.executor {
             Executor::Http(http) => Some(http.clone()),
@@ -161,7 +163,7 @@ impl ToolVersion {
     }
 
     /// Is it the same for callers, and for those who pay?
-    pub(super) fn runs_like(&self, other: &Self) -> bool {
+    pub(crate) fn runs_like(&self, other: &Self) -> bool {
         (self.digest, self.credential, self.price) == (other.digest, other.credential, other.price)
     }
 }
@@ -197,7 +199,7 @@ impl NewVersion {
 impl Tool {
     /// A tool that is switched on from the beginning.
     pub(super) fn new(id: ToolId, name: ToolName, version: ToolVersion, now: DateTime<Utc>) -> Self {
-        Self { id, name, enabled: true, withheld: false, created_at: now, version }
+        Self { id, name, enabled: true, is_draft: false, withheld: false, created_at: now, version }
     }
 }
 

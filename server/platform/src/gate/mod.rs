@@ -5,6 +5,7 @@
 
 mod echo;
 mod judge;
+mod own;
 mod report;
 mod sample;
 
@@ -19,6 +20,7 @@ use trunkline_protocol::mcp::{
 };
 
 pub use echo::is_echo;
+pub use own::{Broken, harmless, look_at, run_own};
 pub use report::{Check, Checked, Report, Verdict};
 
 use crate::{
@@ -43,6 +45,19 @@ pub struct Plan {
     pub may_echo: bool,
     /// What has to stand in the result.
     pub expected: Vec<Expected>,
+    /// What is asked for beyond a handshake and a list.
+    pub demand: Demand,
+}
+
+/// What is asked for beyond a handshake and a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// A call, and definitions that can all be used: of a server of one's own.
+    Everything,
+    /// A call: of a source, whose definitions are judged one by one.
+    Call,
+    /// A call if one is known that does no harm.
+    CallIfHarmless,
 }
 
 /// One real call.
@@ -87,7 +102,13 @@ impl Gate<'_> {
         self.shake_hands(checks).await?;
         let tools = self.list(checks).await?;
         let sample = self.plan.sample.clone().or_else(|| sample::choose(&tools));
-        let Some(sample) = sample else { return checks.fail(Check::Call, None, sample::NONE) };
+        let Some(sample) = sample else {
+            if self.plan.demand == Demand::CallIfHarmless {
+                checks.without_call = true;
+                return Ok(());
+            }
+            return checks.fail(Check::Call, None, sample::NONE);
+        };
         checks.report.tool = Some(sample.tool.clone());
         let Some(tool) = tools.iter().find(|tool| tool.key == sample.tool) else {
             return checks.fail(Check::Call, None, (format!("it has no tool named {}", sample.tool), sample::ABSENT));
@@ -141,7 +162,7 @@ impl Gate<'_> {
                 Err(why) => unusable.push(format!("{named}: {why}")),
             }
         }
-        if unusable.is_empty() {
+        if unusable.is_empty() || self.plan.demand != Demand::Everything {
             checks.pass(Check::Definitions, None);
         } else {
             let more = unusable.len().saturating_sub(MOST_NAMED);

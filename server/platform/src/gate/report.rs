@@ -47,6 +47,27 @@ impl Check {
         Self::Expected,
     ];
 
+    /// As stored and told.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::List => "list",
+            Self::Definitions => "definitions",
+            Self::Call => "call",
+            Self::Result => "result",
+            Self::Content => "content",
+            Self::Schema => "schema",
+            Self::Time => "time",
+            Self::Echo => "echo",
+            Self::Expected => "expected",
+        }
+    }
+
+    /// The check of that stored word.
+    pub fn find(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|check| check.as_str() == word)
+    }
+
     /// In words.
     pub fn label(self) -> &'static str {
         match self {
@@ -108,10 +129,24 @@ pub struct Report {
     pub checks: Vec<Checked>,
 }
 
+impl Report {
+    /// The first check that failed, if one did.
+    pub fn failure(&self) -> Option<&Checked> {
+        self.checks.iter().find(|checked| checked.verdict == Verdict::Failed)
+    }
+
+    /// How long its call took, in milliseconds; 0 if none was made.
+    pub fn took_ms(&self) -> u64 {
+        self.checks.iter().find(|checked| checked.check == Check::Call).and_then(|checked| checked.took_ms).unwrap_or_default()
+    }
+}
+
 /// A report on its way.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     pub(super) report: Report,
+    /// No call was asked for, and so none is missing.
+    pub(super) without_call: bool,
 }
 
 impl Checks {
@@ -142,10 +177,17 @@ impl Checks {
     }
 
     pub(super) fn into_report(self) -> Report {
+        let asked = if self.without_call { 3 } else { Check::ALL.len() };
+        self.into_report_of(&Check::ALL[..asked])
+    }
+
+    /// Of those checks only: the others are about something that is not there.
+    pub(super) fn into_report_of(self, expected: &[Check]) -> Report {
         let mut report = self.report;
-        for check in Check::ALL {
-            if !report.checks.iter().any(|checked| checked.check == check) {
-                report.checks.push(Checked { check, verdict: Verdict::Skipped, took_ms: None, problem: None, advice: None });
+        for check in expected {
+            if !report.checks.iter().any(|checked| checked.check == *check) {
+                let (check, verdict) = (*check, Verdict::Skipped);
+                report.checks.push(Checked { check, verdict, took_ms: None, problem: None, advice: None });
             }
         }
         report.passed = report.checks.iter().all(|checked| checked.verdict == Verdict::Passed);

@@ -31,6 +31,7 @@ use crate::{
     context::Output,
     dialogue::{Dialogue, InputRequired, Listener, Reply},
     execution::{self, Account, Answer, Input, Means, Run, TaskUse},
+    publishing::Answered,
     quota::{Remaining, resilience::Resilience},
     secret::{Plaintext, SealError},
 };
@@ -81,7 +82,7 @@ impl AdmittedCall {
     async fn run_as_asked(self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
         let Self { tool, mut ready, state, caller, left, mut draft, slot, once: _ } = self;
         // What is sent on are the parameters as they came. A state, if there will be one, is bound to the arguments.
-        let arguments = match &mut ready {
+        let mut arguments = match &mut ready {
             Ready::Run(input) if tool.tool.version.executor.is_proxied() => std::mem::take(&mut input.arguments),
             _ => Map::new(),
         };
@@ -119,23 +120,29 @@ impl AdmittedCall {
                 let accounts = caller.snapshot.accounts_of(&tool);
                 let account = accounts.and_then(|source| Account::of(platform, &caller.snapshot, source, input.user));
                 let resilience = execution::resilience(&caller.snapshot, &tool.tool.version.executor);
-                (quietly(platform, &tool, resilience, secret, account, &input.arguments, &cancelled).await, None)
+                let run = quietly(platform, &tool, resilience, secret, account, &input.arguments, &cancelled).await;
+                arguments = input.arguments;
+                (run, None)
             }
         };
         let (run, held) = connect::say(&voice, true, run, held);
         draft.settle(&run);
         let seal = |held| {
-            let arguments = Value::Object(arguments).to_string();
+            let arguments = Value::Object(arguments.clone()).to_string();
             Place::new(&caller, "tools/call", tool.tool.name.as_str(), Some(&arguments)).seal(platform, held)
         };
         let answer = render(voice.revision, &run, &limits(left.map(Remaining::to_json).as_deref()), Caching::NotTold, held, seal);
         let size = answer.as_ref().map_or(0, String::len);
         let asks = matches!(run.answer, Answer::Reply(Reply::InputRequired(_)));
         let end = if run.was_sent() && !asks { End::Final } else { End::Open };
+        let answered = Answered::of(caller.snapshot.tenant, &tool, arguments, &run);
         draft.gives(|| read_by_model(run.answer));
         // What is not in the record is not said.
         match draft.finish(run.outcome, run.error, size).await {
-            Ok(()) => Finished { answer, left, end },
+            Ok(()) => {
+                platform.echoes.offer(answered);
+                Finished { answer, left, end }
+            }
             Err(_) if end == End::Final => Finished { end: End::Lost, ..Finished::error(unrecorded()) },
             Err(_) => Finished::error(unrecorded()),
         }

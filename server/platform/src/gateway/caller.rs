@@ -438,7 +438,7 @@ impl Caller {
     /// this agent, or a key was shown, whose scopes nobody can be asked for.
     pub(super) fn missing_for_tool(&self, name: &str) -> Option<ScopeSet> {
         let Credential::Token(token) = &self.credential else { return None };
-        let tool = self.snapshot.tool(name).filter(|tool| self.may_ask_for(tool) && !self.opens(&token.scopes, tool))?;
+        let tool = self.given(name).filter(|tool| self.may_ask_for(tool) && !self.opens(&token.scopes, tool))?;
         let by_effect = ScopeSet::new([Scope::Tools(tool.tool.version.effect)]);
         if self.agent.scopes.covers(&by_effect) {
             return Some(by_effect);
@@ -502,6 +502,17 @@ impl Caller {
 
     /// The tool of that name, if it exists for this caller.
     pub fn tool(&self, name: &str) -> Option<&Arc<LoadedTool>> {
-        self.snapshot.tool(name).filter(|tool| self.may_use(tool))
+        self.given(name).filter(|tool| self.may_use(tool))
+    }
+
+    /// Tools that exist for this caller, by name, each in the version that it is given.
+    pub fn tools(&self) -> impl Iterator<Item = &Arc<LoadedTool>> {
+        let given = self.snapshot.tools().iter().map(|tool| self.snapshot.version_for(self.agent.id, tool));
+        given.filter(|tool| self.may_use(tool))
+    }
+
+    /// The tool of that name in the version that the agent is given.
+    fn given(&self, name: &str) -> Option<&Arc<LoadedTool>> {
+        self.snapshot.tool(name).map(|tool| self.snapshot.version_for(self.agent.id, tool))
     }
 }

@@ -196,7 +196,7 @@ impl Seen {
     fn of(caller: &Caller) -> Self {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
         let mut tools = DefaultHasher::new();
-        for tool in caller.snapshot.tools().iter().filter(|tool| caller.may_use(tool)) {
+        for tool in caller.tools() {
             (tool.tool.name.as_str(), tool.tool.version.id).hash(&mut tools);
         }
         let items = |kinds: &[ItemKind]| {

@@ -98,11 +98,12 @@ pub fn list(platform: &Platform, caller: &Caller, kind: ItemKind, revision: Revi
         revision,
         scopes: [Cow::Borrowed(caller.credential.scopes()), Cow::Borrowed(&caller.agent.scopes)],
         toolset: caller.toolset.as_ref().map(|toolset| toolset.id),
+        pinned: Some(caller.agent.id).filter(|agent| caller.snapshot.is_pinned(*agent)),
         after: after.as_deref().map(Cow::Borrowed),
     };
     let page = caller.snapshot.pages.get(key, || match kind {
         ItemKind::Tools => {
-            let visible = caller.snapshot.tools().iter().filter(|tool| caller.may_use(tool));
+            let visible = caller.tools();
             write(visible.map(|tool| (tool.tool.name.as_str(), tool.description(revision))), after.as_deref())
         }
         _ => write(caller.items(kind).map(|item| (item.key.as_str(), item.definition.get())), after.as_deref()),

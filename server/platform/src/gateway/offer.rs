@@ -80,7 +80,11 @@ pub async fn offer(platform: &Platform, actor: &Member, reader: Reader<'_>) -> R
         Reader::Agent(agent) => snapshot.opens(&agent.scopes, tool),
         Reader::Toolset(toolset) => toolset.tools.contains(&tool.tool.id),
     };
-    let tools: Vec<_> = snapshot.tools().iter().filter(is_offered).cloned().collect();
+    let given = snapshot.tools().iter().map(|tool| match reader {
+        Reader::Agent(agent) => snapshot.version_for(agent.id, tool),
+        Reader::Toolset(_) => tool,
+    });
+    let tools: Vec<_> = given.filter(is_offered).cloned().collect();
     tokio::task::spawn_blocking(move || Offer::of(&tools)).await.map_err(Error::internal)
 }
 

@@ -69,7 +69,7 @@ pub fn find(caller: &Caller, revision: Revision, arguments: Option<&RawValue>) -
     if words.is_empty() {
         return wrong("query has no word in it");
     }
-    let visible: Vec<&Arc<LoadedTool>> = caller.snapshot.tools().iter().filter(|tool| caller.may_use(tool)).collect();
+    let visible: Vec<&Arc<LoadedTool>> = caller.tools().collect();
     let found = rank(&words, visible);
     ToolResult { text: answer(&found, limit, revision), is_error: false }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     actor::Role,
-    ids::{AgentId, ToolId},
+    ids::{AgentId, SourceId, ToolId},
 };
 
 /// What is written to somebody. Holds the secrets of its links: sealed while it waits, and never printed.
@@ -56,6 +56,31 @@ pub enum Letter {
     },
     /// Tells owners how far a budget has come.
     Budget(Box<BudgetLetter>),
+    /// Tells whoever may mend it that a tool or a source fails, or is well again.
+    Probe(Box<ProbeLetter>),
+}
+
+/// What became of a tool or a source that is tried again and again.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+pub struct ProbeLetter {
+    /// Does it fail from now on, or is it well again?
+    pub is_failing: bool,
+    /// Name of the organisation.
+    pub organisation: String,
+    /// The same in URLs.
+    pub slug: String,
+    /// The tool that it is about.
+    pub tool: Option<ToolId>,
+    /// The source that it is about.
+    pub source: Option<SourceId>,
+    /// What that is called.
+    pub name: String,
+    /// The check that failed.
+    pub check: String,
+    /// What was wrong.
+    pub problem: String,
+    /// Is it kept from callers while it fails?
+    pub is_hidden: bool,
 }
 
 /// How far a budget has come.
@@ -143,6 +168,7 @@ impl Letter {
             Self::AccountChanged { .. } => "account_changed",
             Self::Invitation { .. } => "invitation",
             Self::Budget(_) => "budget",
+            Self::Probe(_) => "probe",
         }
     }
 }

@@ -23,6 +23,7 @@ mod logs;
 mod members;
 mod meter;
 mod passkey;
+mod probes;
 mod reset;
 mod second;
 mod settings;
@@ -74,6 +75,7 @@ pub fn routes() -> Vec<Route> {
         clients::routes(),
         trust::routes(),
         tools::routes(),
+        probes::routes(),
         upstreams::routes(),
         sources::routes(),
         toolsets::routes(),

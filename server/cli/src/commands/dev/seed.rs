@@ -16,6 +16,7 @@ use trunkline_platform::{
     },
     error::ErrorKind,
     ids::{AgentId, TenantId, ToolId, UserId},
+    publishing::{self, Subject, Terms},
     random,
     secret::Plaintext,
 };
@@ -110,6 +111,9 @@ async fn first(platform: &Platform, password: &Plaintext, upstream: SocketAddr) 
         catalog::create(platform, &owner, ToolName::parse(builtin.as_str())?, new).await?;
     }
     let weather = catalog::create(platform, &owner, ToolName::parse("weather")?, weather(upstream)?).await?.id;
+    // Its page and the status page show from the beginning what probes are.
+    let arguments = serde_json::json!({ "city": "Lisbon" }).as_object().cloned();
+    publishing::set_terms(platform, &owner, Subject::Tool(weather), &Terms { arguments, ..Terms::default() }).await?;
     let agent = agents::create(platform, &owner, NewAgent::parse("Demo agent", "Made by trunkline dev.", SCOPES)?).await?.id;
     let key = agents::create_key(platform, &owner, agent, NewKey::parse("trunkline dev", SCOPES, MAX_KEY_DAYS)?).await?;
     Ok(Planted { tenant, user, agent, api_key: key.text.reveal().to_owned(), weather, upstream })

@@ -16,6 +16,7 @@ pub use api::{Api, Counts, Document, ListedApi, ListedOperation, OperationFilter
 pub use fetch::{fetch, parse_link};
 pub use overrides::{Overrides, Pinned};
 pub use publish::{Publication, Published, publish};
+pub(crate) use publish::{Rehearsal, rehearse};
 
 use super::{openapi, source::SourceName};
 use crate::{

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
+use trunkline_protocol::oauth::scope::Effect;
 use url::Url;
 
 use super::{Api, Overrides, store};
@@ -14,6 +15,7 @@ use crate::{
     catalog::{
         Executor, MAX_TOOLS, Operation, Price, Tool, ToolName, ToolVersion, openapi,
         operation::ClientSecret,
+        snapshot::LoadedTool,
         store::{self as tools, Standing},
         tool::credential_place,
     },
@@ -53,7 +55,7 @@ pub(super) struct Picked {
     pub(super) name: String,
     pub(super) title: String,
     pub(super) description: String,
-    pub(super) effect: trunkline_protocol::oauth::scope::Effect,
+    pub(super) effect: Effect,
     pub(super) input_schema: Box<serde_json::value::RawValue>,
     pub(super) operation: Operation,
     pub(super) server: Option<String>,
@@ -86,6 +88,53 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ApiId, publication
     tx.commit().await?;
     epoch::changed(platform, actor.tenant).await;
     Ok(published)
+}
+
+/// Tools that would be published, with the secret that their requests carry: for trying one of them before anybody can.
+pub(crate) struct Rehearsal {
+    /// Those that only read, and the one that was asked for.
+    pub(crate) tools: Vec<LoadedTool>,
+    pub(crate) secret: Option<Plaintext>,
+}
+
+/// What publishing would make, without making it: whatever is wrong with the form is told here already. `named`: a tool that is wanted although it
+/// may change something.
+pub(crate) async fn rehearse(
+    platform: &Platform,
+    actor: &Member,
+    id: ApiId,
+    publication: &Publication,
+    named: &str,
+) -> Result<Rehearsal> {
+    actor.require(Permission::ManageTools)?;
+    let now = platform.clock.now();
+    // Never committed.
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let mut api = store::lock(&mut tx, id).await?.ok_or(Error::not_found("API"))?;
+    let base = openapi::resolve_server(&publication.server, api.link.as_ref())?;
+    check_reach(platform, &base)?;
+    api.credential = credential(platform, &mut tx, &api, &base, publication).await?;
+    let secret = match api.credential {
+        Some(id) => Some(open(platform, &mut tx, id).await?),
+        None => None,
+    };
+    let mut rehearsed = Vec::new();
+    for one in store::picked(&mut tx, id).await? {
+        let name = openapi::prefixed(&publication.prefix, &one.name);
+        if one.effect == Effect::Read || name == named {
+            let version = version(platform, &api, &base, one, (1, Price::default()), now)?;
+            rehearsed.push(LoadedTool::new(Tool::new(ToolId::new(now), ToolName::parse(&name)?, version, now))?);
+        }
+    }
+    Ok(Rehearsal { tools: rehearsed, secret })
+}
+
+async fn open(platform: &Platform, tx: &mut TenantTx, id: CredentialId) -> Result<Plaintext> {
+    let gone = || Error::internal("a secret is gone");
+    let sealed = tools::find_credential(tx, id).await?.ok_or_else(gone)?;
+    let keys = vault::find(tx, &platform.master_key).await?.ok_or_else(gone)?;
+    let opened = keys.open(&credential_place(tx.tenant(), sealed.id, &sealed.origin), &sealed.sealed).map_err(Error::internal)?;
+    Ok(Plaintext::new(String::from_utf8(opened.to_vec()).map_err(Error::internal)?))
 }
 
 async fn make(

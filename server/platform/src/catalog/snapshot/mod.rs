@@ -27,9 +27,10 @@ pub(crate) use words::words_of;
 use super::{
     Executor,
     definition::canonical_members,
+    drafts,
     source::{self, Target},
     store,
-    tool::credential_place,
+    tool::{Tool, credential_place},
     toolset::{self, Toolset},
 };
 use crate::{
@@ -70,6 +71,8 @@ pub struct Snapshot {
     keys: HashMap<String, (Arc<Key>, Digest)>,
     /// By name.
     tools: Vec<Arc<LoadedTool>>,
+    /// Versions that some agents are given instead of those.
+    pins: HashMap<AgentId, HashMap<ToolId, Arc<LoadedTool>>>,
     /// By kind, then by key.
     items: Vec<Arc<LoadedItem>>,
     sources: HashMap<SourceId, Arc<LoadedSource>>,
@@ -126,6 +129,16 @@ impl Snapshot {
     pub fn tool(&self, name: &str) -> Option<&Arc<LoadedTool>> {
         let at = self.tools.binary_search_by(|tool| tool.tool.name.as_str().cmp(name)).ok()?;
         self.tools.get(at)
+    }
+
+    /// That tool as the agent is given it: in the version that it is pinned to, if it is.
+    pub fn version_for<'a>(&'a self, agent: AgentId, tool: &'a Arc<LoadedTool>) -> &'a Arc<LoadedTool> {
+        self.pins.get(&agent).and_then(|pins| pins.get(&tool.tool.id)).unwrap_or(tool)
+    }
+
+    /// Is the agent pinned to a version of any tool?
+    pub fn is_pinned(&self, agent: AgentId) -> bool {
+        self.pins.contains_key(&agent)
     }
 
     /// Do those scopes open that tool?
@@ -232,13 +245,27 @@ pub(crate) async fn load_one(
     id: ToolId,
 ) -> Result<Option<(LoadedTool, Option<Result<Plaintext, SealError>>)>> {
     let Some(tool) = store::find(tx, id).await? else { return Ok(None) };
-    let credential = match tool.version.credential {
-        Some(id) => store::find_credential(tx, id).await?,
-        None => None,
-    };
-    let key = vault::find(tx, &platform.master_key).await?;
-    let secret = credential.map(|c| open(key.as_ref(), &credential_place(tx.tenant(), c.id, &c.origin), &c.sealed));
+    let secret = secret_of(platform, tx, &tool).await?;
     Ok(Some((LoadedTool::new(tool)?, secret)))
+}
+
+/// A tool as it would be with that version, with its secret, and whether the version was ever published: for trying it before anybody can.
+pub(crate) async fn load_version(
+    platform: &Platform,
+    tx: &mut TenantTx,
+    id: ToolId,
+    number: i32,
+) -> Result<Option<(LoadedTool, Option<Result<Plaintext, SealError>>, bool)>> {
+    let Some((tool, life)) = drafts::tool_at(tx, id, number).await? else { return Ok(None) };
+    let secret = secret_of(platform, tx, &tool).await?;
+    Ok(Some((LoadedTool::new(tool)?, secret, life.was_published)))
+}
+
+async fn secret_of(platform: &Platform, tx: &mut TenantTx, tool: &Tool) -> Result<Option<Result<Plaintext, SealError>>> {
+    let Some(id) = tool.version.credential else { return Ok(None) };
+    let credential = store::find_credential(tx, id).await?;
+    let key = vault::find(tx, &platform.master_key).await?;
+    Ok(credential.map(|c| open(key.as_ref(), &credential_place(tx.tenant(), c.id, &c.origin), &c.sealed)))
 }
 
 /// The snapshot of the tenant of that transaction.
@@ -397,6 +424,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         before.iter().flat_map(|snapshot| &snapshot.tools).map(|tool| (tool.tool.version.id, tool)).collect();
     let missing: Vec<ToolId> = served.iter().filter(|(_, version)| !kept.contains_key(version)).map(|(tool, _)| *tool).collect();
     let missing = store::list_some(&mut tx, &missing).await?;
+    let pinned = read_pins(&mut tx, before).await?;
     let items = read_items(&mut tx, before).await?;
     let sources = source::store::list(&mut tx).await?;
     let mut providers: HashMap<_, _> =
@@ -422,6 +450,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     }
     // The database sorts by its collation, the binary search by bytes.
     tools.sort_by(|a, b| a.tool.name.cmp(&b.tool.name));
+    let pins = serve_pins(pinned, &tools);
     let mut load_source = |source: source::Source| {
         let sealed = source.credential().and_then(|id| credentials.get(&id).cloned());
         // What runs goes on to be counted.
@@ -440,6 +469,7 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         epoch,
         agents: agents.into_iter().map(|agent| (agent.id, Arc::new(agent))).collect(),
         keys: keys.into_iter().map(|stored| (stored.key.lookup.clone(), (Arc::new(stored.key), stored.digest))).collect(),
+        pins,
         items,
         apis: sources.values().filter(asks_for_accounts).cloned().collect(),
         sources,
@@ -457,6 +487,42 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
         pages: Pages::default(),
     };
     Ok(Some((generation, snapshot)))
+}
+
+/// Versions that agents are pinned to; one that is in memory is not read again.
+async fn read_pins(tx: &mut TenantTx, before: Option<&Snapshot>) -> Result<Vec<(AgentId, Arc<LoadedTool>)>> {
+    let mut kept: HashMap<ToolVersionId, Arc<LoadedTool>> = HashMap::new();
+    if let Some(snapshot) = before {
+        let pinned = snapshot.pins.values().flat_map(HashMap::values);
+        kept.extend(pinned.map(|tool| (tool.tool.version.id, Arc::clone(tool))));
+    }
+    let mut pins = Vec::new();
+    for (agent, tool, version, number) in drafts::all_pins(tx).await? {
+        if let Some(loaded) = kept.get(&version) {
+            pins.push((agent, Arc::clone(loaded)));
+        } else if let Some((tool, _)) = drafts::tool_at(tx, tool, number).await? {
+            let loaded = Arc::new(LoadedTool::new(tool)?);
+            kept.insert(version, Arc::clone(&loaded));
+            pins.push((agent, loaded));
+        }
+    }
+    Ok(pins)
+}
+
+/// Pins by agent, of tools that are served: who is pinned to a version does not keep a tool that nobody has.
+fn serve_pins(
+    pinned: Vec<(AgentId, Arc<LoadedTool>)>,
+    tools: &[Arc<LoadedTool>],
+) -> HashMap<AgentId, HashMap<ToolId, Arc<LoadedTool>>> {
+    let served: HashMap<ToolId, ToolVersionId> = tools.iter().map(|tool| (tool.tool.id, tool.tool.version.id)).collect();
+    let mut pins: HashMap<_, HashMap<_, _>> = HashMap::new();
+    for (agent, tool) in pinned {
+        // Whoever is pinned to what everybody has may share their pages.
+        if served.get(&tool.tool.id).is_some_and(|current| *current != tool.tool.version.id) {
+            pins.entry(agent).or_default().insert(tool.tool.id, tool);
+        }
+    }
+    pins
 }
 
 /// Prompts, resources and templates; what has not changed is taken from the snapshot before.

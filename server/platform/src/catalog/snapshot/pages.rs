@@ -7,7 +7,10 @@ use std::{
 
 use trunkline_protocol::{mcp::Revision, oauth::scope::ScopeSet};
 
-use crate::{dialogue::ItemKind, ids::ToolsetId};
+use crate::{
+    dialogue::ItemKind,
+    ids::{AgentId, ToolsetId},
+};
 
 /// Pages kept of one snapshot: those read last.
 const KEPT: usize = 8;
@@ -25,6 +28,8 @@ pub struct PageKey<'a> {
     pub scopes: [Cow<'a, ScopeSet>; 2],
     /// The toolset whose endpoint it is at.
     pub toolset: Option<ToolsetId>,
+    /// The agent, if it is pinned to versions of its own.
+    pub pinned: Option<AgentId>,
     /// The item before its first.
     pub after: Option<Cow<'a, str>>,
 }
@@ -72,6 +77,7 @@ impl PageKey<'_> {
             revision: self.revision,
             scopes: self.scopes.map(|scopes| Cow::Owned(scopes.into_owned())),
             toolset: self.toolset,
+            pinned: self.pinned,
             after: self.after.map(|after| Cow::Owned(after.into_owned())),
         }
     }
@@ -83,7 +89,14 @@ mod tests {
 
     fn key(kind: ItemKind, after: &str) -> PageKey<'_> {
         let scopes = || Cow::Owned(ScopeSet::default());
-        PageKey { kind, revision: Revision::V2026_07_28, scopes: [scopes(), scopes()], toolset: None, after: Some(after.into()) }
+        PageKey {
+            kind,
+            revision: Revision::V2026_07_28,
+            scopes: [scopes(), scopes()],
+            toolset: None,
+            pinned: None,
+            after: Some(after.into()),
+        }
     }
 
     fn get(pages: &Pages, key: PageKey<'_>, size: usize) -> bool {
@@ -102,6 +115,7 @@ mod tests {
         assert!(!get(&pages, key(ItemKind::Tools, "a"), WORTH_KEEPING));
         assert!(get(&pages, key(ItemKind::Prompts, "a"), WORTH_KEEPING));
         assert!(get(&pages, PageKey { toolset: Some(ToolsetId::NIL), ..key(ItemKind::Tools, "a") }, WORTH_KEEPING));
+        assert!(get(&pages, PageKey { pinned: Some(AgentId::NIL), ..key(ItemKind::Tools, "a") }, WORTH_KEEPING));
         let none = Cow::<ScopeSet>::Owned(ScopeSet::default());
         let reads = Cow::<ScopeSet>::Owned(ScopeSet::parse("tools:read").expect("scopes"));
         for scopes in [[reads.clone(), none.clone()], [none, reads]] {

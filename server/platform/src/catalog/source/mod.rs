@@ -332,6 +332,20 @@ async fn target(platform: &Platform, tx: &mut TenantTx, source: &Source) -> Resu
     source.target(tx.tenant(), sealed.as_ref(), key.as_ref())
 }
 
+/// A source, and how its lists are read: with the tenant's secret, or the account of whoever set the accounts up. `None`: not over the network.
+pub(crate) async fn reach(platform: &Platform, tenant: TenantId, id: SourceId) -> Result<Option<(Source, Option<Target>)>> {
+    let mut tx = platform.db.tenant(tenant).await?;
+    let Some(source) = store::find(&mut tx, id).await? else { return Ok(None) };
+    let mut target = target(platform, &mut tx, &source).await?;
+    let accounts = connections::reader_of(&mut tx, id).await?;
+    tx.commit().await?;
+    if let (Some(reader), true) = (&accounts, source.credential().is_none()) {
+        let token = connections::reader_token(platform, tenant, reader).await?;
+        target = token.as_ref().and_then(|token| source.target_of_person(tenant, token)).or(target);
+    }
+    Ok(Some((source, target)))
+}
+
 impl Source {
     /// How it is reached; `None` if not over the network.
     pub(super) fn target(

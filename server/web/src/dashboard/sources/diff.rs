@@ -11,32 +11,32 @@ const SHOWN: usize = 600;
 
 /// A piece of a text that is the same on both sides or stands on one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(in crate::dashboard) struct Piece {
     /// `same`, `removed` or `added`.
-    pub(super) side: &'static str,
+    pub(in crate::dashboard) side: &'static str,
     /// Its parts, told apart by whether they are hidden.
-    pub(super) parts: Vec<Part>,
+    pub(in crate::dashboard) parts: Vec<Part>,
 }
 
 /// A run of characters, or one hidden character by its code point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) text: String,
-    pub(super) is_hidden: bool,
+pub(in crate::dashboard) struct Part {
+    pub(in crate::dashboard) text: String,
+    pub(in crate::dashboard) is_hidden: bool,
 }
 
 /// A line of a diff.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(in crate::dashboard) struct Line {
     /// `same`, `removed`, `added`, or `skipped` for lines that are left out.
-    pub(super) side: &'static str,
+    pub(in crate::dashboard) side: &'static str,
     /// What stands before it.
-    pub(super) mark: &'static str,
-    pub(super) parts: Vec<Part>,
+    pub(in crate::dashboard) mark: &'static str,
+    pub(in crate::dashboard) parts: Vec<Part>,
 }
 
 /// The text in parts.
-pub(super) fn parts(text: &str) -> Vec<Part> {
+pub(in crate::dashboard) fn parts(text: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut done = 0;
     let mut push = |text: &str, is_hidden| {
@@ -54,7 +54,7 @@ pub(super) fn parts(text: &str) -> Vec<Part> {
 }
 
 /// Words that were taken out and put in, in the order of reading.
-pub(super) fn words(old: &str, new: &str) -> Vec<Piece> {
+pub(in crate::dashboard) fn words(old: &str, new: &str) -> Vec<Piece> {
     let (old, new) = (tokens(old), tokens(new));
     let mut pieces: Vec<(&'static str, String)> = Vec::new();
     for (side, word) in compare(&old, &new) {
@@ -72,7 +72,7 @@ fn tokens(text: &str) -> Vec<&str> {
 }
 
 /// Lines that were taken out and put in, with a few unchanged ones around them.
-pub(super) fn lines(old: &str, new: &str) -> Vec<Line> {
+pub(in crate::dashboard) fn lines(old: &str, new: &str) -> Vec<Line> {
     let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
     let compared = compare(&old, &new);
     let near = |at: usize| {

@@ -10,6 +10,7 @@ use trunkline_platform::{
         source::{self, Changes, Meanwhile, NewDefinitions, NewSource, Policy, Refreshed, Source, SourceKind, SourceName},
     },
     ids::SourceId,
+    publishing,
     secret::Plaintext,
 };
 use trunkline_protocol::oauth::scope::Effect;
@@ -153,6 +154,8 @@ async fn create(state: web::Data<WebState>, member: Allowed<ManageTools>, form: 
     let draft = Draft::read(&form);
     let name = errors.take(SourceName::parse(&draft.name))?;
     if let (Some(name), Some(new)) = (name, draft.parse(form.get("secret"), &mut errors)?) {
+        // Where nobody looks at what comes in, probes do.
+        let lets_in = new.policy.new == NewDefinitions::Approve;
         let created = match source::create(&state.platform, &member.actor, name, draft.prefix, new).await {
             Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
                 errors.add("form", error.to_string());
@@ -161,6 +164,9 @@ async fn create(state: web::Data<WebState>, member: Allowed<ManageTools>, form: 
             other => errors.take(other)?,
         };
         if let Some(source) = created {
+            if lets_in {
+                publishing::watch_source(&state.platform, &member.actor, source.id).await?;
+            }
             let (kind, text) = first_look(&state, &member, source.id).await;
             member.visitor.leave_flash(kind, text);
             return Ok(see_other(&urls::source(member.slug(), source.id)));

@@ -3,7 +3,7 @@
 mod accounts;
 mod apis;
 mod definition;
-mod diff;
+pub(super) mod diff;
 mod edit;
 mod show;
 
@@ -16,6 +16,7 @@ use trunkline_platform::{
         definition::{Finding, ItemKind},
         source::{self, ListedSource, Source, SourceKind},
     },
+    publishing::{self, Health},
 };
 
 use self::apis::ApiRow;
@@ -49,6 +50,8 @@ struct SourceRow {
     name: String,
     place: String,
     state: &'static str,
+    /// Does it fail what it is tried by?
+    is_failing: bool,
     why: String,
     served: String,
     fresh: String,
@@ -60,16 +63,18 @@ struct SourceRow {
 async fn list(state: web::Data<WebState>, member: InTenant) -> Page {
     let sources = source::list(&state.platform, &member.actor).await?;
     let apis = api::list(&state.platform, &member.actor).await?;
+    let health = publishing::health_of_sources(&state.platform, &member.actor).await?;
+    let is_failing = |id| health.get(&id) == Some(&Health::Failing);
     page(&SourcesPage {
         layout: member.layout("Sources", "sources"),
         base: urls::tenant(member.slug()),
         can_manage: member.may(Permission::ManageTools),
-        sources: sources.iter().map(|listed| row(member.slug(), listed)).collect(),
+        sources: sources.iter().map(|listed| row(member.slug(), listed, is_failing(listed.source.id))).collect(),
         apis: apis.iter().map(|listed| ApiRow::new(member.slug(), listed)).collect(),
     })
 }
 
-fn row(slug: &str, listed: &ListedSource) -> SourceRow {
+fn row(slug: &str, listed: &ListedSource, is_failing: bool) -> SourceRow {
     let (source, total) = (&listed.source, listed.total());
     let number = |count: i64| if count == 0 { String::new() } else { format::count(count) };
     SourceRow {
@@ -77,6 +82,7 @@ fn row(slug: &str, listed: &ListedSource) -> SourceRow {
         name: source.name.to_string(),
         place: place(source),
         state: state_word(source),
+        is_failing: is_failing && source.enabled,
         why: source.stale.as_ref().map(|stale| stale.why.clone()).unwrap_or_default(),
         served: format::count(total.on),
         fresh: number(total.waiting),

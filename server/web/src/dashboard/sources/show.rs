@@ -16,6 +16,7 @@ use trunkline_platform::{
     connections,
     db::page::Search,
     ids::{ChangeId, DefinitionId, SourceId},
+    publishing::{self, Admission, Subject},
     quota::breakers::{Protected, Standing},
 };
 
@@ -28,7 +29,9 @@ use crate::{
         format,
         keys::page_number,
         layout::Layout,
-        page, see_other,
+        page,
+        probes::{self, ProbeCard},
+        see_other,
     },
     extract::{Allowed, Fields, Form, InTenant, ManageTools, Path, Query},
     urls,
@@ -72,6 +75,10 @@ struct SourcePage {
     waiting: i64,
     /// When the page was made: nobody approves what came later.
     seen: String,
+    /// `None`: it is not reached over the network, or has no tools of its own.
+    probe: Option<ProbeCard>,
+    /// Did the gate stop it when it was asked last?
+    is_stopped: bool,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "each is shown by itself")]
@@ -143,6 +150,13 @@ async fn show(state: web::Data<WebState>, member: InTenant, id: Path<SourceId>, 
         None => listed.total().waiting,
     };
     let accounts = accounts(&state, &member, source).await?;
+    let probe = if matches!(source.kind, SourceKind::Mcp { .. }) {
+        let subject = (Subject::Source(source.id), urls::source_probe(slug, source.id));
+        Some(probes::card(&state, &member, subject, true).await?)
+    } else {
+        None
+    };
+    let is_stopped = probe.as_ref().and_then(|card| card.runs.first()).is_some_and(|run| run.kind == "Gate" && !run.passed);
     page(&SourcePage {
         layout: member.layout(source.name.as_str(), "sources"),
         base: urls::tenant(slug),
@@ -157,6 +171,8 @@ async fn show(state: web::Data<WebState>, member: InTenant, id: Path<SourceId>, 
         can,
         waiting: if matches!(filter.show, Show::All | Show::Waiting) && can_manage { waiting } else { 0 },
         seen: platform.clock.now().to_rfc3339(),
+        probe,
+        is_stopped,
         source: SourceDetail { accounts, is_left_alone: is_left_alone(&state, &member, source), ..detail(slug, source) },
     })
 }
@@ -394,9 +410,9 @@ async fn decide(state: web::Data<WebState>, member: Allowed<ManageTools>, id: Pa
     let (decided, done) = match form.get("action") {
         "all" => {
             let kind = ItemKind::find(form.get("kind"));
-            (source::switch_on(platform, actor, id.0, Pick::Unsuspicious(kind), seen).await, "switched on")
+            (switch_on(&state, &member, (id.0, Pick::Unsuspicious(kind)), seen, &form).await, "switched on")
         }
-        "on" => (source::switch_on(platform, actor, id.0, Pick::These(definitions), seen).await, "switched on"),
+        "on" => (switch_on(&state, &member, (id.0, Pick::These(definitions)), seen, &form).await, "switched on"),
         "off" => (source::switch_off(platform, actor, id.0, &definitions).await, "switched off"),
         "approve" => (source::approve_changes(platform, actor, id.0, &changes).await, "approved"),
         "reject" => (source::reject_changes(platform, actor, id.0, &changes).await, "rejected"),
@@ -408,10 +424,32 @@ async fn decide(state: web::Data<WebState>, member: Allowed<ManageTools>, id: Pa
             let (kind, text) = told(decided, done);
             member.visitor.leave_flash(kind, text);
         }
-        Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => member.visitor.leave_flash("error", error.to_string()),
-        Err(error) => return Err(error.into()),
+        Err(error) => match probes::told(&error) {
+            Some(text) => member.visitor.leave_flash("error", text),
+            None => return Err(error.into()),
+        },
     }
     Ok(see_other(&back))
+}
+
+/// Switches definitions on; the first tools of a server only if the gate lets it pass, or somebody says why it is not tried.
+async fn switch_on(
+    state: &WebState,
+    member: &Allowed<ManageTools>,
+    (id, pick): (SourceId, Pick),
+    seen: DateTime<Utc>,
+    form: &Fields,
+) -> Result<Decided, Error> {
+    let (platform, actor) = (&state.platform, &member.actor);
+    let is_of_tools = !matches!(pick, Pick::Unsuspicious(Some(kind)) if kind != ItemKind::Tools);
+    let reason = Some(form.get("untried_reason").trim()).filter(|reason| !reason.is_empty());
+    if is_of_tools && let Admission::Stopped(report) = publishing::admit(platform, actor, id, reason).await? {
+        let failure = report.failure();
+        let check = failure.map_or("a check", |failure| failure.check.label());
+        let problem = failure.and_then(|failure| failure.problem.clone()).unwrap_or_default();
+        return Err(Error::conflict(format!("Nothing was switched on: the gate stopped this server at “{check}”: {problem}.")));
+    }
+    source::switch_on(platform, actor, id, pick, seen).await
 }
 
 /// When the page was made that the form was on.

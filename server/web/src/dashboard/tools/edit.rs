@@ -1,16 +1,23 @@
-//! The form for a tool, new or not. Saving publishes a version.
+//! The form for a tool, new or not. Saving makes a draft, which goes through the gate at once unless somebody only wants to save.
 
 use actix_web::{http::StatusCode, web};
 use askama::Template;
 use trunkline_platform::{
     Error, ErrorKind,
     actor::Permission,
-    catalog::{self, Builtin, Executor, HttpMethod, MAX_PARAMETERS, ParameterType, Place, Tool, ToolName},
+    catalog::{
+        self, Builtin, Executor, HttpMethod, MAX_PARAMETERS, NewVersion, ParameterType, Place, Tool, ToolName,
+        drafts::{self, Saved},
+    },
     ids::ToolId,
+    publishing::{self, Subject, Terms},
 };
 use trunkline_protocol::oauth::scope::Effect;
 
-use super::draft::{Draft, DraftParameter};
+use super::{
+    draft::{Draft, DraftParameter},
+    publish,
+};
 use crate::{
     Access, Route, WebState,
     dashboard::{
@@ -19,7 +26,9 @@ use crate::{
         format,
         layout::Layout,
         limits::what_if::{self, WhatIf},
-        page_with, see_other,
+        page_with,
+        probes::{self, SampleText},
+        see_other,
     },
     error::HtmlError,
     extract::{Allowed, FieldErrors, Fields, Form, ManageTools, Path},
@@ -55,6 +64,7 @@ struct ToolEditPage {
     /// Number of the version that is edited; 0 for a new tool.
     version: i32,
     fields: ToolFields,
+    tried: SampleText,
     what_if: Option<WhatIf>,
     errors: FieldErrors,
 }
@@ -80,37 +90,70 @@ struct ParameterRow {
     error: String,
 }
 
+/// What stands in the form beside what a version is made of.
+struct Beside {
+    /// Number of the newest version when the form was made.
+    edited: i32,
+    sample: SampleText,
+    what_if: Option<WhatIf>,
+}
+
 async fn show_new(state: web::Data<WebState>, member: Allowed<ManageTools>) -> Page {
-    render_new(&state, &member, StatusCode::OK, Draft::new(), FieldErrors::default())
+    render_new(&state, &member, StatusCode::OK, (Draft::new(), SampleText::of(&Terms::default())), FieldErrors::default())
 }
 
 async fn create(state: web::Data<WebState>, member: Allowed<ManageTools>, form: Form<Fields>) -> Page {
     let (form, mut errors) = (form.0, FieldErrors::default());
-    let mut draft = Draft::read(&form);
+    let (mut draft, sample) = (Draft::read(&form), SampleText::sent(&form));
     let name = errors.take(ToolName::parse(&draft.name))?;
-    if let (Some(name), Some(new)) = (name, draft.parse(form.get("secret"), &mut errors)?) {
-        let created = catalog::create(&state.platform, &member.actor, name, new).await;
-        let created = match created {
+    let new = draft.parse(form.get("secret"), &mut errors)?;
+    if let (Some(name), Some(new), Some(terms)) = (name, new, terms(&sample, &Terms::default(), &mut errors)?) {
+        let saved = match drafts::save_new(&state.platform, &member.actor, name, new).await {
             Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
                 errors.add("form", error.to_string());
-                return render_new(&state, &member, StatusCode::CONFLICT, draft, errors);
+                return render_new(&state, &member, StatusCode::CONFLICT, (draft, sample), errors);
             }
             other => errors.take(other)?,
         };
-        if let Some(tool) = created {
-            member.visitor.leave_flash("success", "The tool is published: agents whose scopes cover it see it from now on.");
-            return Ok(see_other(&urls::tool(member.slug(), tool.id)));
+        if let Some(saved) = saved {
+            return go_on(&state, &member, saved, &terms, &form).await;
         }
     }
     ask_secret_again(&form, &mut errors);
-    render_new(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, draft, errors)
+    render_new(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, (draft, sample), errors)
+}
+
+/// How the call is made, as the fields say it.
+fn terms(sample: &SampleText, before: &Terms, errors: &mut FieldErrors) -> Result<Option<Terms>, HtmlError> {
+    let Some(terms) = sample.parse(before, errors) else { return Ok(None) };
+    Ok(errors.take(terms.check())?.map(|()| terms))
+}
+
+/// What was saved goes through the gate, unless somebody only wanted to save it.
+async fn go_on(state: &WebState, member: &Allowed<ManageTools>, saved: Saved, terms: &Terms, form: &Fields) -> Page {
+    publishing::set_terms(&state.platform, &member.actor, Subject::Tool(saved.tool), terms).await?;
+    let tool_url = urls::tool(member.slug(), saved.tool);
+    if !saved.is_draft {
+        member.visitor.leave_flash("success", "Saved. The definition is the same, so there is no new version.");
+        return Ok(see_other(&tool_url));
+    }
+    if form.get("then") == "draft" {
+        let text = format!("Version {} is saved as a draft. No agent sees it.", saved.number);
+        member.visitor.leave_flash("success", text);
+        return Ok(see_other(&tool_url));
+    }
+    publish::go_through(state, member, (saved.tool, saved.number), form.get("untried_reason")).await
 }
 
 async fn show_edit(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: Path<ToolId>) -> Page {
     let tool = catalog::get(&state.platform, &member.actor, tool.0).await?;
     let limits = catalog::limits(&state.platform, &member.actor, tool.id).await?;
-    let draft = Draft::of(&tool, limits);
-    render_edit(&state, &member, StatusCode::OK, &tool, tool.version.number, (draft, None), FieldErrors::default())
+    let (pending, edited) = drafts::pending(&state.platform, &member.actor, tool.id).await?;
+    // A draft is gone on with.
+    let tool = pending.map_or_else(|| tool.clone(), |version| Tool { version, ..tool.clone() });
+    let sample = SampleText::of(&probes::terms_of(&state, &member.actor, Subject::Tool(tool.id)).await?);
+    let beside = Beside { edited, sample, what_if: None };
+    render_edit(&state, &member, StatusCode::OK, &tool, (Draft::of(&tool, limits), beside), FieldErrors::default())
 }
 
 async fn change(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: Path<ToolId>, form: Form<Fields>) -> Page {
@@ -118,54 +161,79 @@ async fn change(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: 
     let tool = catalog::get(&state.platform, &member.actor, tool.0).await?;
     let mut draft = Draft::read(&form);
     let edited: i32 = form.get("version").parse().unwrap_or_default();
+    let mut beside = Beside { edited, sample: SampleText::sent(&form), what_if: None };
     if form.get("then") == "check" {
         let limits = draft.parse_terms(&mut errors)?.map(|(_, limits)| limits);
         ask_secret_again(&form, &mut errors);
         let Some(limits) = limits else {
-            return render_edit(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, &tool, edited, (draft, None), errors);
+            return render_edit(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, &tool, (draft, beside), errors);
         };
-        let found = what_if::ask(&state, &member, &limits.scopes(tool.id)).await?;
-        return render_edit(&state, &member, StatusCode::OK, &tool, edited, (draft, Some(found)), errors);
+        beside.what_if = Some(what_if::ask(&state, &member, &limits.scopes(tool.id)).await?);
+        return render_edit(&state, &member, StatusCode::OK, &tool, (draft, beside), errors);
     }
-    if let Some(outcome) = publish(&state, &member, &tool, edited, &mut draft, &form, &mut errors).await? {
-        let published = match outcome {
-            Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
-                errors.add("form", error.to_string());
-                return render_edit(&state, &member, StatusCode::CONFLICT, &tool, edited, (draft, None), errors);
-            }
-            other => errors.take(other)?,
-        };
-        if let Some(number) = published {
-            let text = if number == edited {
-                "Saved. The definition is the same, so there is no new version.".to_owned()
-            } else {
-                format!("Version {number} is published. Calls use it from now on.")
-            };
-            member.visitor.leave_flash("success", text);
-            return Ok(see_other(&urls::tool(member.slug(), tool.id)));
+    let saved = if is_imported(&tool) {
+        set_terms(&state, &member, (&tool, edited), &draft, &mut errors).await?
+    } else {
+        save(&state, &member, (&tool, edited), &mut draft, (&form, &beside.sample), &mut errors).await?
+    };
+    match saved {
+        Some(Ok(page)) => return page,
+        Some(Err(error)) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
+            errors.add("form", error.to_string());
+            return render_edit(&state, &member, StatusCode::CONFLICT, &tool, (draft, beside), errors);
         }
+        Some(Err(error)) => {
+            errors.take::<()>(Err(error))?;
+        }
+        None => {}
     }
     ask_secret_again(&form, &mut errors);
-    render_edit(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, &tool, edited, (draft, None), errors)
+    render_edit(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, &tool, (draft, beside), errors)
 }
 
-/// Publishes what the form says; `None` if it cannot be read.
-async fn publish(
+/// Does the definition come from a source? Then nobody writes it here.
+fn is_imported(tool: &Tool) -> bool {
+    matches!(tool.version.executor, Executor::Upstream { .. } | Executor::Operation(_))
+}
+
+/// Sets what can be said of a tool whose definition comes from its source; `None` if the form cannot be read.
+async fn set_terms(
     state: &WebState,
     member: &Allowed<ManageTools>,
-    tool: &Tool,
-    edited: i32,
-    draft: &mut Draft,
-    form: &Fields,
+    (tool, edited): (&Tool, i32),
+    draft: &Draft,
     errors: &mut FieldErrors,
-) -> Result<Option<Result<i32, Error>>, HtmlError> {
-    let (platform, actor) = (&state.platform, &member.actor);
-    if matches!(tool.version.executor, Executor::Upstream { .. } | Executor::Operation(_)) {
-        let Some((price, limits)) = draft.parse_terms(errors)? else { return Ok(None) };
-        return Ok(Some(catalog::set_terms(platform, actor, tool.id, edited, price, limits).await));
+) -> Result<Option<Result<Page, Error>>, HtmlError> {
+    let Some((price, limits)) = draft.parse_terms(errors)? else { return Ok(None) };
+    let number = match catalog::set_terms(&state.platform, &member.actor, tool.id, edited, price, limits).await {
+        Ok(number) => number,
+        Err(error) => return Ok(Some(Err(error))),
+    };
+    let text = if number == edited {
+        "Saved. The definition is the same, so there is no new version.".to_owned()
+    } else {
+        format!("Version {number} is published. Calls use it from now on.")
+    };
+    member.visitor.leave_flash("success", text);
+    Ok(Some(Ok(Ok(see_other(&urls::tool(member.slug(), tool.id))))))
+}
+
+/// Saves what the form says, and goes on with it; `None` if it cannot be read.
+async fn save(
+    state: &WebState,
+    member: &Allowed<ManageTools>,
+    (tool, edited): (&Tool, i32),
+    draft: &mut Draft,
+    (form, sample): (&Fields, &SampleText),
+    errors: &mut FieldErrors,
+) -> Result<Option<Result<Page, Error>>, HtmlError> {
+    let before = probes::terms_of(state, &member.actor, Subject::Tool(tool.id)).await?;
+    let new: Option<NewVersion> = draft.parse(form.get("secret"), errors)?;
+    let (Some(new), Some(terms)) = (new, terms(sample, &before, errors)?) else { return Ok(None) };
+    match drafts::save(&state.platform, &member.actor, tool.id, edited, new).await {
+        Ok(saved) => Ok(Some(Ok(go_on(state, member, saved, &terms, form).await))),
+        Err(error) => Ok(Some(Err(error))),
     }
-    let Some(new) = draft.parse(form.get("secret"), errors)? else { return Ok(None) };
-    Ok(Some(catalog::publish(platform, actor, tool.id, edited, new).await))
 }
 
 /// A page never shows a secret, so one that was typed is gone when the form is shown again.
@@ -175,13 +243,19 @@ fn ask_secret_again(form: &Fields, errors: &mut FieldErrors) {
     }
 }
 
-fn render_new(state: &WebState, member: &Allowed<ManageTools>, status: StatusCode, draft: Draft, errors: FieldErrors) -> Page {
+fn render_new(
+    state: &WebState,
+    member: &Allowed<ManageTools>,
+    status: StatusCode,
+    (draft, sample): (Draft, SampleText),
+    errors: FieldErrors,
+) -> Page {
     let slug = member.slug();
     let page = ToolEditPage {
         layout: member.layout("New tool", "tools"),
         is_new: true,
         is_imported: false,
-        lead: "Saving publishes version 1.".to_owned(),
+        lead: "One real call is made of it before any agent sees it.".to_owned(),
         action: urls::tool_new(slug),
         cancel_url: urls::tools(slug),
         back_label: "Tools".to_owned(),
@@ -189,6 +263,7 @@ fn render_new(state: &WebState, member: &Allowed<ManageTools>, status: StatusCod
         currency: member.tenant.currency.clone(),
         version: 0,
         fields: fields(state, draft, "It is sealed, sent to this URL’s host only, and never shown again.".to_owned()),
+        tried: sample,
         what_if: None,
         errors,
     };
@@ -200,8 +275,7 @@ fn render_edit(
     member: &Allowed<ManageTools>,
     status: StatusCode,
     tool: &Tool,
-    edited: i32,
-    (draft, what_if): (Draft, Option<WhatIf>),
+    (draft, Beside { edited, sample, what_if }): (Draft, Beside),
     errors: FieldErrors,
 ) -> Page {
     let slug = member.slug();
@@ -214,8 +288,8 @@ fn render_edit(
     let page = ToolEditPage {
         layout: member.layout(format!("Edit {}", tool.name), "tools"),
         is_new: false,
-        is_imported: matches!(tool.version.executor, Executor::Upstream { .. } | Executor::Operation(_)),
-        lead: format!("Saving publishes version {}. Version {edited} stays as it is.", edited + 1),
+        is_imported: is_imported(tool),
+        lead: format!("Saving makes version {}. Version {edited} stays as it is.", edited + 1),
         action: urls::tool_edit(slug, tool.id),
         cancel_url: urls::tool(slug, tool.id),
         back_label: tool.name.to_string(),
@@ -223,6 +297,7 @@ fn render_edit(
         currency: member.tenant.currency.clone(),
         version: edited,
         fields: fields(state, Draft { name: tool.name.to_string(), ..draft }, secret_hint),
+        tried: sample,
         what_if,
         errors,
     };

@@ -2,6 +2,7 @@
 
 mod draft;
 mod edit;
+mod publish;
 mod show;
 mod trial;
 
@@ -12,6 +13,7 @@ use trunkline_platform::{
     catalog::{self, Executor, Price, Tool},
     db::page::Search,
     ids::ToolId,
+    publishing::{self, Health},
     usage::{self, Range},
 };
 
@@ -33,7 +35,7 @@ use crate::{
 pub(super) fn routes() -> Vec<Route> {
     let list = Route::get("/t/{tenant}/tools", Access::Member(Permission::View), list);
     // `new` before `{tool}`: the first that fits is taken.
-    std::iter::once(list).chain(edit::routes()).chain(show::routes()).collect()
+    std::iter::once(list).chain(edit::routes()).chain(publish::routes()).chain(show::routes()).collect()
 }
 
 /// Characters of a description in the list.
@@ -58,6 +60,8 @@ struct ToolRow {
     kind: &'static str,
     version: i32,
     state: &'static str,
+    /// Does it fail what it is tried by?
+    is_failing: bool,
     calls: String,
     errors: String,
     alarming: bool,
@@ -71,6 +75,7 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
     let found = catalog::search(platform, actor, &Search::new(q, page_number(&query))).await?;
     let ids: Vec<ToolId> = found.items.iter().map(|tool| tool.id).collect();
     let mut totals = usage::of_tools(platform, actor, Range::Day, &ids).await?;
+    let health = publishing::health(platform, actor, &ids).await?;
     let url = urls::tools(slug);
     let listing = Listing::new(&found, &url, q, &[]);
     let mut row = |tool: Tool| {
@@ -83,6 +88,7 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
             kind: kind(&tool.version.executor),
             version: tool.version.number,
             state: state_word(&tool),
+            is_failing: tool.enabled && health.get(&tool.id).is_some_and(|(health, _)| *health == Health::Failing),
             calls: format::count(totals.calls),
             errors: error_words(&totals),
             alarming: totals.error_rate() >= ALARMING,
@@ -111,6 +117,7 @@ fn kind(executor: &Executor) -> &'static str {
 
 pub(super) fn state_word(tool: &Tool) -> &'static str {
     match (tool.enabled, tool.withheld) {
+        _ if tool.is_draft => "draft",
         (false, _) => "disabled",
         (true, true) => "withheld",
         (true, false) => "published",

@@ -6,16 +6,22 @@ use serde_json::Value;
 use trunkline_platform::{
     Error, ErrorKind,
     actor::{Member, Permission},
-    catalog::{self, Executor, Tool, ToolVersion},
+    catalog::{
+        self, Executor, Tool,
+        drafts::{self, VersionLife},
+    },
     execution,
     gateway::{self, Trial},
     ids::ToolId,
+    publishing::Subject,
     quota::{BudgetScope, Limit, ToolLimits, breakers::Standing, resilience::Resilience},
     usage::{self, CallFilter, Range},
 };
 
 use super::{
-    kind, price, state_word,
+    kind, price,
+    publish::{self, DraftCard, PinCard},
+    state_word,
     trial::{self, TryField},
 };
 use crate::{
@@ -28,7 +34,9 @@ use crate::{
         context, format,
         layout::Layout,
         limits::standing_words,
-        page_with, see_other,
+        page_with,
+        probes::{self, ProbeCard},
+        see_other,
     },
     extract::{Allowed, FieldErrors, Fields, Form, InTenant, ManageTools, Path, Query},
     urls,
@@ -67,6 +75,12 @@ struct ToolPage {
     budgets: Vec<BudgetRow>,
     budgets_url: String,
     logs_url: String,
+    draft: Option<DraftCard>,
+    /// `None`: it is tried with its server.
+    probe: Option<ProbeCard>,
+    roll_back_url: String,
+    compare_url: String,
+    pins: PinCard,
 }
 
 struct ToolDetail {
@@ -79,6 +93,7 @@ struct ToolDetail {
     effect: &'static str,
     kind: &'static str,
     state: &'static str,
+    version: i32,
     /// Why its calls are refused for a moment; empty if they are not.
     left_alone: String,
     request: String,
@@ -95,6 +110,11 @@ struct ToolDetail {
 struct VersionRow {
     number: i32,
     current: bool,
+    is_draft: bool,
+    /// Can the tool be pointed at it again?
+    can_return: bool,
+    /// Why it was published without a real call; empty if it was tried.
+    untried: String,
     at: Moment,
     digest: String,
 }
@@ -199,7 +219,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, tool: Tool, status: St
     let id = tool.id;
     let totals = usage::of_tools(platform, actor, Range::Day, &[id]).await?.remove(&id).unwrap_or_default();
     let limits = catalog::limits(platform, actor, id).await?;
-    let versions = catalog::versions(platform, actor, id).await?;
+    let versions = drafts::lives(platform, actor, id).await?;
     let calls = usage::calls(platform, actor, &CallFilter { tool: Some(id), ..CallFilter::default() }).await?.calls;
     let logs_url = urls::with_query(&urls::logs(slug), &[("tool", tool.name.as_str())]);
     let context = context::definition_words(catalog::definition_tokens(&tool).await?);
@@ -231,15 +251,30 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, tool: Tool, status: St
         logs_url,
         budgets: budgets::rows(state, member, BudgetScope::Tool(id)).await?,
         budgets_url: urls::tool_budgets(slug, id),
+        draft: publish::draft_card(state, member, &tool).await?,
+        probe: if publish::is_tried(&tool) {
+            let subject = (Subject::Tool(id), urls::tool_probe(slug, id));
+            Some(probes::card(state, member, subject, publish::changes_something(&tool)).await?)
+        } else {
+            None
+        },
+        pins: publish::pin_card(state, member, &tool, &versions).await?,
+        roll_back_url: urls::tool_roll_back(slug, id),
+        compare_url: urls::tool_compare(slug, id),
         tool: ToolDetail { context, ..detail(state, actor, (slug, currency), &tool, limits)? },
     };
     page_with(status, &page)
 }
 
-fn version_row(version: &ToolVersion, tool: &Tool) -> VersionRow {
+fn version_row(life: &VersionLife, tool: &Tool) -> VersionRow {
+    let version = &life.version;
+    let is_current = version.id == tool.version.id;
     VersionRow {
         number: version.number,
-        current: version.id == tool.version.id,
+        current: is_current && !tool.is_draft,
+        is_draft: !life.was_published,
+        can_return: life.was_published && !is_current && publish::is_tried(tool),
+        untried: life.untried.clone(),
         at: Moment::second(version.created_at),
         digest: version.digest.iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}")),
     }
@@ -283,6 +318,7 @@ fn detail(
         effect: version.effect.as_str(),
         kind: kind(&version.executor),
         state: state_word(tool),
+        version: version.number,
         upstream_url: execution::upstream(&version.executor)
             .map(|_| urls::resilience(&urls::tool(slug, tool.id)))
             .unwrap_or_default(),

@@ -13,7 +13,9 @@ use trunkline_platform::{
         openapi::{Scheme, SchemeKind},
     },
     db::page::Search,
+    gate::Report,
     ids::{ApiId, OperationId},
+    publishing::{self, ApiPublication, ApiTrial},
     secret::Plaintext,
 };
 
@@ -44,6 +46,7 @@ pub(super) fn routes() -> Vec<Route> {
 
 #[derive(Template)]
 #[template(path = "dashboard/api.html")]
+#[expect(clippy::struct_excessive_bools, reason = "each is shown by itself")]
 struct ApiPage {
     layout: Layout,
     base: String,
@@ -69,6 +72,12 @@ struct ApiPage {
     names_begin: String,
     secrets: Vec<SecretField>,
     accounts_url: String,
+    /// What was sent of the call that is made first.
+    called: String,
+    sample: String,
+    untried_reason: String,
+    /// Does it have to be said how something is tried?
+    asks_for_call: bool,
     errors: FieldErrors,
 }
 
@@ -153,10 +162,19 @@ async fn publish(state: &WebState, member: &Allowed<ManageTools>, listed: &Liste
         };
         let secrets: BTreeMap<String, Plaintext> = listed.api.schemes.iter().filter_map(secret).collect();
         let publication = Publication { server: form.get("server").to_owned(), prefix, secrets };
-        match api::publish(&state.platform, &member.actor, listed.api.id, publication).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => errors.add("form", error.to_string()),
+        let outcome = match trial(form, &mut errors) {
+            Some(trial) => {
+                publishing::publish_api(&state.platform, &member.actor, listed.api.id, publication, &trial).await.map(Some)
+            }
+            None => Ok(None),
+        };
+        match outcome {
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict(_) | ErrorKind::Exhausted { .. }) => {
+                errors.add("form", error.to_string());
+            }
+            Ok(Some(ApiPublication::Stopped(report))) => errors.add("form", stopped(&report)),
             other => {
-                if let Some(published) = errors.take(other)? {
+                if let Some(Some(ApiPublication::Live(published))) = errors.take(other)? {
                     let text = format!(
                         "Published: {} new, {} changed, {} disabled. Agents see it with their next request.",
                         tools(published.created),
@@ -171,6 +189,33 @@ async fn publish(state: &WebState, member: &Allowed<ManageTools>, listed: &Liste
     }
     let listed = api::get(&state.platform, &member.actor, listed.api.id).await?;
     render(state, member, StatusCode::UNPROCESSABLE_ENTITY, &listed, view, Some(form), errors).await
+}
+
+/// How one of the operations is tried, as the form says it; `None` if it cannot be read.
+fn trial(form: &Fields, errors: &mut FieldErrors) -> Option<ApiTrial> {
+    let arguments = match form.get("sample").trim() {
+        "" => None,
+        text => {
+            let read = serde_json::from_str(text).ok();
+            if read.is_none() {
+                errors.add("sample", r#"expected a JSON object, such as {"city": "Lisbon"}"#);
+                return None;
+            }
+            read
+        }
+    };
+    let (called, untried) = (form.get("called").trim().to_owned(), form.get("untried_reason").trim().to_owned());
+    Some(ApiTrial { called, arguments, untried })
+}
+
+/// What the gate says, in a sentence.
+fn stopped(report: &Report) -> String {
+    let failure = report.failure();
+    let check = failure.map_or("a check", |failure| failure.check.label());
+    let problem = failure.and_then(|failure| failure.problem.as_deref()).unwrap_or_default();
+    let advice = failure.and_then(|failure| failure.advice).unwrap_or_default();
+    let tool = report.tool.as_deref().unwrap_or("one of them");
+    format!("Nothing was published: a real call of {tool} failed at “{check}”: {problem}. {advice}")
 }
 
 fn tools(count: usize) -> String {
@@ -223,6 +268,10 @@ async fn render<N: Needs>(
         servers: if api.servers.len() > 1 { api.servers.clone() } else { Vec::new() },
         names_begin: of("prefix", &api.prefix),
         secrets: secrets(listed, &errors),
+        called: of("called", ""),
+        sample: of("sample", ""),
+        untried_reason: of("untried_reason", ""),
+        asks_for_call: sent.is_some(),
         accounts_url: if api.schemes.iter().any(|scheme| scheme.kind == SchemeKind::Person) {
             urls::source_new_api(slug)
         } else {
