@@ -76,7 +76,7 @@ impl<'a> Importer<'a> {
 
     /// Tries to make tools of what is picked.
     async fn try_publish(&self, api: &str, fields: &[(&str, &str)]) -> Page {
-        self.visitor.post(api, &[&[("then", "publish")], fields].concat()).await
+        self.visitor.post(api, &[&[("then", "publish"), ("untried_reason", "requests are counted here")], fields].concat()).await
     }
 
     /// Makes tools of what is picked.
