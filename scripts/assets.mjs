@@ -1,4 +1,5 @@
-// Copies the third-party front-end files that the binary embeds from node_modules to static/vendor, with their licences.
+// Copies the third-party files that the binary embeds from node_modules, with their licences: what pages use to static/vendor, the engine of
+// functions to server/sandbox/vendor, whose build holds its digest against the one that was reviewed.
 // Run after `npm ci --ignore-scripts`. Everything is read before anything is written, so a missing file changes nothing.
 
 import { readFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -8,6 +9,7 @@ import { fileURLToPath } from "node:url";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const modules = join(root, "node_modules");
 const vendor = join(root, "static", "vendor");
+const sandbox = join(root, "server", "sandbox", "vendor");
 
 const FILES = {
   "inter.woff2": "@fontsource-variable/inter/files/inter-latin-wght-normal.woff2",
@@ -18,6 +20,11 @@ const FILES = {
   "licenses/jetbrains-mono.txt": "@fontsource-variable/jetbrains-mono/LICENSE",
   "licenses/lucide.txt": "lucide-static/LICENSE",
   "licenses/uplot.txt": "uplot/LICENSE",
+};
+
+const ENGINE = {
+  "quickjs.wasm": "quickjs-wasi/quickjs.wasm",
+  "quickjs-wasi.txt": "quickjs-wasi/LICENSE",
 };
 
 // The icons that the templates name. Adding one here is all it takes to use it.
@@ -53,11 +60,14 @@ function symbol(name) {
 
 const sprite = `<svg xmlns="http://www.w3.org/2000/svg">\n${ICONS.map(symbol).join("\n")}\n</svg>\n`;
 const outputs = [["icons.svg", sprite], ...Object.entries(FILES).map(([name, source]) => [name, read(source)])];
+const engine = Object.entries(ENGINE).map(([name, source]) => [name, read(source)]);
 
-rmSync(vendor, { recursive: true, force: true });
-for (const [name, content] of outputs) {
-  const target = join(vendor, name);
-  mkdirSync(dirname(target), { recursive: true });
-  writeFileSync(target, content);
+for (const [folder, files] of [[vendor, outputs], [sandbox, engine]]) {
+  rmSync(folder, { recursive: true, force: true });
+  for (const [name, content] of files) {
+    const target = join(folder, name);
+    mkdirSync(dirname(target), { recursive: true });
+    writeFileSync(target, content);
+  }
 }
-console.log(`assets: ${outputs.length} files and ${ICONS.length} icons in static/vendor`);
+console.log(`assets: ${outputs.length} files and ${ICONS.length} icons in static/vendor, ${engine.length} files in server/sandbox/vendor`);

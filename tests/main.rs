@@ -22,6 +22,8 @@ mod dashboard;
 #[cfg(test)]
 mod db;
 #[cfg(test)]
+mod functions;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod mcp;

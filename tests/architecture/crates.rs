@@ -12,13 +12,34 @@ use super::{read, root};
 const PURE: &[&str] = &["serde", "serde_json", "thiserror", "base64", "url", "sha2", "subtle"];
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("trunkline-platform", &["trunkline-web", "trunkline", "actix-web", "actix-http", "askama", "clap", "config"]),
+    // What runs code of strangers knows nothing that would be worth having.
+    (
+        "trunkline-sandbox",
+        &[
+            "trunkline-protocol",
+            "trunkline-platform",
+            "trunkline-web",
+            "trunkline",
+            "tokio",
+            "sqlx",
+            "redis",
+            "reqwest",
+            "hyper",
+            "actix-web",
+        ],
+    ),
     ("trunkline-web", &["trunkline", "sqlx", "redis", "reqwest", "lettre", "clap", "config"]),
 ];
 
 #[test]
 fn crates_depend_on_what_they_may_know() {
     let named = |name: &str, other: &str| BTreeMap::from([(name.to_owned(), BTreeSet::from([other.to_owned()]))]);
-    for (name, other) in [("trunkline-protocol", "tokio"), ("trunkline-platform", "actix-web"), ("trunkline-web", "sqlx")] {
+    for (name, other) in [
+        ("trunkline-protocol", "tokio"),
+        ("trunkline-platform", "actix-web"),
+        ("trunkline-web", "sqlx"),
+        ("trunkline-sandbox", "tokio"),
+    ] {
         assert_eq!(forbidden_dependencies(&named(name, other)), [format!("{name} depends on {other}")]);
     }
     let crates = dependencies();

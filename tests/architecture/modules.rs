@@ -8,7 +8,7 @@ use super::{platform_sources, read, without_comments, word};
 const ORDER: &[&[&str]] = &[
     &["random", "hex", "ids", "clock", "network", "error", "secret", "actor"],
     &["db", "redis", "epoch", "egress", "mail", "jobs", "dialogue", "conversations"],
-    &["call", "metrics", "context", "audit", "usage", "quota", "health", "handshake", "bus", "upstream"],
+    &["call", "metrics", "context", "audit", "usage", "quota", "health", "handshake", "bus", "upstream", "functions"],
     &["vault"],
     &["accounts"],
     &["agents", "certificates"],

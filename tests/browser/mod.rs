@@ -2,6 +2,7 @@
 
 mod driver;
 mod first_call;
+mod function;
 mod import;
 mod pages;
 mod people;

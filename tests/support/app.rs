@@ -24,6 +24,7 @@ use trunkline_platform::{
 use super::{
     Agent, eventually, logs,
     private::Folder,
+    process,
     services::{Database, Kind, shared},
 };
 
@@ -99,6 +100,7 @@ impl Builder {
             ("EGRESS_ALLOW", "127.0.0.0/8,::1/128"),
             ("EGRESS_ALLOW_HTTP", "true"),
             ("SHUTDOWN_GRACE_S", "2"),
+            ("FUNCTIONS_CACHE_DIR", &process::functions_cache()),
         ] {
             settings.insert(format!("TRUNKLINE_{name}"), value.to_owned());
         }
@@ -168,7 +170,9 @@ impl TestApp {
         let spool = Folder::new("spool");
         settings.entry(SPOOL_DIR.to_owned()).or_insert_with(|| spool.0.display().to_string());
         let environment = settings.clone().into_iter().collect::<Environment>();
-        let config = Config::load(&Sources { file: None, environment, options: Vec::new() }).expect("the settings load");
+        let mut config = Config::load(&Sources { file: None, environment, options: Vec::new() }).expect("the settings load");
+        // This program is the suite, which runs no functions.
+        config.functions.program = process::path_of_binary();
         // A runtime of its own: the installation goes on while the test blocks, and ends as a process would.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let (shutdown, its_clock) = (config.shutdown, Arc::clone(&clock));

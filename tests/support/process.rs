@@ -20,10 +20,23 @@ pub(crate) fn binary() -> &'static Path {
         let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--locked", "--package", "trunkline"]).output();
         let built = built.expect("cargo runs");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let suite = std::env::current_exe().expect("this binary");
-        let profile = suite.parent().and_then(Path::parent).expect("target/debug/deps");
-        profile.join("trunkline")
+        path_of_binary()
     })
+}
+
+/// Where it is, built or not.
+pub(crate) fn path_of_binary() -> PathBuf {
+    profile().join("trunkline")
+}
+
+/// The compiled engine of functions, the same for all tests: compiling it takes seconds.
+pub(crate) fn functions_cache() -> String {
+    profile().join("functions-cache").display().to_string()
+}
+
+fn profile() -> PathBuf {
+    let suite = std::env::current_exe().expect("this binary");
+    suite.parent().and_then(Path::parent).expect("target/debug/deps").to_owned()
 }
 
 /// A command of the binary, with nothing of this process's environment but the path.

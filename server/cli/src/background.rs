@@ -19,6 +19,8 @@ const FORGET_EVERY: Duration = Duration::from_mins(15);
 const NOTE_KEYS_EVERY: Duration = Duration::from_secs(5);
 /// Tenants that nobody calls leave memory.
 const DROP_IDLE_EVERY: Duration = Duration::from_mins(1);
+/// Processes of functions have a minute; this is how exactly.
+const SWEEP_SANDBOXES_EVERY: Duration = Duration::from_secs(10);
 /// A change of the signing keys whose notification was missed is noticed after this.
 const SIGNING_KEYS_EVERY: Duration = Duration::from_secs(30);
 /// How soon tokens of people that run out are noticed.
@@ -51,6 +53,8 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     tasks.spawn("jobs", |stop| done(async move { jobs::run(to_work, stop).await }));
     tasks.spawn("replica heartbeat", |stop| done(be_counted(to_share, stop)));
     tasks.spawn("idle upstreams", |stop| done(sweep_upstreams(to_greet, stop)));
+    let to_end = platform.clone();
+    tasks.spawn("idle sandboxes", |stop| done(sweep_sandboxes(to_end, stop)));
     start_rounds(tasks, platform);
 }
 
@@ -130,6 +134,14 @@ async fn be_counted(platform: Platform, stop: CancellationToken) {
     every(&platform, BEAT_EVERY, stop, "the other replicas are not counted", beat).await;
     // The others find out by themselves if this fails.
     let _ = quota::replicas::leave(&platform).await;
+}
+
+async fn sweep_sandboxes(platform: Platform, stop: CancellationToken) {
+    let sweep = |platform: Platform| async move {
+        platform.sandboxes.sweep();
+        Ok(())
+    };
+    every(&platform, SWEEP_SANDBOXES_EVERY, stop, "idle processes of functions stay", sweep).await;
 }
 
 async fn sweep_upstreams(platform: Platform, stop: CancellationToken) {

@@ -97,6 +97,7 @@ pub fn product(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) ->
         mailer,
         egress: Egress::new(&config.egress).context("the outbound client cannot be made")?,
         spool,
+        functions: config.functions.clone(),
     });
     Ok(Product { platform, writer })
 }
@@ -159,6 +160,7 @@ impl Installation {
             tracing::warn!(left, "conversations were cut when stopping");
         }
         self.tasks.stop().await;
+        self.platform.sandboxes.close();
         // Connections to a server that hangs are not worth waiting for.
         if tokio::time::timeout(CLOSE_WITHIN, self.platform.db.close()).await.is_err() {
             tracing::warn!("the database did not say good-bye");

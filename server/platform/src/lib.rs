@@ -1,7 +1,7 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
 //! `random hex ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
-//! `call metrics context audit usage quota health handshake bus upstream` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session gate` → `oauth` →
+//! `call metrics context audit usage quota health handshake bus upstream functions` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session gate` → `oauth` →
 //! `record chain execution rotation` → `publishing` → `gateway`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
@@ -26,6 +26,7 @@ pub mod egress;
 pub mod epoch;
 pub mod error;
 pub mod execution;
+pub mod functions;
 pub mod gate;
 pub mod gateway;
 pub mod handshake;

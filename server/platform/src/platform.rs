@@ -23,6 +23,7 @@ use crate::{
     egress::Egress,
     epoch::Generations,
     execution,
+    functions::{self, Functions},
     gateway::{Hearing, Parked, Streams},
     handshake,
     ids::ReplicaId,
@@ -78,11 +79,15 @@ pub struct Parts {
     pub egress: Egress,
     /// Where entries go.
     pub spool: Arc<dyn Spool>,
+    /// How functions are run.
+    pub functions: functions::Settings,
 }
 
 /// The parts, and what this process keeps in memory beside them.
 pub struct Inner {
     parts: Parts,
+    /// Processes that run functions.
+    pub sandboxes: Functions,
     /// Hashing of passwords, bounded for the whole process.
     pub(crate) passwords: accounts::Passwords,
     /// Tenants in memory.
@@ -158,6 +163,7 @@ impl Platform {
         let metrics = Arc::<Metrics>::default();
         Self(Arc::new(Inner {
             passwords: accounts::Passwords::new(&parts.settings.accounts),
+            sandboxes: Functions::new(parts.functions.clone()),
             parts,
             snapshots: Snapshots::default(),
             generations: Generations::default(),

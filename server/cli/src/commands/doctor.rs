@@ -76,7 +76,29 @@ async fn examine(config: &Config, findings: &mut Findings) -> anyhow::Result<()>
     }
     redis(&platform, findings).await;
     mail(&platform, config, findings).await;
+    functions(&platform, findings).await;
     Ok(())
+}
+
+async fn functions(platform: &Platform, findings: &mut Findings) {
+    let began = std::time::Instant::now();
+    match platform.sandboxes.confinement().await {
+        Ok(confinement) if confinement.missing().is_empty() => {
+            let namespaces = if confinement.namespaces { ", namespaces" } else { "" };
+            let took = began.elapsed().as_millis();
+            findings
+                .good("functions", format!("confined by Landlock, seccomp, rlimits{namespaces}; a process starts in {took} ms"));
+        }
+        Ok(confinement) => {
+            let advice = "use a kernel with Landlock and seccomp (Linux 5.13 or newer), and let the container use both";
+            findings.bad("functions", format!("run without {}", confinement.missing().join(", ")), advice);
+        }
+        Err(error) => findings.bad(
+            "functions",
+            error.to_string(),
+            "see functions.cache_dir: a folder that only the server's user may write",
+        ),
+    }
 }
 
 fn public_url(platform: &Platform, findings: &mut Findings) {

@@ -15,6 +15,7 @@ mod plans;
 mod serve;
 mod services;
 mod source;
+mod tool;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -66,6 +67,9 @@ enum Command {
     /// Where tools come from: see what the description of an API would bring
     #[command(subcommand)]
     Source(source::SourceCommand),
+    /// Functions: run one on this computer as a tenant's agents would
+    #[command(subcommand)]
+    Tool(tool::ToolCommand),
     /// What the operator decides about tenants
     #[command(subcommand)]
     Tenants(plans::TenantsCommand),
@@ -79,6 +83,9 @@ enum Command {
     /// It comes from the variable TRUNKLINE_KEY, from --key-file, or, in a folder where `trunkline dev` runs, from there; never from the
     /// command line, where every user of the computer could read it. Logging in through a browser is not possible here yet.
     Connect(connect::ConnectArguments),
+    /// Run functions for the process that holds the pipes; started by the server
+    #[command(hide = true)]
+    Sandbox,
     /// Ask the operations listener of this machine whether the server is alive
     #[command(hide = true)]
     Healthcheck(healthcheck::HealthcheckArguments),
@@ -89,6 +96,10 @@ enum Command {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> ExitCode {
+    // Before there is anything that would have to be given up again.
+    if matches!(arguments.command, Command::Sandbox) {
+        return trunkline_sandbox::serve();
+    }
     // One provider for every TLS connection of the process. A second installation of it is refused and changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -109,7 +120,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, command } = arguments;
     match command {
-        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Dev(arguments) => Box::pin(dev::run(arguments)).await,
         Command::Serve(arguments) => serve::run(config, arguments).await,
         Command::Migrate => migrate::run(config).await,
         Command::Config(command) => config::run(config, command),
@@ -122,6 +133,8 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Tenants(command) => plans::run_tenants(config, command).await,
         Command::Gate(arguments) => gate::run(arguments).await,
         Command::Source(command) => source::run(config, command).await,
+        Command::Tool(command) => tool::run(config, command).await,
+        Command::Sandbox => Ok(trunkline_sandbox::serve()),
         Command::Connect(arguments) => connect::run(arguments).await,
         Command::Healthcheck(arguments) => healthcheck::run(arguments),
         Command::Services(arguments) => services::run(arguments).await,

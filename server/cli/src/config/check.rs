@@ -4,7 +4,7 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use trunkline_platform::{
-    accounts, chain, db, egress,
+    accounts, chain, db, egress, functions,
     network::Network,
     quota::{self, AtOnce, Ladder, Rate, attempts},
     record, redis,
@@ -52,6 +52,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let checkpoints = checkpoints(reader);
     let egress_allow = reader.list::<Network>("egress.allow", NETWORKS);
     let egress_allow_http = reader.parsed("egress.allow_http", "true or false");
+    let functions = functions(reader);
     let log = log(reader);
     let shutdown = shutdown(reader);
     listening(reader, http.as_ref(), public_url.as_ref());
@@ -71,6 +72,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         audit: audit?,
         checkpoints: checkpoints?,
         egress: egress::Settings { allow: egress_allow?, allow_http: egress_allow_http? },
+        functions: functions?,
         log: log?,
         shutdown: shutdown?,
         shown,
@@ -400,6 +402,20 @@ fn audit(reader: &mut Reader) -> Option<record::Settings> {
     let reads = reader.required("audit.durability", durability);
     let effects = reader.required("audit.effect_durability", durability);
     Some(record::Settings { dir: dir?, max_bytes: max_mib? << 20, durability: reads?, effects: effects? })
+}
+
+fn functions(reader: &mut Reader) -> Option<functions::Settings> {
+    let processes = reader.number("functions.processes", 0..=256);
+    let cache = reader.required("functions.cache_dir", |path| match path {
+        "" => Err("expected a folder".to_owned()),
+        _ => Ok(PathBuf::from(path)),
+    });
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processes = match usize::try_from(processes?).ok()? {
+        0 => (cores * 2).max(4),
+        some => some,
+    };
+    Some(functions::Settings { program: functions::this_program(), cache: cache?, processes })
 }
 
 fn checkpoints(reader: &mut Reader) -> Option<chain::Settings> {

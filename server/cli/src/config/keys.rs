@@ -268,6 +268,18 @@ pub static KEYS: &[Key] = &[
     ),
     set("egress.allow_http", Kind::Flag, "false", "Let tools call plain http:// too, at any port."),
     set("egress.allow", Kind::List, "", "Private networks that tools may call all the same, such as 10.1.2.0/24."),
+    set(
+        "functions.processes",
+        Kind::Number,
+        "0",
+        "Most processes that run functions of tenants, one call each; 0: two per core, at least four. One tenant has at most half of them.",
+    ),
+    set(
+        "functions.cache_dir",
+        Kind::Text,
+        "/var/lib/trunkline/functions",
+        "Folder for the compiled engine of functions. Private: whoever may write there may run anything here.",
+    ),
     set("log.format", Kind::Text, "json", "json or human."),
     set(
         "log.level",

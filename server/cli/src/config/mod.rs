@@ -11,7 +11,7 @@ mod source;
 use std::{net::SocketAddr, path::PathBuf};
 
 use trunkline_platform::{
-    accounts, chain, db, egress, network::Network, quota, record, redis, secret::MasterKey, secret::Plaintext,
+    accounts, chain, db, egress, functions, network::Network, quota, record, redis, secret::MasterKey, secret::Plaintext,
 };
 use url::Url;
 
@@ -52,6 +52,8 @@ pub struct Config {
     pub checkpoints: chain::Settings,
     /// Private networks that tools may call.
     pub egress: egress::Settings,
+    /// Code of tenants.
+    pub functions: functions::Settings,
     /// Logs.
     pub log: Log,
     /// Stopping.

@@ -86,7 +86,7 @@ impl Outcome {
 }
 
 /// Classes of failures of which it is certain that nothing left for the tool.
-const UNSENT: [&str; 9] = [
+const UNSENT: [&str; 11] = [
     "secret_integrity",
     "source_gone",
     "egress_refused",
@@ -96,6 +96,8 @@ const UNSENT: [&str; 9] = [
     "connection_needs_person",
     "connection_unavailable",
     "token_refused",
+    "tool_busy",
+    "tool_unavailable",
 ];
 
 /// Did anything leave for the tool of a call that was admitted and ended so? If not, it gets back what it was charged.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{operation::Operation, template::UrlTemplate, tool::has_hidden_characters};
+use super::{function::FunctionTool, operation::Operation, template::UrlTemplate, tool::has_hidden_characters};
 use crate::{
     error::{Error, Result},
     ids::SourceId,
@@ -29,6 +29,8 @@ pub enum Executor {
     Http(HttpTool),
     /// An operation of an imported HTTP API.
     Operation(Operation),
+    /// Code of the tenant's own.
+    Function(FunctionTool),
     /// A tool of an MCP server.
     Upstream {
         /// Which server.
@@ -300,8 +302,19 @@ impl Executor {
         match self {
             Self::Http(http) => Some(http.url.origin()),
             Self::Operation(operation) => Some(&operation.origin),
-            Self::Builtin { .. } | Self::Upstream { .. } => None,
+            // A function calls several, or none.
+            Self::Builtin { .. } | Self::Upstream { .. } | Self::Function(_) => None,
         }
+    }
+
+    /// The header that carries its own secret, and the one origin to which it is sent. `None`: there is no such header.
+    pub fn secret_use(&self) -> Option<(&str, &str)> {
+        let (header, origin) = match self {
+            Self::Http(http) => (&http.secret_header, http.url.origin()),
+            Self::Function(function) => (&function.secret_header, function.hosts.first()?.as_str()),
+            Self::Operation(_) | Self::Builtin { .. } | Self::Upstream { .. } => return None,
+        };
+        Some((header.as_deref()?, origin))
     }
 
     /// The JSON Schema of the arguments, in the order of the parameters. A server, and the description of an API, bring their own.
@@ -309,6 +322,7 @@ impl Executor {
         match self {
             Self::Upstream { .. } | Self::Operation(_) => json!({ "type": "object" }),
             Self::Builtin { name } => name.input_schema(),
+            Self::Function(function) => function.input_schema.clone(),
             Self::Http(http) => http.input_schema(),
         }
     }

@@ -6,6 +6,7 @@ mod builtin;
 pub mod definition;
 pub mod drafts;
 mod executor;
+mod function;
 pub mod listen;
 pub mod openapi;
 mod operation;
@@ -23,6 +24,7 @@ use sha2::Digest as _;
 pub use executor::{
     Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, Parameter, ParameterType, Place, TIMEOUT_MS, check_header_name,
 };
+pub use function::{FunctionTool, MAX_HOSTS, Origin};
 pub(crate) use operation::ClientSecret;
 pub use operation::{
     BODY, Body, Carrier, FieldStyle, Input, InputPlace, LAYOUT, Operation, OperationMethod, Piece, Proof, Style,
@@ -226,11 +228,22 @@ pub async fn versions(platform: &Platform, actor: &Member, id: ToolId) -> Result
 
 /// May the tool's requests leave at all? Said here, where it can be mended, as well as at each call.
 fn check_reach(platform: &Platform, new: &NewVersion) -> Result<()> {
-    let Some(origin) = new.executor.origin() else { return Ok(()) };
-    let origin = url::Url::parse(origin).map_err(|error| Error::invalid("url", error.to_string()))?;
+    if let Executor::Function(function) = &new.executor {
+        return check_reach_of(platform, function);
+    }
+    new.executor.origin().map_or(Ok(()), |origin| check_origin(platform, "url", origin))
+}
+
+/// May a function call the hosts that it names?
+pub(crate) fn check_reach_of(platform: &Platform, function: &FunctionTool) -> Result<()> {
+    function.hosts.iter().try_for_each(|host| check_origin(platform, "hosts", host.as_str()))
+}
+
+fn check_origin(platform: &Platform, field: &'static str, origin: &str) -> Result<()> {
+    let origin = url::Url::parse(origin).map_err(|error| Error::invalid(field, error.to_string()))?;
     platform.egress.check(&origin).map_err(|_| {
         Error::invalid(
-            "url",
+            field,
             "tools reach public hosts only, by https:// on port 443, 8443 or one from 1024; the operator can allow others",
         )
     })
@@ -276,29 +289,31 @@ async fn credential(
     new: &NewVersion,
     before: Option<&ToolVersion>,
 ) -> Result<Option<CredentialId>> {
-    let Executor::Http(http) = &new.executor else { return Ok(None) };
-    match (&new.secret, &http.secret_header) {
+    if !matches!(new.executor, Executor::Http(_) | Executor::Function(_)) {
+        return Ok(None);
+    }
+    match (&new.secret, new.executor.secret_use()) {
         (SecretChange::Remove | SecretChange::Keep, None) => Ok(None),
         (SecretChange::Set(_), None) => {
             Err(Error::invalid("secret_header", "name the header that carries the secret, such as Authorization"))
         }
         (SecretChange::Remove, Some(_)) => Err(Error::invalid("secret", "enter the secret, or clear the name of its header")),
-        (SecretChange::Keep, Some(_)) => {
+        (SecretChange::Keep, Some((_, origin))) => {
             let kept = before.and_then(|version| version.credential);
             let id = kept.ok_or_else(|| Error::invalid("secret", "enter the secret that the header carries"))?;
-            if store::credential_origin(tx, id).await?.as_deref() == Some(http.url.origin()) {
+            if store::credential_origin(tx, id).await?.as_deref() == Some(origin) {
                 Ok(Some(id))
             } else {
-                Err(Error::invalid("secret", "the URL now leads to another host: enter the secret for it again"))
+                Err(Error::invalid("secret", "it would now be sent to another host: enter the secret for it again"))
             }
         }
-        (SecretChange::Set(secret), Some(_)) => {
+        (SecretChange::Set(secret), Some((_, origin))) => {
             let now = platform.clock.now();
             let key = vault::get_or_create(tx, &platform.master_key, uuid_v7(now)).await?;
             let id = CredentialId::new(now);
-            let place = tool::credential_place(tx.tenant(), id, http.url.origin());
+            let place = tool::credential_place(tx.tenant(), id, origin);
             let sealed = key.seal(&place, secret.reveal().as_bytes());
-            store::insert_credential(tx, id, http.url.origin(), &sealed, now).await?;
+            store::insert_credential(tx, id, origin, &sealed, now).await?;
             Ok(Some(id))
         }
     }

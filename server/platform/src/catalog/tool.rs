@@ -189,6 +189,7 @@ impl NewVersion {
         match &self.executor {
             Executor::Builtin { .. } => Ok(()),
             Executor::Http(http) => http.check(),
+            Executor::Function(function) => function.check(),
             Executor::Upstream { .. } | Executor::Operation(_) => {
                 Err(Error::invalid("kind", "the definition of this tool comes from its source"))
             }

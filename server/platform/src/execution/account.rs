@@ -143,7 +143,7 @@ async fn exchange(
             let proofs = Proofs { secrets: secret.as_ref(), tokens: &platform.client_tokens, person: Some(token) };
             operation::exchange(&platform.egress, tool, of, arguments, proofs).await
         }
-        Executor::Builtin { .. } | Executor::Upstream { .. } => Err(proxy::unavailable()),
+        Executor::Builtin { .. } | Executor::Function(_) | Executor::Upstream { .. } => Err(proxy::unavailable()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod account;
 mod builtin;
 pub mod conformance;
+pub(crate) mod function;
 mod http;
 pub mod operation;
 mod proxy;
@@ -16,9 +17,11 @@ use trunkline_protocol::mcp::{object::RawObject, tools::ToolResult};
 
 pub use account::Account;
 pub use conformance::TaskUse;
+pub use function::{CodeRun, run_code};
 pub(crate) use proxy::trace_id;
 pub use proxy::{asks_first, proxied_deadline, run_item, run_proxied, source_deadline, task_use};
 pub use validate::check;
+pub(crate) use validate::problems;
 
 use crate::{
     call::{self, Outcome},
@@ -30,7 +33,8 @@ use crate::{
     connections::ClientTokens,
     dialogue::{Reply, Retry},
     egress::{Egress, EgressError},
-    ids::UserId,
+    functions::{self, Functions},
+    ids::{TenantId, UserId},
     quota::{breakers::Protected, resilience::Resilience},
     secret::Plaintext,
 };
@@ -213,6 +217,10 @@ pub struct Means<'a> {
     pub resilience: Resilience,
     /// Tokens that were fetched for tenants themselves.
     pub tokens: &'a ClientTokens,
+    /// Processes that run functions.
+    pub functions: &'a Functions,
+    /// Whose tool it is.
+    pub tenant: TenantId,
 }
 
 /// Checks the arguments against the schema and reads them. The failure is a result for the caller.
@@ -264,6 +272,10 @@ async fn run_alone(
             let proofs = Proofs { secrets: secret.as_ref(), tokens: means.tokens, person: None };
             operation::run(means.egress, tool, operation, arguments, proofs).await
         }
+        Executor::Function(function) => {
+            let ways = (means.functions, means.egress);
+            function::read(function::execute(ways, means.tenant, function, arguments, secret).await)
+        }
         // Those go by `run_proxied`, where they can talk.
         Executor::Upstream { .. } => proxy::unavailable(),
     }
@@ -309,6 +321,8 @@ fn own_deadline(executor: &Executor) -> Duration {
         Executor::Builtin { .. } => Duration::from_secs(1),
         Executor::Http(http) => Duration::from_millis(http.timeout_ms.into()),
         Executor::Operation(operation) => Duration::from_millis(operation.timeout_ms.into()),
+        // It ends itself in time; this is for what comes before it begins, and for the worst.
+        Executor::Function(function) => functions::longest(Duration::from_millis(function.timeout_ms.into())),
         Executor::Upstream { .. } => proxy::DEADLINE,
     }
 }

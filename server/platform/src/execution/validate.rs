@@ -17,8 +17,13 @@ pub fn check(tool: &LoadedTool, arguments: &Value) -> Result<(), Run> {
     if validator.is_valid(arguments) || (tool.tool.version.executor.is_proxied() && without_nulls(arguments, validator)) {
         return Ok(());
     }
+    Err(Run::invalid_arguments(&problems(validator, arguments)))
+}
+
+/// What does not fit, in words; empty if everything does.
+pub(crate) fn problems(validator: &jsonschema::Validator, arguments: &Value) -> String {
     let problems: Vec<String> = validator.iter_errors(arguments).take(TOLD).map(|error| problem(&error)).collect();
-    Err(Run::invalid_arguments(&problems.join("; ")))
+    problems.join("; ")
 }
 
 /// Would the arguments fit without those that are null? Many clients write null for what they leave out, and the protocol's own headers take

@@ -31,6 +31,7 @@ use crate::{
     context::Output,
     dialogue::{Dialogue, InputRequired, Listener, Reply},
     execution::{self, Account, Answer, Input, Means, Run, TaskUse},
+    ids::TenantId,
     publishing::Answered,
     quota::{Remaining, resilience::Resilience},
     secret::{Plaintext, SealError},
@@ -120,7 +121,9 @@ impl AdmittedCall {
                 let accounts = caller.snapshot.accounts_of(&tool);
                 let account = accounts.and_then(|source| Account::of(platform, &caller.snapshot, source, input.user));
                 let resilience = execution::resilience(&caller.snapshot, &tool.tool.version.executor);
-                let run = quietly(platform, &tool, resilience, secret, account, &input.arguments, &cancelled).await;
+                let run =
+                    quietly(platform, caller.snapshot.tenant, &tool, resilience, secret, account, &input.arguments, &cancelled)
+                        .await;
                 arguments = input.arguments;
                 (run, None)
             }
@@ -200,6 +203,7 @@ fn limits(left: Option<&str>) -> Vec<(&str, &str)> {
 /// A tool that says nothing while it runs.
 pub(super) async fn quietly(
     platform: &Platform,
+    tenant: TenantId,
     tool: &LoadedTool,
     resilience: Resilience,
     secret: Option<Result<Plaintext, SealError>>,
@@ -215,7 +219,14 @@ pub(super) async fn quietly(
             return Run::failed(Outcome::Unknown, "secret_integrity", text);
         }
     };
-    let means = Means { clock: &*platform.clock, egress: &platform.egress, resilience, tokens: &platform.client_tokens };
+    let means = Means {
+        clock: &*platform.clock,
+        egress: &platform.egress,
+        resilience,
+        tokens: &platform.client_tokens,
+        functions: &platform.sandboxes,
+        tenant,
+    };
     let deadline = execution::deadline(&tool.tool.version.executor, resilience);
     tokio::select! {
         biased;

@@ -44,7 +44,7 @@ pub use offer::{MANY_TOKENS, MANY_TOOLS, Offer, Reader, offer, search_cost};
 pub use parked::Parked;
 pub use speak::{Outgoing, Voice, deliver_answer};
 pub use streams::{OpenStream, StreamUse, Streams};
-pub use trial::{Trial, try_out};
+pub use trial::{Trial, try_code, try_out};
 
 use crate::quota::{Remaining, Scope};
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Map, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 use tokio_util::sync::CancellationToken;
 use trunkline_protocol::mcp::object::RawObject;
 
@@ -20,12 +20,17 @@ use crate::{
     actor::{Member, Permission},
     audit::{self, Event},
     call::Outcome,
-    catalog::snapshot::{self, Current, LoadedTool},
+    catalog::{
+        self, FunctionTool, Origin,
+        definition::compile,
+        snapshot::{self, Current, LoadedTool},
+    },
     dialogue::Dialogue,
     error::{Error, Result},
-    execution::{self, Account, Answer, Input, Run},
+    execution::{self, Account, Answer, CodeRun, Input, Run, function},
     ids::ToolId,
     quota::attempts::{self, Attempt},
+    secret::Plaintext,
 };
 
 /// How it went.
@@ -58,7 +63,7 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
             let accounts = current.accounts_of(&tool);
             let account = accounts.and_then(|source| Account::of(platform, &current, source, Some(actor.user)));
             let resilience = execution::resilience(&current, &tool.tool.version.executor);
-            quietly(platform, &tool, resilience, secret, account, &arguments, &CancellationToken::new()).await
+            quietly(platform, actor.tenant, &tool, resilience, secret, account, &arguments, &CancellationToken::new()).await
         }
         Err(misfit) => misfit,
     };
@@ -72,6 +77,57 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
         _ => ran.text().to_owned(),
     };
     Ok(Trial { outcome: ran.outcome, error: ran.error, text, took })
+}
+
+/// Runs code that is not published, as its tool would run it: in the sandbox, with its hosts and limits. A secret that was not typed is that of
+/// the tool which is edited, if it would be sent to the same place. Of a tool that exists the audit log has a line before and a line after.
+pub async fn try_code(
+    platform: &Platform,
+    actor: &Member,
+    edited: Option<ToolId>,
+    function: &FunctionTool,
+    typed: Option<Plaintext>,
+    input: &RawValue,
+) -> Result<CodeRun> {
+    actor.require(Permission::ManageTools)?;
+    function.check()?;
+    let input = input_of(function, input)?;
+    catalog::check_reach_of(platform, function)?;
+    attempts::check(platform, Attempt::TrialByMember, &actor.user.to_string()).await?;
+    let kept = match edited {
+        Some(id) => begin(platform, actor, id, function).await?,
+        None => None,
+    };
+    let began = Instant::now();
+    let ran = function::execute((&platform.sandboxes, &platform.egress), actor.tenant, function, &input, typed.or(kept)).await;
+    let run = CodeRun::of(ran, began);
+    if let Some(id) = edited {
+        let mut tx = platform.db.tenant(actor.tenant).await?;
+        audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTried(id, run.outcome)).await?;
+        tx.commit().await?;
+    }
+    Ok(run)
+}
+
+fn input_of(function: &FunctionTool, input: &RawValue) -> Result<Map<String, Value>> {
+    let value: Value = serde_json::from_str(input.get()).map_err(|error| Error::invalid("example", error.to_string()))?;
+    let validator = compile(&function.input_schema).map_err(|why| Error::invalid("input_schema", why))?;
+    let problems = execution::problems(&validator, &value);
+    match value {
+        Value::Object(input) if problems.is_empty() => Ok(input),
+        _ => Err(Error::invalid("example", format!("it does not fit the schema: {problems}"))),
+    }
+}
+
+/// Notes that somebody tries the tool; its secret, where the code would send it to the place that it is for.
+async fn begin(platform: &Platform, actor: &Member, id: ToolId, function: &FunctionTool) -> Result<Option<Plaintext>> {
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let (tool, secret) = snapshot::load_one(platform, &mut tx, id).await?.ok_or(Error::not_found("tool"))?;
+    audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTrialBegun(id)).await?;
+    tx.commit().await?;
+    let place = tool.tool.version.executor.secret_use().map(|(_, origin)| origin);
+    let is_same = place.is_some() && place == function.hosts.first().map(Origin::as_str);
+    secret.filter(|_| is_same && function.secret_header.is_some()).transpose().map_err(Error::internal)
 }
 
 /// A tool of a source, with nobody whom it could ask.

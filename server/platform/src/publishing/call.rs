@@ -115,7 +115,14 @@ async fn call(candidate: Candidate<'_>, arguments: Map<String, Value>) -> Result
     let account = current.accounts_of(tool).and_then(|source| Account::of(platform, current, source, user));
     let executor = &tool.tool.version.executor;
     let resilience = execution::resilience(current, executor);
-    let means = Means { clock: &*platform.clock, egress: &platform.egress, resilience, tokens: &platform.client_tokens };
+    let means = Means {
+        clock: &*platform.clock,
+        egress: &platform.egress,
+        resilience,
+        tokens: &platform.client_tokens,
+        functions: &platform.sandboxes,
+        tenant: current.tenant,
+    };
     let deadline = execution::deadline(executor, resilience);
     let run = tokio::time::timeout(deadline, execution::run(means, tool, &arguments, secret, account)).await;
     let Ok(run) = run else {

@@ -223,7 +223,17 @@ fn explain(error: &str) -> &'static str {
         "upstream_protocol" => "The tool’s server answered with something that is not HTTP, or not UTF-8.",
         "egress_refused" => "The tool’s address leads to a private network, or to another place that tools may not reach.",
         "secret_integrity" => "The tool’s stored secret cannot be read. Enter it again.",
-        "tool_crashed" => "The tool’s definition is broken. Publish it again.",
+        "tool_crashed" => {
+            "The tool’s definition is broken, or the process of its function ended. Publish it again if it stays so."
+        }
+        "tool_threw" => "The function threw an error, or is no JavaScript. Its message was told to the agent.",
+        "tool_timeout" => "The function did not end within its timeout.",
+        "tool_memory" => "The function wanted more memory than a call has.",
+        "tool_output" => "The function gave more than is passed on, or something that is no JSON.",
+        "tool_busy" => "Too many functions ran at the same time. This one did not begin, and cost nothing.",
+        "tool_unavailable" => {
+            "No process for functions could be started. The function did not begin; `trunkline doctor` says why."
+        }
         "unknown_tool" => {
             "There is no tool of this name for this agent: it does not exist, is disabled, or its key has no scope for it."
         }

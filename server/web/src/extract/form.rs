@@ -23,6 +23,15 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Form<T>(pub T);
 
+/// Forms that carry code: 256 KiB of it, and as much again for what a form makes of its characters.
+const WITH_CODE: [&str; 2] = ["/t/{tenant}/tools/new", "/t/{tenant}/tools/{tool}/edit"];
+const LARGEST_WITH_CODE: usize = 1024 * 1024;
+
+fn largest(request: &HttpRequest) -> usize {
+    let carries_code = request.match_pattern().is_some_and(|pattern| WITH_CODE.contains(&pattern.as_str()));
+    if carries_code { LARGEST_WITH_CODE } else { LARGEST }
+}
+
 impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
     type Error = HtmlError;
     type Future = Pin<Box<dyn Future<Output = Result<Self, HtmlError>>>>;
@@ -41,10 +50,11 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
                 return Err(bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Forms are sent as application/x-www-form-urlencoded."));
             }
             let payload = payload.await.map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body cannot be read."))?;
-            let body = actix_web::rt::time::timeout(DEADLINE, payload.to_bytes_limited(LARGEST))
+            let largest = largest(&request);
+            let body = actix_web::rt::time::timeout(DEADLINE, payload.to_bytes_limited(largest))
                 .await
                 .map_err(|_| bad(StatusCode::REQUEST_TIMEOUT, "The form took too long to arrive."))?
-                .map_err(|_| bad(StatusCode::PAYLOAD_TOO_LARGE, "A form has at most 64 KiB."))?
+                .map_err(|_| bad(StatusCode::PAYLOAD_TOO_LARGE, &format!("This form has at most {} KiB.", largest / 1024)))?
                 .map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body ended early."))?;
             let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(&body)
                 .map_err(|_| bad(StatusCode::BAD_REQUEST, "The form's body is not a form."))?;

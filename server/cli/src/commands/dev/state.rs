@@ -28,6 +28,8 @@ pub(super) const ANNOUNCEMENT: &str = "dev.json";
 const MASTER_KEY: &str = "master.key";
 /// Entries on their way to the database; further replicas have `spool-2` and so on.
 const SPOOL: &str = "spool";
+/// The compiled engine of functions; kept when starting over, since it depends on the binary only.
+const FUNCTIONS: &str = "functions";
 /// Everything of ours that `--fresh` removes, beside what the services keep.
 const OURS: &[&str] = &[
     SETTINGS,
@@ -131,12 +133,13 @@ impl StateDir {
             text,
             "[http]\nlisten = \"{public}\"\n[ops]\nlisten = \"{ops}\"\n[database]\nurl = \"{}\"\nadmin_url = \"{}\"\n\
              [redis]\nurl = \"{}\"\n[secrets]\nkey_file = {:?}\n[egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\nallow_http = true\n\
-             [audit]\nspool_dir = {:?}\n[log]\nformat = \"human\"\n[shutdown]\ngrace_s = 10\n",
+             [audit]\nspool_dir = {:?}\n[functions]\ncache_dir = {:?}\n[log]\nformat = \"human\"\n[shutdown]\ngrace_s = 10\n",
             app.reveal(),
             admin.reveal(),
             redis.reveal(),
             key.display().to_string(),
             self.file(SPOOL).display().to_string(),
+            self.file(FUNCTIONS).display().to_string(),
         )?;
         Ok(text)
     }

@@ -21,6 +21,7 @@ pub(crate) use json::{canonical, canonical_members};
 pub use name::exposed_key;
 pub use risk::{Finding, FindingKind, risk};
 pub use schema::compile;
+pub(in crate::catalog) use schema::misfit;
 pub use stumbles::{Stumble, stumbles};
 
 /// Largest definition, in bytes.

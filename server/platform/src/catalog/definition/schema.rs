@@ -26,7 +26,7 @@ pub fn compile(schema: &Value) -> Result<Validator, String> {
 }
 
 /// Why a schema cannot be used. `text` is it as it was written.
-pub(super) fn misfit(text: &str, schema: &Value) -> Option<String> {
+pub(in crate::catalog) fn misfit(text: &str, schema: &Value) -> Option<String> {
     if text.len() > MAX_BYTES {
         return Some("it is larger than 64 KiB".to_owned());
     }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use trunkline_platform::{
     catalog::{
-        self, Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, NewVersion, Parameter, ParameterType, Place, Price,
-        SecretChange, Tool, UrlTemplate,
+        self, Builtin, Executor, FunctionTool, HttpMethod, HttpTool, MAX_PARAMETERS, NewVersion, Origin, Parameter,
+        ParameterType, Place, Price, SecretChange, Tool, UrlTemplate,
     },
     quota::{
         Limit, Rate, ToolLimits,
@@ -20,6 +20,24 @@ use crate::{
     extract::{FieldErrors, Fields},
 };
 
+/// What a new function begins with.
+const STARTER: &str = "\
+// The default export is the tool. It gets the agent's arguments, and gives a text or an object.
+export default async function (input) {
+  console.log(\"called with\", input);
+  return { greeting: `Hello, ${input.name}!` };
+}
+";
+const STARTER_SCHEMA: &str = "\
+{
+  \"type\": \"object\",
+  \"properties\": {
+    \"name\": { \"type\": \"string\", \"description\": \"Whom to greet.\" }
+  },
+  \"required\": [\"name\"],
+  \"additionalProperties\": false
+}";
+
 /// What stands in the fields. The secret is not among them: it goes in and never comes back.
 #[derive(Default)]
 pub(super) struct Draft {
@@ -34,6 +52,11 @@ pub(super) struct Draft {
     pub(super) parameters: Vec<DraftParameter>,
     pub(super) secret_header: String,
     pub(super) timeout_ms: String,
+    pub(super) code: String,
+    pub(super) input_schema: String,
+    pub(super) hosts: String,
+    /// Input of a test run; belongs to no version.
+    pub(super) example: String,
     pub(super) price: String,
     pub(super) price_kib: String,
     pub(super) price_second: String,
@@ -61,7 +84,15 @@ pub(super) struct DraftParameter {
 impl Draft {
     /// An HTTP tool that still has to be described.
     pub(super) fn new() -> Self {
-        Self { effect: "read".to_owned(), kind: "http".to_owned(), timeout_ms: "10000".to_owned(), ..Self::default() }
+        Self {
+            effect: "read".to_owned(),
+            kind: "http".to_owned(),
+            timeout_ms: "10000".to_owned(),
+            code: STARTER.to_owned(),
+            input_schema: STARTER_SCHEMA.to_owned(),
+            example: "{\n  \"name\": \"Ada\"\n}".to_owned(),
+            ..Self::default()
+        }
     }
 
     /// The published version of a tool.
@@ -97,6 +128,16 @@ impl Draft {
                 timeout_ms: http.timeout_ms.to_string(),
                 ..common
             },
+            Executor::Function(function) => Self {
+                kind: "function".to_owned(),
+                code: function.code.clone(),
+                input_schema: format!("{:#}", function.input_schema),
+                hosts: function.hosts.iter().map(Origin::brief).collect::<Vec<_>>().join("\n"),
+                example: format!("{:#}", example(&function.input_schema)),
+                secret_header: function.secret_header.clone().unwrap_or_default(),
+                timeout_ms: function.timeout_ms.to_string(),
+                ..common
+            },
             Executor::Upstream { .. } | Executor::Operation(_) => Self { kind: "upstream".to_owned(), ..common },
         }
     }
@@ -104,6 +145,10 @@ impl Draft {
     /// What was sent. Rows of parameters without a name are left out.
     pub(super) fn read(form: &Fields) -> Self {
         let text = |field: &str| form.get(field).to_owned();
+        let lines = |field: &str| form.exactly(field).replace("\r\n", "\n");
+        // Both halves of the form have these, and without a script both are sent.
+        let of_function = text("kind") == "function";
+        let of_half = |field: &str| if of_function { text(&format!("function_{field}")) } else { text(field) };
         Self {
             name: text("name"),
             title: text("title"),
@@ -115,8 +160,12 @@ impl Draft {
             method: text("method"),
             url: text("url"),
             parameters: (0..MAX_PARAMETERS).filter_map(|row| DraftParameter::read(form, row)).collect(),
-            secret_header: text("secret_header"),
-            timeout_ms: text("timeout_ms"),
+            secret_header: of_half("secret_header"),
+            timeout_ms: of_half("timeout_ms"),
+            code: lines("code"),
+            input_schema: lines("input_schema"),
+            hosts: lines("hosts"),
+            example: lines("example"),
             price: text("price"),
             price_kib: text("price_kib"),
             price_second: text("price_second"),
@@ -139,6 +188,7 @@ impl Draft {
         let executor = match self.kind.as_str() {
             "builtin" => errors.take(self.builtin.parse::<Builtin>())?.map(|name| Executor::Builtin { name }),
             "http" => self.parse_http(errors)?.map(Executor::Http),
+            "function" => self.parse_function(errors)?.map(Executor::Function),
             _ => {
                 errors.add("kind", "choose one");
                 None
@@ -184,6 +234,20 @@ impl Draft {
             return Ok(None);
         };
         Ok(Some((price, ToolLimits { total: Limit { rate, per_day, at_once }, each_agent })))
+    }
+
+    /// Reads the half of the form that is about code.
+    pub(super) fn parse_function(&self, errors: &mut FieldErrors) -> Result<Option<FunctionTool>, HtmlError> {
+        let timeout_ms = self.timeout_ms.parse::<u32>().ok();
+        if timeout_ms.is_none() {
+            errors.add("timeout_ms", "expected 100 to 60000 milliseconds");
+        }
+        let input_schema = errors.take(FunctionTool::parse_schema(&self.input_schema))?;
+        let named = self.hosts.split([',', '\n']).map(str::trim).filter(|host| !host.is_empty());
+        let hosts = errors.take(named.map(Origin::parse).collect())?;
+        let (Some(timeout_ms), Some(input_schema), Some(hosts)) = (timeout_ms, input_schema, hosts) else { return Ok(None) };
+        let secret_header = Some(self.secret_header.clone()).filter(|name| !name.is_empty());
+        Ok(Some(FunctionTool { code: self.code.clone(), input_schema, hosts, secret_header, timeout_ms }))
     }
 
     fn parse_http(&mut self, errors: &mut FieldErrors) -> Result<Option<HttpTool>, HtmlError> {
@@ -270,4 +334,25 @@ impl DraftParameter {
 pub(super) fn article(word: &str) -> String {
     let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {word}")
+}
+
+/// An input that has about the shape of the schema: what it gives as examples and defaults, and else something of the type.
+fn example(schema: &Value) -> Value {
+    let given = schema["examples"].get(0).or_else(|| schema.get("default")).or_else(|| schema["enum"].get(0));
+    if let Some(given) = given {
+        return given.clone();
+    }
+    match schema["type"].as_str() {
+        Some("object") => {
+            let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            let wanted = properties.filter(|(name, _)| required.contains(&name.as_str()));
+            Value::Object(wanted.map(|(name, schema)| (name.clone(), example(schema))).collect())
+        }
+        Some("array") => Value::Array(Vec::new()),
+        Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or_else(|| 0.into()),
+        Some("boolean") => false.into(),
+        Some("null") => Value::Null,
+        _ => Value::String(String::new()),
+    }
 }

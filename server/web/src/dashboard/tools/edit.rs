@@ -15,6 +15,7 @@ use trunkline_platform::{
 use trunkline_protocol::oauth::scope::Effect;
 
 use super::{
+    code::{self, Ran},
     draft::{Draft, DraftParameter},
     publish,
 };
@@ -65,6 +66,7 @@ struct ToolEditPage {
     version: i32,
     fields: ToolFields,
     tried: SampleText,
+    ran: Option<Ran>,
     what_if: Option<WhatIf>,
     errors: FieldErrors,
 }
@@ -96,22 +98,29 @@ struct Beside {
     edited: i32,
     sample: SampleText,
     what_if: Option<WhatIf>,
+    /// What a run of what is in the form came to.
+    ran: Option<Ran>,
 }
 
 async fn show_new(state: web::Data<WebState>, member: Allowed<ManageTools>) -> Page {
-    render_new(&state, &member, StatusCode::OK, (Draft::new(), SampleText::of(&Terms::default())), FieldErrors::default())
+    render_new(&state, &member, StatusCode::OK, (Draft::new(), SampleText::of(&Terms::default()), None), FieldErrors::default())
 }
 
 async fn create(state: web::Data<WebState>, member: Allowed<ManageTools>, form: Form<Fields>) -> Page {
     let (form, mut errors) = (form.0, FieldErrors::default());
     let (mut draft, sample) = (Draft::read(&form), SampleText::sent(&form));
+    if form.get("then") == "run" {
+        let ran = code::run(&state, &member, None, &draft, &form, &mut errors).await?;
+        ask_secret_again(&form, &mut errors);
+        return render_new(&state, &member, code::status(ran.as_ref()), (draft, sample, ran), errors);
+    }
     let name = errors.take(ToolName::parse(&draft.name))?;
-    let new = draft.parse(form.get("secret"), &mut errors)?;
+    let new = draft.parse(typed_secret(&form), &mut errors)?;
     if let (Some(name), Some(new), Some(terms)) = (name, new, terms(&sample, &Terms::default(), &mut errors)?) {
         let saved = match drafts::save_new(&state.platform, &member.actor, name, new).await {
             Err(error) if matches!(error.kind(), ErrorKind::Conflict(_)) => {
                 errors.add("form", error.to_string());
-                return render_new(&state, &member, StatusCode::CONFLICT, (draft, sample), errors);
+                return render_new(&state, &member, StatusCode::CONFLICT, (draft, sample, None), errors);
             }
             other => errors.take(other)?,
         };
@@ -120,7 +129,7 @@ async fn create(state: web::Data<WebState>, member: Allowed<ManageTools>, form: 
         }
     }
     ask_secret_again(&form, &mut errors);
-    render_new(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, (draft, sample), errors)
+    render_new(&state, &member, StatusCode::UNPROCESSABLE_ENTITY, (draft, sample, None), errors)
 }
 
 /// How the call is made, as the fields say it.
@@ -152,7 +161,7 @@ async fn show_edit(state: web::Data<WebState>, member: Allowed<ManageTools>, too
     // A draft is gone on with.
     let tool = pending.map_or_else(|| tool.clone(), |version| Tool { version, ..tool.clone() });
     let sample = SampleText::of(&probes::terms_of(&state, &member.actor, Subject::Tool(tool.id)).await?);
-    let beside = Beside { edited, sample, what_if: None };
+    let beside = Beside { edited, sample, what_if: None, ran: None };
     render_edit(&state, &member, StatusCode::OK, &tool, (Draft::of(&tool, limits), beside), FieldErrors::default())
 }
 
@@ -161,7 +170,13 @@ async fn change(state: web::Data<WebState>, member: Allowed<ManageTools>, tool: 
     let tool = catalog::get(&state.platform, &member.actor, tool.0).await?;
     let mut draft = Draft::read(&form);
     let edited: i32 = form.get("version").parse().unwrap_or_default();
-    let mut beside = Beside { edited, sample: SampleText::sent(&form), what_if: None };
+    let mut beside = Beside { edited, sample: SampleText::sent(&form), what_if: None, ran: None };
+    if form.get("then") == "run" {
+        beside.ran = code::run(&state, &member, Some(tool.id), &draft, &form, &mut errors).await?;
+        ask_secret_again(&form, &mut errors);
+        let status = code::status(beside.ran.as_ref());
+        return render_edit(&state, &member, status, &tool, (draft, beside), errors);
+    }
     if form.get("then") == "check" {
         let limits = draft.parse_terms(&mut errors)?.map(|(_, limits)| limits);
         ask_secret_again(&form, &mut errors);
@@ -228,7 +243,7 @@ async fn save(
     errors: &mut FieldErrors,
 ) -> Result<Option<Result<Page, Error>>, HtmlError> {
     let before = probes::terms_of(state, &member.actor, Subject::Tool(tool.id)).await?;
-    let new: Option<NewVersion> = draft.parse(form.get("secret"), errors)?;
+    let new: Option<NewVersion> = draft.parse(typed_secret(form), errors)?;
     let (Some(new), Some(terms)) = (new, terms(sample, &before, errors)?) else { return Ok(None) };
     match drafts::save(&state.platform, &member.actor, tool.id, edited, new).await {
         Ok(saved) => Ok(Some(Ok(go_on(state, member, saved, &terms, form).await))),
@@ -238,16 +253,21 @@ async fn save(
 
 /// A page never shows a secret, so one that was typed is gone when the form is shown again.
 fn ask_secret_again(form: &Fields, errors: &mut FieldErrors) {
-    if !form.get("secret").is_empty() && errors.of("secret").is_empty() {
+    if !typed_secret(form).is_empty() && errors.of("secret").is_empty() {
         errors.add("secret", "Enter it again: a page never shows a secret.");
     }
+}
+
+/// The secret of the half of the form that belongs to the chosen kind.
+pub(super) fn typed_secret(form: &Fields) -> &str {
+    form.get(if form.get("kind") == "function" { "function_secret" } else { "secret" })
 }
 
 fn render_new(
     state: &WebState,
     member: &Allowed<ManageTools>,
     status: StatusCode,
-    (draft, sample): (Draft, SampleText),
+    (draft, sample, ran): (Draft, SampleText, Option<Ran>),
     errors: FieldErrors,
 ) -> Page {
     let slug = member.slug();
@@ -264,6 +284,7 @@ fn render_new(
         version: 0,
         fields: fields(state, draft, "It is sealed, sent to this URL’s host only, and never shown again.".to_owned()),
         tried: sample,
+        ran,
         what_if: None,
         errors,
     };
@@ -275,13 +296,13 @@ fn render_edit(
     member: &Allowed<ManageTools>,
     status: StatusCode,
     tool: &Tool,
-    (draft, Beside { edited, sample, what_if }): (Draft, Beside),
+    (draft, Beside { edited, sample, what_if, ran }): (Draft, Beside),
     errors: FieldErrors,
 ) -> Page {
     let slug = member.slug();
-    let secret_hint = match &tool.version.executor {
-        Executor::Http(http) if tool.version.credential.is_some() => {
-            format!("Stored for {} and sent nowhere else. Leave empty to keep it.", http.url.origin())
+    let secret_hint = match tool.version.executor.secret_use() {
+        Some((_, origin)) if tool.version.credential.is_some() => {
+            format!("Stored for {origin} and sent nowhere else. Leave empty to keep it.")
         }
         _ => "It is sealed, sent to this URL’s host only, and never shown again.".to_owned(),
     };
@@ -299,14 +320,20 @@ fn render_edit(
         fields: fields(state, Draft { name: tool.name.to_string(), ..draft }, secret_hint),
         tried: sample,
         what_if,
+        ran,
         errors,
     };
     page_with(status, &page)
 }
 
 fn fields(state: &WebState, mut draft: Draft, secret_hint: String) -> ToolFields {
+    // The halves of other kinds are not sent, or not filled in: they begin anew.
+    let new = Draft::new();
     if draft.timeout_ms.is_empty() && draft.kind == "builtin" {
-        draft.timeout_ms = Draft::new().timeout_ms;
+        draft.timeout_ms = new.timeout_ms;
+    }
+    if draft.kind != "function" && draft.code.is_empty() {
+        (draft.code, draft.input_schema, draft.example) = (new.code, new.input_schema, new.example);
     }
     let rows = std::mem::take(&mut draft.parameters);
     let empty = (rows.len()..(rows.len() + SPARE).min(MAX_PARAMETERS)).map(|_| DraftParameter::default());
@@ -314,6 +341,7 @@ fn fields(state: &WebState, mut draft: Draft, secret_hint: String) -> ToolFields
         effects: effects(state, &draft.effect),
         kinds: vec![
             choice("http", "HTTP request", "One endpoint of an API.", &draft.kind),
+            choice("function", "Function", "Your JavaScript, run in a sandbox.", &draft.kind),
             choice("builtin", "Built-in", "Small tools of ours, ready to use.", &draft.kind),
         ],
         builtins: Builtin::ALL.iter().map(|one| choice(one.as_str(), &builtin_words(*one), "", &draft.builtin)).collect(),

@@ -1,5 +1,6 @@
 //! Tools: the list. One tool and its try-out stand in `show`, the form in `edit`.
 
+mod code;
 mod draft;
 mod edit;
 mod publish;
@@ -111,6 +112,7 @@ fn kind(executor: &Executor) -> &'static str {
         Executor::Builtin { .. } => "Built-in",
         Executor::Http(_) => "HTTP",
         Executor::Operation(_) => "OpenAPI",
+        Executor::Function(_) => "Function",
         Executor::Upstream { .. } => "MCP",
     }
 }

@@ -7,7 +7,7 @@ use trunkline_platform::{
     Error, ErrorKind,
     actor::{Member, Permission},
     catalog::{
-        self, Executor, Tool,
+        self, Executor, Origin, Tool,
         drafts::{self, VersionLife},
     },
     execution,
@@ -303,6 +303,12 @@ fn detail(
                 String::new()
             };
             (format!("{} {}{}", operation.method.as_str(), operation.origin, operation.display_path()), secret)
+        }
+        Executor::Function(function) => {
+            let hosts: Vec<&str> = function.hosts.iter().map(Origin::brief).collect();
+            let reach = if hosts.is_empty() { "calls no host".to_owned() } else { format!("may call {}", hosts.join(", ")) };
+            let secret = version.executor.secret_use().map(|(header, origin)| format!("{header}, sent to {origin} only"));
+            (format!("{} lines of JavaScript; {reach}", function.code.lines().count()), secret.unwrap_or_default())
         }
         Executor::Upstream { name, .. } => (name.clone(), String::new()),
     };

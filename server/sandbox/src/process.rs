@@ -1,0 +1,122 @@
+//! The process: prepares the engine, closes itself off, and runs one function after the other for whoever holds its pipes.
+
+use std::{
+    io,
+    process::ExitCode,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    Confinement, confine,
+    engine::Prepared,
+    host::Outside,
+    limits, run,
+    wire::{self, Order, Report, Setup},
+};
+
+/// Stack of the thread that runs functions: the engine's own, and ours around it.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+/// Answers that wait to be read: never more than a call makes requests.
+const MOST_WAITING: usize = limits::REQUESTS as usize + 1;
+
+/// Serves standard input until it ends. With an environment it refuses; of descriptors it keeps three.
+pub fn serve() -> ExitCode {
+    let tell = |why: String| {
+        let _ = wire::write(&mut io::stdout(), &Report::Broken(why));
+        ExitCode::FAILURE
+    };
+    if let Some(what) = brought_along() {
+        return tell(format!("a sandbox begins with nothing, and this one has {what}"));
+    }
+    let setup = match wire::read(&mut io::stdin()) {
+        Ok(Some(Order::Prepare(setup))) => setup,
+        Ok(_) => return ExitCode::SUCCESS,
+        Err(error) => return tell(format!("the first order cannot be read: {error}")),
+    };
+    // From here on every thread has no more than this.
+    let namespaces = confine::separate();
+    let landlock = confine::only(Some(&setup.cache));
+    let (orders, heard) = sync_channel(MOST_WAITING);
+    let started = thread::Builder::new().name("ear".to_owned()).spawn(move || listen(&orders));
+    let worker = thread::Builder::new().name("function".to_owned()).stack_size(STACK_BYTES);
+    let worker = started
+        .and_then(|_| worker.spawn(move || work(&setup, Confinement { landlock, namespaces, ..Confinement::default() }, heard)));
+    match worker.map(thread::JoinHandle::join) {
+        Ok(Ok(Ok(()))) => ExitCode::SUCCESS,
+        Ok(Ok(Err(error))) => tell(error.to_string()),
+        Ok(Err(_)) => tell("the engine's thread panicked".to_owned()),
+        Err(error) => tell(format!("a thread cannot be started: {error}")),
+    }
+}
+
+/// What should not be there: part of an environment, or a descriptor beside the three. Descriptors that whoever started the server had left open
+/// come this far, and end here.
+fn brought_along() -> Option<String> {
+    if std::env::vars_os().next().is_some() {
+        return Some("an environment".to_owned());
+    }
+    for descriptor in descriptors() {
+        // The one that the listing itself had is closed by now, which is no failure.
+        let _ = nix::unistd::close(descriptor);
+    }
+    // Now it is the listing's own alone.
+    let left = descriptors();
+    (left.len() > 1).then(|| format!("descriptors {left:?}"))
+}
+
+/// Descriptors that are open beside the three, and the one of the listing itself. Empty where the system does not tell.
+fn descriptors() -> Vec<i32> {
+    let listed = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter(|number| *number > 2).collect()
+}
+
+/// Reads orders. Whoever held the other end is gone when they end: then so is this process, whatever runs.
+fn listen(orders: &SyncSender<Order>) {
+    while let Ok(Some(order)) = wire::read(&mut io::stdin()) {
+        if orders.send(order).is_err() {
+            break;
+        }
+    }
+    std::process::exit(0)
+}
+
+fn work(setup: &Setup, so_far: Confinement, heard: Receiver<Order>) -> io::Result<()> {
+    let prepared = Prepared::new(Some(&setup.cache))
+        .map_err(|error| io::Error::other(format!("the engine cannot be prepared: {error:#}")))?;
+    let landlock = confine::only(None) && so_far.landlock;
+    let limits = confine::limit();
+    let seccomp = confine::filter();
+    wire::write(&mut io::stdout(), &Report::Ready(Confinement { landlock, seccomp, limits, ..so_far }))?;
+    let heard = Arc::new(Mutex::new(heard));
+    loop {
+        let order = heard.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match order {
+            Ok(Order::Run(job)) => {
+                let done = run::run(&prepared, Box::new(Pipe(Arc::clone(&heard))), &job);
+                wire::write(&mut io::stdout(), &Report::Done(done))?;
+            }
+            // An answer that came too late for its call.
+            Ok(Order::Answer { .. } | Order::Prepare(_)) => {}
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// The other end, as a call sees it.
+struct Pipe(Arc<Mutex<Receiver<Order>>>);
+
+impl Outside for Pipe {
+    fn tell(&mut self, report: &Report) -> io::Result<()> {
+        wire::write(&mut io::stdout(), report)
+    }
+
+    fn hear(&mut self, within: Duration) -> Option<Order> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(within).ok()
+    }
+}
