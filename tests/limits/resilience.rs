@@ -107,7 +107,7 @@ async fn f18_a_cap_and_a_deadline_hold_for_all_tools_of_an_upstream_on_all_repli
     treat(&app, &acme, origin(&upstream), terms).await.expect("set");
     let began = std::time::Instant::now();
     assert_eq!(call(&agent, "hangs").await.error_class(), "upstream_timeout");
-    assert!(began.elapsed() < Duration::from_millis(4_000), "its own deadline is 5 s: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "its own deadline is 5 s: {:?}", began.elapsed());
     assert_eq!(asked(&upstream, "/hang"), 1, "what took all the time is not tried again");
 }
 

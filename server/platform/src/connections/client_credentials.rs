@@ -64,7 +64,7 @@ impl ClientTokens {
         let client = Client { id: asked.client_id, secret: asked.secret };
         let given = tokens(egress, asked.token_url, client, &fields).await?;
         let life = given.expires_in.and_then(|life| u64::try_from(life).ok()).map_or(USUAL_LIFE, Duration::from_secs);
-        let until = Instant::now() + life - BEFORE_END.min(life / 2);
+        let until = Instant::now() + life.saturating_sub(BEFORE_END).max(life / 2);
         *held = Some(Held { token: given.access.clone(), until });
         Ok(given.access)
     }

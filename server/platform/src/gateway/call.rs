@@ -27,13 +27,12 @@ use super::{
 use crate::{
     Platform,
     call::Outcome,
-    catalog::snapshot::LoadedTool,
+    catalog::snapshot::{LoadedTool, Snapshot},
     context::Output,
     dialogue::{Dialogue, InputRequired, Listener, Reply},
     execution::{self, Account, Answer, Input, Means, Run, TaskUse},
-    ids::TenantId,
     publishing::Answered,
-    quota::{Remaining, resilience::Resilience},
+    quota::Remaining,
     secret::{Plaintext, SealError},
 };
 
@@ -120,10 +119,7 @@ impl AdmittedCall {
                 let secret = caller.snapshot.secret(&tool);
                 let accounts = caller.snapshot.accounts_of(&tool);
                 let account = accounts.and_then(|source| Account::of(platform, &caller.snapshot, source, input.user));
-                let resilience = execution::resilience(&caller.snapshot, &tool.tool.version.executor);
-                let run =
-                    quietly(platform, caller.snapshot.tenant, &tool, resilience, secret, account, &input.arguments, &cancelled)
-                        .await;
+                let run = quietly(platform, &caller.snapshot, &tool, secret, account, &input.arguments, &cancelled).await;
                 arguments = input.arguments;
                 (run, None)
             }
@@ -203,9 +199,8 @@ fn limits(left: Option<&str>) -> Vec<(&str, &str)> {
 /// A tool that says nothing while it runs.
 pub(super) async fn quietly(
     platform: &Platform,
-    tenant: TenantId,
+    snapshot: &Snapshot,
     tool: &LoadedTool,
-    resilience: Resilience,
     secret: Option<Result<Plaintext, SealError>>,
     account: Option<Account<'_>>,
     arguments: &Map<String, Value>,
@@ -219,13 +214,14 @@ pub(super) async fn quietly(
             return Run::failed(Outcome::Unknown, "secret_integrity", text);
         }
     };
+    let resilience = execution::resilience(snapshot, &tool.tool.version.executor);
     let means = Means {
         clock: &*platform.clock,
         egress: &platform.egress,
         resilience,
         tokens: &platform.client_tokens,
         functions: &platform.sandboxes,
-        tenant,
+        tenant: snapshot.tenant,
     };
     let deadline = execution::deadline(&tool.tool.version.executor, resilience);
     tokio::select! {

@@ -62,8 +62,7 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
         Ok(arguments) => {
             let accounts = current.accounts_of(&tool);
             let account = accounts.and_then(|source| Account::of(platform, &current, source, Some(actor.user)));
-            let resilience = execution::resilience(&current, &tool.tool.version.executor);
-            quietly(platform, actor.tenant, &tool, resilience, secret, account, &arguments, &CancellationToken::new()).await
+            quietly(platform, &current, &tool, secret, account, &arguments, &CancellationToken::new()).await
         }
         Err(misfit) => misfit,
     };

@@ -263,7 +263,7 @@ mod tests {
             enter(Some(10)).expect("few calls").note(i < 2);
         }
         enter(Some(10)).expect("closed").note(true);
-        let left = enter(Some(10)).err().expect("open");
+        let left = enter(Some(10)).expect_err("open");
         assert!((1..=1_000).contains(&left), "{left}");
     }
 

@@ -142,8 +142,10 @@ impl SampleText {
     }
 
     pub(super) fn sent(form: &Fields) -> Self {
+        // The example of a function that somebody has just run is the call to make, unless they say another.
+        let is_function = form.get("kind") == "function" && form.get("sample").trim().is_empty();
         Self {
-            sample: form.get("sample").to_owned(),
+            sample: form.get(if is_function { "example" } else { "sample" }).to_owned(),
             expected: form.get("expected").to_owned(),
             within_ms: form.get("within_ms").to_owned(),
             confirmed: !form.get("confirmed").is_empty(),

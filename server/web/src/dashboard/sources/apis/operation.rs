@@ -147,7 +147,7 @@ impl Sent {
         let mut arguments = BTreeMap::new();
         for (argument, (mode, value)) in &self.arguments {
             let Ok(value) = read_value(schemas.get(argument), value) else {
-                errors.add(&format!("value_{argument}"), "expected JSON, such as 7, true, \"text\" or [1, 2]".to_owned());
+                errors.add(&format!("value_{argument}"), "expected JSON, such as 7, true, \"text\" or [1, 2]");
                 continue;
             };
             let pinned = if mode == "hidden" { Pinned::Hidden(value) } else { Pinned::Default(value) };
