@@ -18,6 +18,7 @@ const ORDER: &[&[&str]] = &[
     &["record", "chain", "execution", "rotation"],
     &["publishing"],
     &["gateway"],
+    &["registry"],
 ];
 /// The handles that every verb takes first know everything, and everything knows their type.
 const HANDLES: &str = "platform";

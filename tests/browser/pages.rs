@@ -127,6 +127,7 @@ fn pages(acme: &Seeded<'_>, links: &BTreeMap<&'static str, String>, signed_in: b
             .replace("{call}", &acme.call.to_string())
             .replace("{source}", &acme.source.to_string())
             .replace("{api}", &acme.api.to_string())
+            .replace("{operation}", &acme.operation.to_string())
             .replace("{definition}", &acme.definition.to_string())
             .replace("{toolset}", &acme.toolset.to_string()),
     };

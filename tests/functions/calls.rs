@@ -85,7 +85,8 @@ async fn an_idle_process_that_was_killed_is_not_used() {
         (status.is_empty() || status.contains(") Z ")).then_some(())
     })
     .await;
-    assert!(agent.call(Era::Stateless, "quick", json!({})).await.is_ok());
+    let again = agent.call(Era::Stateless, "quick", json!({})).await;
+    assert!(again.is_ok(), "{}", again.text);
     assert!(!idle(&app).contains(&process));
 }
 

@@ -6,6 +6,7 @@ mod clients;
 mod eras;
 mod headers;
 mod keys;
+mod registry;
 mod scopes;
 mod search;
 mod upstreams;

@@ -104,6 +104,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     }
     insert_budget(&mut sql, app, &tenant).await;
     insert_resilience(&mut sql, tenant.id).await;
+    insert_registry_entry(&mut sql, app, tenant.id).await;
     let (owner, invited) = (tenant.owner.clone(), format!("invited@{canary}.example"));
     let invitation =
         app.act(|platform| async move {
@@ -606,6 +607,19 @@ async fn insert_resilience(sql: &mut PgConnection, tenant: TenantId) {
         .execute(sql)
         .await
         .expect("resilience");
+}
+
+/// A version of an entry of the registry, beside the verbs.
+async fn insert_registry_entry(sql: &mut PgConnection, app: &TestApp, tenant: TenantId) {
+    sqlx::query(
+        "INSERT INTO app.registry_entries (id, tenant_id, number, digest, server, published_at)
+         VALUES (gen_random_uuid(), $1, 1, sha256('x'), '{}', $2)",
+    )
+    .bind(tenant)
+    .bind(app.clock.now())
+    .execute(sql)
+    .await
+    .expect("an entry");
 }
 
 /// Waits until everything of the tenant has its place in the chain and a signed head, and puts in what never gets one.

@@ -171,6 +171,8 @@ fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
         ("session", vec![of.session.to_string()]),
         ("passkey", vec![of.passkey.to_string()]),
         ("toolset_name", vec![seed::TOOLSET.to_owned()]),
+        ("server", vec![format!("127.0.0.1%2F{}", of.tenant.slug)]),
+        ("version", vec!["latest".to_owned()]),
     ]);
     // Where a secret is expected, every id of the tenant is as good as any.
     let all: Vec<_> = ids.values().flatten().cloned().collect();
@@ -350,6 +352,7 @@ async fn state_of(app: &TestApp, of: &Seeded<'_>) -> Vec<String> {
         "agent_pins",
         "probes",
         "limits",
+        "resilience",
         "credentials",
         "sources",
         "apis",

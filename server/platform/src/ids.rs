@@ -161,6 +161,8 @@ define_ids! {
     DefinitionId "def"
     /// A change of a definition that waits for a person.
     ChangeId "chg"
+    /// A version of an entry of a tenant's registry.
+    RegistryEntryId "reg"
     /// A named choice of tools.
     ToolsetId "set"
     /// A limit that departs from the default.

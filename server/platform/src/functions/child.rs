@@ -27,6 +27,8 @@ pub(super) struct Child {
     orders: ChildStdin,
     reports: ChildStdout,
     arrived: BytesMut,
+    /// Requests of the call that ran last.
+    asked: u32,
     pub(super) confinement: Confinement,
 }
 
@@ -51,7 +53,7 @@ impl Child {
         let (Some(orders), Some(reports)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(ErrorKind::BrokenPipe.into());
         };
-        Ok(Self { process, orders, reports, arrived: BytesMut::new(), confinement: Confinement::default() })
+        Ok(Self { process, orders, reports, arrived: BytesMut::new(), asked: 0, confinement: Confinement::default() })
     }
 
     /// Waits until it has closed itself off.
@@ -75,6 +77,11 @@ impl Child {
         self.process.id()
     }
 
+    /// Has the call that ran last asked for nothing outside?
+    pub(super) fn has_asked_nothing(&self) -> bool {
+        self.asked == 0
+    }
+
     /// Has it not ended meanwhile?
     pub(super) fn is_there(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
@@ -88,16 +95,16 @@ impl Child {
     }
 
     async fn converse(&mut self, egress: &Egress, job: Job, reach: &Reach, until: Instant) -> Result<Done, Broken> {
+        self.asked = 0;
         self.order(&Order::Run(job)).await?;
-        let mut asked = 0;
         let mut underway = FuturesUnordered::new();
         loop {
             tokio::select! {
                 Some((id, result)) = underway.next() => self.order(&Order::Answer { id, result }).await?,
                 report = self.report() => match report.map_err(|error| broken(&error))? {
                     Report::Request { id, request } => {
-                        asked += 1;
-                        if asked > limits::REQUESTS {
+                        self.asked += 1;
+                        if self.asked > limits::REQUESTS {
                             return Err(Broken::Nonsense);
                         }
                         underway.push(async move { (id, fetch::fetch(egress, reach, request, until).await) });

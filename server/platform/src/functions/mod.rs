@@ -154,14 +154,24 @@ impl Functions {
     /// Runs a function of that tenant. Whoever drops this ends the call, and its process.
     pub async fn run(&self, egress: &Egress, tenant: TenantId, job: Job, reach: &Reach) -> Ran {
         let Some(_place) = self.place(tenant).await else { return Ran::never(Gave::Busy) };
-        let mut child = match self.child(tenant).await {
-            Ok(child) => child,
-            Err(error) => {
-                tracing::error!(error = %error, "a process for functions cannot be started");
-                return Ran::never(Gave::Away(error.to_string()));
-            }
+        let away = |error: std::io::Error| {
+            tracing::error!(error = %error, "a process for functions cannot be started");
+            Ran::never(Gave::Away(error.to_string()))
         };
-        match child.run(egress, job, reach).await {
+        let (mut child, was_idle) = match self.child(tenant).await {
+            Ok(found) => found,
+            Err(error) => return away(error),
+        };
+        let mut ran = child.run(egress, job.clone(), reach).await;
+        // One that had ended while it waited, which may be seen only now: nothing has come of the call yet.
+        if was_idle && matches!(ran, Err(Broken::Gone)) && child.has_asked_nothing() {
+            child = match self.start().await {
+                Ok(child) => child,
+                Err(error) => return away(error),
+            };
+            ran = child.run(egress, job, reach).await;
+        }
+        match ran {
             Ok(done) => {
                 self.keep(tenant, child);
                 Ran {
@@ -230,8 +240,8 @@ impl Functions {
         place
     }
 
-    /// The tenant's process that is idle, or a new one; in the place of another tenant's if there is no other.
-    async fn child(&self, tenant: TenantId) -> std::io::Result<Child> {
+    /// The tenant's process that is idle, or a new one, in the place of another tenant's if there is no other; and whether it was idle.
+    async fn child(&self, tenant: TenantId) -> std::io::Result<(Child, bool)> {
         let (mine, ended) = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let mine = idle.iter().rposition(|one| one.tenant == tenant).map(|at| idle.swap_remove(at));
@@ -248,9 +258,9 @@ impl Functions {
         if let Some(mut one) = mine
             && one.child.is_there()
         {
-            return Ok(one.child);
+            return Ok((one.child, true));
         }
-        self.start().await
+        Ok((self.start().await?, false))
     }
 
     async fn start(&self) -> std::io::Result<Child> {

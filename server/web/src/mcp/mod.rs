@@ -8,6 +8,7 @@ mod methods;
 mod origin;
 mod pieces;
 mod place;
+mod registry;
 mod resource;
 mod respond;
 mod run;
@@ -33,6 +34,9 @@ pub fn routes() -> Vec<Route> {
         ]);
     }
     routes.extend([
+        Route::get("/t/{tenant}/registry/v0.1/servers", Access::Agent, registry::list),
+        Route::get("/t/{tenant}/registry/v0.1/servers/{server}/versions", Access::Agent, registry::versions),
+        Route::get("/t/{tenant}/registry/v0.1/servers/{server}/versions/{version}", Access::Agent, registry::version),
         Route::get("/.well-known/oauth-protected-resource/t/{tenant}/mcp", Access::Public, resource::metadata),
         Route::get("/.well-known/oauth-protected-resource/t/{tenant}/mcp/{toolset_name}", Access::Public, resource::metadata),
     ]);

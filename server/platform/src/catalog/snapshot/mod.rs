@@ -200,6 +200,11 @@ impl Snapshot {
         self.apis.iter().find(|api| api.provider.as_ref().is_some_and(|provider| provider.origin == origin))
     }
 
+    /// All toolsets, in no order.
+    pub fn toolsets(&self) -> impl Iterator<Item = &Arc<Toolset>> {
+        self.toolsets.values()
+    }
+
     /// The toolset of that name.
     pub fn toolset(&self, name: &str) -> Option<&Arc<Toolset>> {
         self.toolsets.get(name)
