@@ -101,6 +101,7 @@ fn work(setup: &Setup, so_far: Confinement, heard: Receiver<Order>) -> io::Resul
                 let done = run::run(&prepared, Box::new(Pipe(Arc::clone(&heard))), &job);
                 wire::write(&mut io::stdout(), &Report::Done(done))?;
             }
+            Ok(Order::Ping) => wire::write(&mut io::stdout(), &Report::Pong)?,
             // An answer that came too late for its call.
             Ok(Order::Answer { .. } | Order::Prepare(_)) => {}
             Err(_) => return Ok(()),

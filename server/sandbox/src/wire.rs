@@ -17,6 +17,8 @@ pub const MAX_FRAME: usize = 8 * 1024 * 1024;
 pub enum Order {
     /// The first one.
     Prepare(Setup),
+    /// Say that you are there, between two calls.
+    Ping,
     /// Run a function. There is one at a time.
     Run(Job),
     /// What became of a request.
@@ -51,6 +53,8 @@ pub struct Job {
 pub enum Report {
     /// Prepared and closed off.
     Ready(Confinement),
+    /// It is there.
+    Pong,
     /// It cannot be prepared.
     Broken(String),
     /// The function asks for something from outside.

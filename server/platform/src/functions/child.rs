@@ -27,8 +27,6 @@ pub(super) struct Child {
     orders: ChildStdin,
     reports: ChildStdout,
     arrived: BytesMut,
-    /// Requests of the call that ran last.
-    asked: u32,
     pub(super) confinement: Confinement,
 }
 
@@ -53,7 +51,7 @@ impl Child {
         let (Some(orders), Some(reports)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(ErrorKind::BrokenPipe.into());
         };
-        Ok(Self { process, orders, reports, arrived: BytesMut::new(), asked: 0, confinement: Confinement::default() })
+        Ok(Self { process, orders, reports, arrived: BytesMut::new(), confinement: Confinement::default() })
     }
 
     /// Waits until it has closed itself off.
@@ -77,14 +75,13 @@ impl Child {
         self.process.id()
     }
 
-    /// Has the call that ran last asked for nothing outside?
-    pub(super) fn has_asked_nothing(&self) -> bool {
-        self.asked == 0
-    }
-
-    /// Has it not ended meanwhile?
-    pub(super) fn is_there(&mut self) -> bool {
-        matches!(self.process.try_wait(), Ok(None))
+    /// Has it not ended meanwhile? One that is about to be gone is seen by its silence only.
+    pub(super) async fn is_there(&mut self) -> bool {
+        if !matches!(self.process.try_wait(), Ok(None)) {
+            return false;
+        }
+        let says = async { self.order(&Order::Ping).await.is_ok() && matches!(self.report().await, Ok(Report::Pong)) };
+        tokio::time::timeout(GRACE, says).await.unwrap_or(false)
     }
 
     /// Runs a call to its end. After a failure the process is of no use.
@@ -95,22 +92,22 @@ impl Child {
     }
 
     async fn converse(&mut self, egress: &Egress, job: Job, reach: &Reach, until: Instant) -> Result<Done, Broken> {
-        self.asked = 0;
         self.order(&Order::Run(job)).await?;
+        let mut asked = 0;
         let mut underway = FuturesUnordered::new();
         loop {
             tokio::select! {
                 Some((id, result)) = underway.next() => self.order(&Order::Answer { id, result }).await?,
                 report = self.report() => match report.map_err(|error| broken(&error))? {
                     Report::Request { id, request } => {
-                        self.asked += 1;
-                        if self.asked > limits::REQUESTS {
+                        asked += 1;
+                        if asked > limits::REQUESTS {
                             return Err(Broken::Nonsense);
                         }
                         underway.push(async move { (id, fetch::fetch(egress, reach, request, until).await) });
                     }
                     Report::Done(done) => return bounded(done).ok_or(Broken::Nonsense),
-                    Report::Ready(_) | Report::Broken(_) => return Err(Broken::Nonsense),
+                    Report::Ready(_) | Report::Pong | Report::Broken(_) => return Err(Broken::Nonsense),
                 },
             }
         }

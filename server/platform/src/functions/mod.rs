@@ -154,24 +154,14 @@ impl Functions {
     /// Runs a function of that tenant. Whoever drops this ends the call, and its process.
     pub async fn run(&self, egress: &Egress, tenant: TenantId, job: Job, reach: &Reach) -> Ran {
         let Some(_place) = self.place(tenant).await else { return Ran::never(Gave::Busy) };
-        let away = |error: std::io::Error| {
-            tracing::error!(error = %error, "a process for functions cannot be started");
-            Ran::never(Gave::Away(error.to_string()))
+        let mut child = match self.child(tenant).await {
+            Ok(child) => child,
+            Err(error) => {
+                tracing::error!(error = %error, "a process for functions cannot be started");
+                return Ran::never(Gave::Away(error.to_string()));
+            }
         };
-        let (mut child, was_idle) = match self.child(tenant).await {
-            Ok(found) => found,
-            Err(error) => return away(error),
-        };
-        let mut ran = child.run(egress, job.clone(), reach).await;
-        // One that had ended while it waited, which may be seen only now: nothing has come of the call yet.
-        if was_idle && matches!(ran, Err(Broken::Gone)) && child.has_asked_nothing() {
-            child = match self.start().await {
-                Ok(child) => child,
-                Err(error) => return away(error),
-            };
-            ran = child.run(egress, job, reach).await;
-        }
-        match ran {
+        match child.run(egress, job, reach).await {
             Ok(done) => {
                 self.keep(tenant, child);
                 Ran {
@@ -240,8 +230,8 @@ impl Functions {
         place
     }
 
-    /// The tenant's process that is idle, or a new one, in the place of another tenant's if there is no other; and whether it was idle.
-    async fn child(&self, tenant: TenantId) -> std::io::Result<(Child, bool)> {
+    /// The tenant's process that is idle, or a new one, in the place of another tenant's if there is no other.
+    async fn child(&self, tenant: TenantId) -> std::io::Result<Child> {
         let (mine, ended) = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let mine = idle.iter().rposition(|one| one.tenant == tenant).map(|at| idle.swap_remove(at));
@@ -256,11 +246,11 @@ impl Functions {
         };
         drop(ended);
         if let Some(mut one) = mine
-            && one.child.is_there()
+            && one.child.is_there().await
         {
-            return Ok((one.child, true));
+            return Ok(one.child);
         }
-        Ok((self.start().await?, false))
+        self.start().await
     }
 
     async fn start(&self) -> std::io::Result<Child> {
