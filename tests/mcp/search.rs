@@ -67,7 +67,14 @@ async fn an_agent_in_search_mode_finds_calls_and_is_recorded_as_without() {
     for wrong in [json!({}), json!({ "name": 1 }), json!({ "name": "echo", "more": 1 })] {
         assert_eq!(agent.call(Era::Stateless, "call_tool", wrong.clone()).await.code(), -32602, "{wrong}");
     }
-    for wrong in [json!({}), json!({ "query": "" }), json!({ "query": "a", "limit": 21 }), json!({ "query": "a", "limit": 0 })] {
+    let long = (0..17).map(|i| format!("word{i}")).collect::<Vec<_>>().join(" ");
+    for wrong in [
+        json!({}),
+        json!({ "query": long }),
+        json!({ "query": "" }),
+        json!({ "query": "a", "limit": 21 }),
+        json!({ "query": "a", "limit": 0 }),
+    ] {
         let answer = agent.call(Era::Stateless, "find_tools", wrong.clone()).await;
         assert_eq!(answer.json["result"]["isError"], json!(true), "{wrong}: {}", answer.text);
     }

@@ -29,6 +29,8 @@ const MOST_BYTES: usize = 48 * 1024;
 const USUAL: usize = 5;
 /// The most that come back.
 const MOST: usize = 20;
+/// Different words of a query: each is looked for in every tool.
+const MOST_WORDS: usize = 16;
 /// Longest query, in bytes.
 const MOST_QUERY: usize = 2_000;
 
@@ -66,8 +68,8 @@ pub fn find(caller: &Caller, revision: Revision, arguments: Option<&RawValue>) -
         return wrong(&format!("limit is 1 to {MOST}, and query at most {MOST_QUERY} bytes"));
     }
     let words = words(&asked.query);
-    if words.is_empty() {
-        return wrong("query has no word in it");
+    if !(1..=MOST_WORDS).contains(&words.len()) {
+        return wrong(&format!("query has 1 to {MOST_WORDS} different words"));
     }
     let visible: Vec<&Arc<LoadedTool>> = caller.tools().collect();
     let found = rank(&words, visible);

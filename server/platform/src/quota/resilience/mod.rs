@@ -151,12 +151,13 @@ pub async fn set(platform: &Platform, actor: &Member, upstream: &Protected, new:
     if !store::is_used(&mut tx, upstream).await? {
         return Err(Error::not_found("upstream"));
     }
-    if store::count(&mut tx).await? >= MOST {
-        return Err(Error::conflict(format!("At most {MOST} upstreams depart from the defaults.")));
-    }
     let before = ResilienceTable::load(&mut tx).await?.of(upstream);
     if before == new {
         return Ok(());
+    }
+    // What departs already may be changed, and brought back.
+    if before == Resilience::default() && store::count(&mut tx).await? >= MOST {
+        return Err(Error::conflict(format!("At most {MOST} upstreams depart from the defaults.")));
     }
     store::set(&mut tx, upstream, &new).await?;
     let event = Event::ResilienceChanged(upstream.to_text(), before.note(&new));
