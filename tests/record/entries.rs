@@ -45,7 +45,7 @@ pub(super) async fn reconcile(sql: &mut PgConnection) -> BTreeMap<String, i64> {
         );
         assert!(by_outcome(sql, &totals).await.is_empty(), "cost and bytes of step {step}");
         let ran = format!(
-            "SELECT 'differs', 1::bigint WHERE (SELECT sum(x) FROM app.usage_rollups u, unnest(u.latency) x WHERE u.step = {step})
+            "SELECT 'differs', 1::bigint WHERE (SELECT COALESCE(sum(x), 0) FROM app.usage_rollups u, unnest(u.latency) x WHERE u.step = {step})
                IS DISTINCT FROM (SELECT count(*) FROM app.calls WHERE outcome NOT IN ('denied', 'limited'))"
         );
         assert!(by_outcome(sql, &ran).await.is_empty(), "latencies of step {step}");

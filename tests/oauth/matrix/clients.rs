@@ -426,8 +426,10 @@ async fn bounded(report: &mut Report, world: &World<'_>) {
                 let request = http().post(format!("{}/oauth/register", limited.url)).header("x-forwarded-for", from).json(&body);
                 Answer::read(request.send().await.expect("an answer")).await
             };
-            for _ in 0..10 {
-                same("within", send("203.0.113.7").await.status, 201)?;
+            for sent in 1..=10 {
+                let within = send("203.0.113.7").await;
+                // A bucket that says when it has room tells a clock that went back from one that was counted elsewhere.
+                same("within", (sent, within.status, within.header("retry-after")), (sent, 201, ""))?;
             }
             let over = send("203.0.113.7").await;
             let wait: u64 = over.header("retry-after").parse().unwrap_or_default();
