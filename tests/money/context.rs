@@ -180,7 +180,7 @@ async fn tokens_are_in_the_chain_and_in_exports() {
     let lines: Vec<Value> = export.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!([&lines[0]["tokens_out"], &lines[1]["tokens_out"]], [&Value::Null, &json!(KNOWN[1].1)], "{export}");
     let entry: Value = serde_json::from_str(lines[1]["entry"].as_str().expect("an entry")).expect("JSON");
-    assert_eq!((&entry["v"], &entry["call"]["tokens_out"]), (&json!(3), &json!(KNOWN[1].1)));
+    assert_eq!((&entry["v"], &entry["call"]["tokens_out"]), (&json!(4), &json!(KNOWN[1].1)));
     let definition = entry["call"]["tokens_definition"].as_i64().expect("counted");
     assert_eq!(entry["call"]["context_micro"], json!(exactly(definition + KNOWN[1].1)));
 

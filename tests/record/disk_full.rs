@@ -76,10 +76,8 @@ async fn l_04_a_full_disk_refuses_calls_and_heals_by_itself() {
     let mut sql = app.sql().await;
     eventually("whoever had an answer is in the record", SOON, async || {
         // The first call and the one that found room again are not in the journal.
-        let ok: i64 = sqlx::query_scalar("SELECT count(*) FROM app.calls WHERE outcome = 'ok'")
-            .fetch_one(&mut sql)
-            .await
-            .expect("a count");
+        let ok: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM app.calls WHERE outcome = 'ok'").fetch_one(&mut sql).await.expect("a count");
         let all = usize::try_from(ok).is_ok_and(|ok| ok >= journal.delivered.len() + 2);
         (all && not_once(&mut sql, &journal.delivered).await.is_empty()).then_some(())
     })

@@ -2,6 +2,7 @@
 
 mod chain;
 mod disk_full;
+mod downstream;
 mod driver;
 mod entries;
 mod fields;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use trunkline_platform::{
     call::{Entry, Outcome, Provenance},
     clock::{Clock as _, SystemClock},
+    egress::Exchanges,
     ids::{AgentId, EntryId, KeyId, TenantId, ToolId, ToolVersionId},
     record::{self, Durability, Settings, Spool},
 };
@@ -175,6 +176,7 @@ fn entry() -> Entry {
         user: None,
         jsonrpc_id: Some("1".to_owned()),
         trace_id: None,
+        downstream: Exchanges::default(),
         reserved: None,
         context: None,
         provenance: Provenance::default(),

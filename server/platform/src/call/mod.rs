@@ -7,7 +7,10 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, EntryId, GrantId, KeyId, TenantId, ToolId, ToolVersionId, UserId};
+use crate::{
+    egress::Exchanges,
+    ids::{AgentId, EntryId, GrantId, KeyId, TenantId, ToolId, ToolVersionId, UserId},
+};
 
 pub use provenance::{Fingerprint, Provenance};
 
@@ -192,6 +195,9 @@ pub struct Entry {
     /// Where it came from and what it was about.
     #[serde(default)]
     pub provenance: Provenance,
+    /// Requests that were made for it.
+    #[serde(default, skip_serializing_if = "Exchanges::is_empty")]
+    pub downstream: Exchanges,
     /// What was reserved of budgets, until it is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Reserved>,

@@ -68,6 +68,7 @@ const CALL: &[&str] = &[
     "arguments_digest",
     "definition_digest",
     "upstream_status",
+    "downstream",
 ];
 /// The same of any entry.
 const ENTRY: &[&str] =

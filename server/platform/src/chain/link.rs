@@ -12,11 +12,13 @@ use crate::{
 };
 
 /// The canonical form that new links are hashed in. A link remembers its own.
-pub(super) const FORM: i16 = 3;
+pub(super) const FORM: i16 = 4;
 /// From this one on a call has what it cost in its context.
 const WITH_CONTEXT: i16 = 2;
 /// From this one on where it came from and what it was about.
 const WITH_PROVENANCE: i16 = 3;
+/// From this one on the requests that were made for it.
+const WITH_DOWNSTREAM: i16 = 4;
 
 /// The hash of a link.
 pub type Hash = [u8; 32];
@@ -87,6 +89,7 @@ pub(super) struct CallRow {
     pub(super) arguments_digest: Option<Vec<u8>>,
     pub(super) definition_digest: Option<Vec<u8>>,
     pub(super) upstream_status: Option<i16>,
+    pub(super) downstream: Option<Value>,
 }
 
 /// Members of an object; what is nothing is left out.
@@ -149,6 +152,9 @@ impl CallRow {
                 .put("definition_digest", digest(&self.definition_digest));
             call.put("upstream_status", self.upstream_status.map(|class| format!("{class}xx")));
         }
+        if form >= WITH_DOWNSTREAM {
+            call.put("downstream", self.downstream.clone());
+        }
         Some(Value::Object(call.0))
     }
 }
@@ -210,13 +216,14 @@ mod tests {
                 arguments_digest: counted.then(|| vec![0xab; 32]),
                 definition_digest: counted.then(|| vec![1; 32]),
                 upstream_status: counted.then_some(2),
+                downstream: counted.then(|| json!({ "requests": [{ "to": "https://a.example", "took_us": 3 }] })),
             },
         }
     }
 
     #[test]
     fn each_form_has_what_it_knows() {
-        let [first, second, third] = [1, 2, 3].map(|form| row(Some(9)).canonical(form));
+        let [first, second, third, fourth] = [1, 2, 3, 4].map(|form| row(Some(9)).canonical(form));
         let (context, provenance) = (
             ["\"context_micro\":7", "\"tokens_definition\":9", "\"tokens_estimated\":false"],
             [
@@ -228,8 +235,10 @@ mod tests {
         );
         assert!(context.iter().all(|member| !first.contains(member) && second.contains(member) && third.contains(member)));
         assert!(provenance.iter().all(|member| !first.contains(member) && !second.contains(member) && third.contains(member)));
+        let downstream = "\"downstream\":{\"requests\":[{\"to\":\"https://a.example\",\"took_us\":3}]}";
+        assert!(!third.contains("downstream") && fourth.contains(downstream), "{fourth}");
         // What is not known is not there: but for the number of the form, all are the same.
-        for form in [2, FORM] {
+        for form in [2, 3, FORM] {
             assert_eq!(row(None).canonical(1), row(None).canonical(form).replace(&format!("\"v\":{form}"), "\"v\":1"));
         }
     }

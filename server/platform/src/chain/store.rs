@@ -26,7 +26,8 @@ pub(super) async fn unchained(tx: &mut ChainTx, most: i64) -> Result<Vec<EntryRo
            c.agent_id, c.key_id, c.grant_id, c.user_id, c.tool_id, c.tool_version_id, c.tool_name, c.outcome, c.error, c.latency_us,
            c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.tokens_out, c.tokens_definition, c.tokens_estimated,
            c.context_micro, c.cost_micro, c.revision, c.client_name,
-           c.degraded, c.jsonrpc_id, c.trace_id, c.network, c.region, c.arguments_digest, c.definition_digest, c.upstream_status
+           c.degraded, c.jsonrpc_id, c.trace_id, c.network, c.region, c.arguments_digest, c.definition_digest, c.upstream_status,
+           c.downstream
          FROM u
          JOIN LATERAL
            (SELECT * FROM app.audit_entries a WHERE a.tenant_id = u.tenant_id AND a.id = u.id AND a.at = u.at LIMIT 1) a ON true
@@ -225,7 +226,8 @@ pub(super) async fn page(tx: &mut TenantTx, after: u64, most: i64) -> Result<Vec
            c.agent_id, c.key_id, c.grant_id, c.user_id, c.tool_id, c.tool_version_id, c.tool_name, c.outcome, c.error, c.latency_us,
            c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.tokens_out, c.tokens_definition, c.tokens_estimated,
            c.context_micro, c.cost_micro, c.revision, c.client_name,
-           c.degraded, c.jsonrpc_id, c.trace_id, c.network, c.region, c.arguments_digest, c.definition_digest, c.upstream_status
+           c.degraded, c.jsonrpc_id, c.trace_id, c.network, c.region, c.arguments_digest, c.definition_digest, c.upstream_status,
+           c.downstream
          FROM k
          LEFT JOIN LATERAL
            (SELECT * FROM app.audit_entries a WHERE a.tenant_id = $1 AND a.id = k.entry_id AND a.at = k.at LIMIT 1) a ON true

@@ -5,6 +5,7 @@
 
 mod guard;
 mod stream;
+mod trail;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +24,8 @@ use url::Url;
 
 pub use guard::is_public;
 pub use stream::{OutboundStream, StreamLimits};
+use trail::OnItsWay;
+pub use trail::{Exchange, Exchanges, Trail};
 
 use crate::{
     error::{Error, Result},
@@ -89,6 +92,19 @@ pub enum EgressError {
     Broken,
 }
 
+impl EgressError {
+    /// In one word.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// The client.
 #[derive(Debug, Clone)]
 pub struct Egress {
@@ -142,16 +158,24 @@ impl Egress {
     /// Sends a request and reads the whole answer.
     pub async fn send(&self, request: OutboundRequest) -> std::result::Result<OutboundAnswer, EgressError> {
         self.check(&request.url)?;
-        let deadline = request.deadline;
-        tokio::time::timeout(deadline, self.exchange(request)).await.unwrap_or(Err(EgressError::Timeout))
+        let (deadline, mut on_its_way) = (request.deadline, OnItsWay::begin(&request.method, &request.url));
+        let answer = tokio::time::timeout(deadline, self.exchange(request, &on_its_way)).await;
+        let answer = answer.unwrap_or(Err(EgressError::Timeout));
+        on_its_way.ended(answer.as_ref().err().copied());
+        answer
     }
 
-    async fn exchange(&self, request: OutboundRequest) -> std::result::Result<OutboundAnswer, EgressError> {
+    async fn exchange(
+        &self,
+        request: OutboundRequest,
+        on_its_way: &OnItsWay,
+    ) -> std::result::Result<OutboundAnswer, EgressError> {
         let response = match self.of_this_worker()? {
             Some(own) => start(own, request).await?,
             None => self.begin(request).await?,
         };
         let (status, content_type) = (response.status(), content_type(response.headers()));
+        on_its_way.answered(status);
         let headers = response.headers().clone();
         Ok(OutboundAnswer { status, content_type, headers, body: read(response).await? })
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reqwest::{Response, StatusCode, header::HeaderMap};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Egress, EgressError, OutboundRequest, classify, content_type};
+use super::{Egress, EgressError, OutboundRequest, classify, content_type, trail::OnItsWay};
 
 /// No answer is read for longer, whatever its request says.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -35,6 +35,7 @@ pub struct OutboundStream {
     idle: Duration,
     deadline: Instant,
     bytes_left: u64,
+    on_its_way: OnItsWay,
 }
 
 impl Egress {
@@ -44,7 +45,10 @@ impl Egress {
         let now = Instant::now();
         let deadline = now + request.deadline.min(LONGEST);
         let first_byte = earlier(deadline, now, limits.first_byte);
-        let response = timeout_at(first_byte, self.begin(request)).await.unwrap_or(Err(EgressError::Timeout))?;
+        let mut on_its_way = OnItsWay::begin(&request.method, &request.url);
+        let response = timeout_at(first_byte, self.begin(request)).await.unwrap_or(Err(EgressError::Timeout));
+        let response = response.inspect_err(|error| on_its_way.ended(Some(*error)))?;
+        on_its_way.answered(response.status());
         Ok(OutboundStream {
             status: response.status(),
             content_type: content_type(response.headers()),
@@ -53,6 +57,7 @@ impl Egress {
             idle: limits.idle,
             deadline,
             bytes_left: limits.bytes,
+            on_its_way,
         })
     }
 }
@@ -60,6 +65,14 @@ impl Egress {
 impl OutboundStream {
     /// The next piece of the body; `None` at its end. Fails at the first bound that is reached, and the answer is useless from then on.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, EgressError> {
+        let chunk = self.chunk().await;
+        if !matches!(chunk, Ok(Some(_))) {
+            self.on_its_way.ended(chunk.as_ref().err().copied());
+        }
+        chunk
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, EgressError> {
         let until = earlier(self.deadline, Instant::now(), self.idle);
         let chunk = timeout_at(until, self.response.chunk()).await.map_err(|_| EgressError::Timeout)?;
         let Some(chunk) = chunk.map_err(|error| classify(&error))? else { return Ok(None) };

@@ -119,7 +119,8 @@ impl AdmittedCall {
                 let secret = caller.snapshot.secret(&tool);
                 let accounts = caller.snapshot.accounts_of(&tool);
                 let account = accounts.and_then(|source| Account::of(platform, &caller.snapshot, source, input.user));
-                let run = quietly(platform, &caller.snapshot, &tool, secret, account, &input.arguments, &cancelled).await;
+                let run = quietly(platform, &caller.snapshot, &tool, secret, account, &input.arguments, &cancelled);
+                let run = draft.trail().around(run).await;
                 arguments = input.arguments;
                 (run, None)
             }
@@ -170,7 +171,7 @@ async fn task(
     slot: Option<Slot>,
 ) -> Finished {
     let listener = Listener { wants_progress: false, log_level: None, asks_inline: true, ..voice.listener() };
-    let ongoing = ongoing(platform, listener, &tool, &caller, input, slot);
+    let ongoing = ongoing(platform, listener, &tool, &caller, input, (&draft, slot));
     let revision = voice.revision;
     let render = move |run: &Run| {
         let left = left.map(Remaining::to_json);
@@ -242,7 +243,7 @@ async fn talk(
     (draft, slot): (&Draft, Option<Slot>),
     cancelled: &CancellationToken,
 ) -> (Run, Option<Held>) {
-    let ongoing = ongoing(platform, voice.listener(), tool, caller, input, slot);
+    let ongoing = ongoing(platform, voice.listener(), tool, caller, input, (draft, slot));
     leg(converse::drive_recorded(platform, voice, ongoing, Some(draft), cancelled).await)
 }
 
@@ -252,19 +253,19 @@ fn ongoing(
     tool: &Arc<LoadedTool>,
     caller: &Caller,
     input: Input,
-    slot: Option<Slot>,
+    (draft, slot): (&Draft, Option<Slot>),
 ) -> Ongoing {
     let (dialogue, heard) = Dialogue::open(listener);
     let stop = CancellationToken::new();
     let snapshot = caller.snapshot.clone();
     let deadline = execution::proxied_deadline(tool, &snapshot);
     let work = execution::run_proxied(platform.clone(), Arc::clone(tool), snapshot, input, dialogue, stop.clone());
-    let work = async move {
+    let work = draft.trail().around(async move {
         let run = work.await;
         // A parked call still counts among those that run.
         drop(slot);
         run
-    };
+    });
     let work = platform.conversations.may_outlive(work);
     Ongoing { work: Box::pin(work), heard, stop, patience: Patience::new(deadline), agent: caller.agent.id }
 }

@@ -11,6 +11,7 @@ use crate::{
     call::{Entry, Outcome, Provenance, Reserved},
     catalog::{Consumed, Price, Typical, snapshot::LoadedTool},
     context::{Asked, Counter, Definition, Output},
+    egress::{Exchanges, Trail},
     execution::{self, Run},
     ids::{EntryId, ToolId},
     metrics::Metrics,
@@ -41,6 +42,8 @@ pub(super) struct Draft {
     pub(super) passage: Option<Passage>,
     /// What is needed to count its context, if its agent is a model.
     reading: Option<Reading>,
+    /// Requests that its work makes.
+    trail: Trail,
 }
 
 /// Where a context is counted, and at what price.
@@ -98,6 +101,7 @@ impl Draft {
                 region: platform.settings.region.clone().map(Cow::Owned),
                 ..Provenance::default()
             },
+            downstream: Exchanges::default(),
             reserved: None,
             context: None,
         };
@@ -119,6 +123,7 @@ impl Draft {
             charged: None,
             passage: None,
             reading,
+            trail: Trail::default(),
         }
     }
 
@@ -128,11 +133,13 @@ impl Draft {
         let at = platform.clock.now();
         let reserved = self.entry.reserved.as_ref().map(Reserved::successor);
         let entry = Entry { id: EntryId::new(at), at, auth_us: 0, admission_us: 0, bytes_in: 0, reserved, ..self.entry.clone() };
+        // It is the same work that goes on.
+        let trail = self.trail.clone();
         let metrics = Arc::clone(&self.metrics);
         let (measure, began) = (Measure::start(), Instant::now());
         let (price, typical, has_effect, place) = (self.price, self.typical.clone(), self.has_effect, Some(place));
         let (billed, charged, passage, reading) = (None, None, None, self.reading.clone());
-        Some(Self { entry, measure, began, price, typical, billed, has_effect, metrics, place, charged, passage, reading })
+        Some(Self { entry, measure, began, price, typical, billed, has_effect, metrics, place, charged, passage, reading, trail })
     }
 
     /// Somebody else records it.
@@ -182,6 +189,7 @@ impl Draft {
     /// The tool has run: how long, and is it paid for?
     pub(super) fn settle(&mut self, run: &Run) {
         self.entry.upstream_us = measure::micros(self.began);
+        self.entry.downstream = self.trail.take(self.began);
         self.entry.provenance.upstream_status = run.status.and_then(|status| i16::try_from(status / 100).ok());
         self.billed = run.is_billed().then_some(Billed { reported_micro: run.reported_micro });
         if let Some(passage) = self.passage.take().filter(|_| run.was_sent() || run.is_failure_of_upstream()) {
@@ -205,6 +213,11 @@ impl Draft {
     /// The call's id, for those who have to know it again.
     pub(super) fn call_id(&self) -> String {
         self.entry.id.uuid().simple().to_string()
+    }
+
+    /// What marks the requests of its work.
+    pub(super) fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// The tool begins to run.

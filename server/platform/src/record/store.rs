@@ -1,6 +1,7 @@
 //! SQL of the record. One transaction per batch: calls, audit entries, sums.
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::{
@@ -70,11 +71,12 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[&Entry]) -> Result<Vec<Entry
            (id, tenant_id, at, agent_id, key_id, tool_id, tool_version_id, tool_name, outcome, error, latency_us, auth_us, admission_us,
             upstream_us, bytes_in, bytes_out, cost_micro, revision, client_name, request_id, degraded, grant_id, user_id, jsonrpc_id, trace_id,
             tokens_out, tokens_definition, tokens_estimated, context_micro, network, region, arguments_digest, definition_digest,
-            upstream_status)
+            upstream_status, downstream)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[],
             $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
             $17::bigint[], $18::text[], $19::text[], $20::text[], $21::boolean[], $22::uuid[], $23::uuid[], $24::text[], $25::text[],
-            $26::bigint[], $27::bigint[], $28::boolean[], $29::bigint[], $30::text[], $31::text[], $32::bytea[], $33::bytea[], $34::smallint[])
+            $26::bigint[], $27::bigint[], $28::boolean[], $29::bigint[], $30::text[], $31::text[], $32::bytea[], $33::bytea[], $34::smallint[],
+            $35::jsonb[])
          ON CONFLICT DO NOTHING
          RETURNING id",
     )
@@ -112,6 +114,7 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[&Entry]) -> Result<Vec<Entry
     .bind(column!(entries, e => e.provenance.arguments.as_ref().map(|digest| &digest.0[..])))
     .bind(column!(entries, e => e.provenance.definition.as_ref().map(|digest| &digest.0[..])))
     .bind(column!(entries, e => e.provenance.upstream_status))
+    .bind(column!(entries, e => (!e.downstream.is_empty()).then(|| Json(&e.downstream))))
     .fetch_all(tx.connection())
     .await?)
 }

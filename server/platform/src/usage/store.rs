@@ -13,6 +13,7 @@ use super::{
 use crate::{
     call::Outcome,
     db::{RecordTx, TenantTx},
+    egress::Exchanges,
     error::{Error, Result},
     ids::{AgentId, EntryId, KeyId, ToolId},
 };
@@ -382,6 +383,9 @@ pub struct Call {
     pub definition_digest: Option<String>,
     /// First digit of the HTTP status that upstream answered with.
     pub upstream_status: Option<i16>,
+    /// The requests that were made for it, in the order in which they began.
+    #[sqlx(json)]
+    pub downstream: Exchanges,
     /// Decided without Redis.
     pub degraded: bool,
 }
@@ -405,7 +409,7 @@ const CALL: &str = "
            c.outcome, c.error, c.latency_us, c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.cost_micro,
            c.tokens_definition, c.tokens_out, c.tokens_estimated, c.context_micro, c.revision, c.client_name, c.request_id, c.degraded,
            c.network, c.region, encode(c.arguments_digest, 'hex') AS arguments_digest, encode(c.definition_digest, 'hex') AS definition_digest,
-           c.upstream_status
+           c.upstream_status, COALESCE(c.downstream, '{}') AS downstream
     FROM app.calls c
     LEFT JOIN app.agents a ON a.tenant_id = c.tenant_id AND a.id = c.agent_id
     LEFT JOIN app.keys k ON k.tenant_id = c.tenant_id AND k.id = c.key_id

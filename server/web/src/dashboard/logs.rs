@@ -15,7 +15,9 @@ use trunkline_platform::{
 use super::{
     Page,
     components::{CallRow, Choice, Moment, Part, Stat},
-    context, format,
+    context,
+    downstream::{self, RequestRow},
+    format,
     layout::Layout,
     page, page_with,
 };
@@ -54,6 +56,8 @@ struct CallDetailPage {
     base: String,
     call: CallDetail,
     stats: Vec<Stat>,
+    requests: Vec<RequestRow>,
+    more_requests: String,
 }
 
 struct CallDetail {
@@ -148,11 +152,14 @@ async fn show(state: web::Data<WebState>, member: InTenant, call: Path<EntryId>)
         size("In", call.bytes_in),
         size("Out", call.bytes_out),
     ];
+    let (requests, more_requests) = downstream::rows(&call);
     page(&CallDetailPage {
         layout: member.layout(format!("Call of {}", call.tool_name), "logs"),
         base: urls::tenant(slug),
         call: detail(slug, call),
         stats,
+        requests,
+        more_requests,
     })
 }
 

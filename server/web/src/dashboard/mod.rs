@@ -11,6 +11,7 @@ pub mod components;
 mod connect;
 mod connections;
 mod context;
+mod downstream;
 pub mod format;
 mod home;
 mod invitation;
