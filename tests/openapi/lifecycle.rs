@@ -112,7 +112,10 @@ async fn what_is_overridden_is_published_and_kept_when_the_description_is_read_a
         ("value_tag", r#"["ours"]"#),
         ("mode_X-Trace", "default"),
         ("value_X-Trace", "none"),
+        ("select", "/ok"),
     ];
+    let unbounded = importer.visitor.post(&page, &[("select", "$..ok")]).await;
+    assert!(unbounded.status == 422 && unbounded.body.contains("write a function"), "{}", unbounded.body);
     let wrong = importer.visitor.post(&page, &[("mode_tag", "hidden"), ("value_tag", "[not JSON")]).await;
     assert_eq!(wrong.status, 422);
     let misfit = importer.visitor.post(&page, &[("mode_tag", "hidden"), ("value_tag", "7")]).await;
@@ -128,7 +131,8 @@ async fn what_is_overridden_is_published_and_kept_when_the_description_is_read_a
         assert_eq!(tool["inputSchema"]["properties"]["tag"], Value::Null, "hidden");
         assert_eq!(tool["inputSchema"]["properties"]["X-Trace"]["default"], "none");
         let before = upstream.seen().len();
-        assert!(agent.call(Era::Stateless, "find_pets", json!({})).await.is_ok());
+        let answer = agent.call(Era::Stateless, "find_pets", json!({})).await;
+        assert_eq!(answer.result(), "true", "only that part: {}", answer.text);
         let seen = upstream.seen().get(before).expect("a request").clone();
         assert!(
             seen.line.starts_with("GET /v1/pets?tag=ours") && seen.head.contains("x-trace: none"),

@@ -2,7 +2,8 @@
 
 use trunkline_platform::{
     catalog::{
-        Builtin, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, Price, SecretChange, UrlTemplate,
+        AnswerShape, Builtin, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, Price, SecretChange,
+        UrlTemplate,
     },
     secret::Plaintext,
 };
@@ -52,6 +53,7 @@ pub(crate) fn http(method: HttpMethod, url: &str, parameters: &[(&str, Place)]) 
         parameters: parameters.iter().map(parameter).collect(),
         secret_header: None,
         timeout_ms: 5_000,
+        answer: AnswerShape::default(),
     };
     NewVersion { executor: Executor::Http(http), ..echo() }
 }

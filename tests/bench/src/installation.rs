@@ -24,8 +24,8 @@ use trunkline_platform::{
     actor::{Member, Role},
     agents::{self, NewAgent, NewKey},
     catalog::{
-        self, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, Price, SecretChange, ToolName,
-        UrlTemplate,
+        self, AnswerShape, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, Price, SecretChange,
+        ToolName, UrlTemplate,
     },
     clock::SystemClock,
     random,
@@ -44,6 +44,8 @@ pub(crate) struct Ground {
     port: u16,
     ops_port: u16,
     key: Plaintext,
+    /// Of the tenant.
+    pub(crate) owner: Option<Member>,
 }
 
 /// A running installation.
@@ -67,13 +69,14 @@ impl Ground {
         let file = dir.join(SETTINGS);
         let ops_port = free_port()?;
         std::fs::write(&file, settings(&services, port, ops_port, &dir.join("spool")))?;
-        let config =
-            Config::load(&Sources { file: Some(file.clone()), environment: Environment::default(), options: Vec::new() })?;
         run(program, &file, "migrate").await?;
-        let platform = wiring::product(&config, config.http.listen, Arc::new(SystemClock))?.platform;
-        let key = plant(&platform, upstream, tools).await?;
+        let mut ground = Self { services, dir, port, ops_port, key: Plaintext::new(String::new()), owner: None };
+        let platform = ground.platform()?;
+        let owner = owner(&platform, "bench").await?;
+        ground.key = plant(&platform, &owner, upstream, tools).await?;
+        ground.owner = Some(owner);
         platform.db.close().await;
-        Ok(Self { services, dir, port, ops_port, key })
+        Ok(ground)
     }
 
     /// The settings to serve with.
@@ -83,7 +86,19 @@ impl Ground {
 
     /// The MCP endpoint, once it is served.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/t/bench/mcp", self.port)
+        self.url_of("bench")
+    }
+
+    /// That of another tenant.
+    pub(crate) fn url_of(&self, slug: &str) -> String {
+        format!("http://127.0.0.1:{}/t/{slug}/mcp", self.port)
+    }
+
+    /// The product on it, while no server runs.
+    pub(crate) fn platform(&self) -> anyhow::Result<Platform> {
+        let environment = Environment::default();
+        let config = Config::load(&Sources { file: Some(self.settings()), environment, options: Vec::new() })?;
+        Ok(wiring::product(&config, config.http.listen, Arc::new(SystemClock))?.platform)
     }
 
     /// A key that may call the tool.
@@ -113,7 +128,11 @@ impl Installation {
         tools: usize,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        let ground = Ground::prepare(program, upstream, 0, tools).await?;
+        Self::on(program, Ground::prepare(program, upstream, 0, tools).await?, settings).await
+    }
+
+    /// The same on a ground that is there.
+    pub(crate) async fn on(program: &Path, ground: Ground, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let started = Instant::now();
         let mut server = command(program, &ground.settings(), "serve");
         let server = server.envs(settings.iter().copied()).spawn().context("the server cannot be started")?;
@@ -189,11 +208,7 @@ fn settings(services: &Services, port: u16, ops_port: u16, spool: &Path) -> Stri
 }
 
 /// A tenant with one agent, its key, one tool that sends its text upstream and back, and as many others as it takes: the agent sees half of all.
-async fn plant(platform: &Platform, upstream: &str, tools: usize) -> anyhow::Result<Plaintext> {
-    let password = Plaintext::new(random::base62(20));
-    let slug = "bench".parse()?;
-    let (user, tenant) = accounts::create_verified_user(platform, "bench@trunkline.example", &password, "Bench", &slug).await?;
-    let owner = Member { user, tenant, role: Role::Owner };
+async fn plant(platform: &Platform, owner: &Member, upstream: &str, tools: usize) -> anyhow::Result<Plaintext> {
     let text = Parameter {
         name: "text".to_owned(),
         place: Place::Body,
@@ -208,6 +223,7 @@ async fn plant(platform: &Platform, upstream: &str, tools: usize) -> anyhow::Res
         parameters: vec![text],
         secret_header: None,
         timeout_ms: 10_000,
+        answer: AnswerShape::default(),
     };
     let version = NewVersion {
         title: "Echo".to_owned(),
@@ -218,14 +234,26 @@ async fn plant(platform: &Platform, upstream: &str, tools: usize) -> anyhow::Res
         price: Price::per_call(10),
         limits: None,
     };
-    catalog::create(platform, &owner, ToolName::parse("echo")?, version.clone()).await?;
+    catalog::create(platform, owner, ToolName::parse("echo")?, version.clone()).await?;
     for number in 1..tools {
         let effect = if number < tools.div_ceil(2) { Effect::Read } else { Effect::Destructive };
         let name = ToolName::parse(&format!("tool-{number:04}"))?;
-        catalog::create(platform, &owner, name, NewVersion { effect, ..version.clone() }).await?;
+        catalog::create(platform, owner, name, NewVersion { effect, ..version.clone() }).await?;
     }
-    let agent = agents::create(platform, &owner, NewAgent::parse("bench", "", "tools:write")?).await?;
-    Ok(agents::create_key(platform, &owner, agent.id, NewKey::parse("bench", "tools:write", 1)?).await?.text)
+    key(platform, owner).await
+}
+
+/// The owner of a new tenant of that name.
+pub(crate) async fn owner(platform: &Platform, slug: &str) -> anyhow::Result<Member> {
+    let (password, mail) = (Plaintext::new(random::base62(20)), format!("{slug}@trunkline.example"));
+    let (user, tenant) = accounts::create_verified_user(platform, &mail, &password, slug, &slug.parse()?).await?;
+    Ok(Member { user, tenant, role: Role::Owner })
+}
+
+/// A key that may call all of its tools that destroy nothing.
+pub(crate) async fn key(platform: &Platform, owner: &Member) -> anyhow::Result<Plaintext> {
+    let agent = agents::create(platform, owner, NewAgent::parse("bench", "", "tools:write")?).await?;
+    Ok(agents::create_key(platform, owner, agent.id, NewKey::parse("bench", "tools:write", 1)?).await?.text)
 }
 
 fn command(program: &Path, config: &Path, verb: &str) -> Command {

@@ -43,12 +43,30 @@ impl Load {
 
     /// The same through the platform: an authenticated, limited, recorded `tools/call`.
     pub(crate) fn call(url: &str, key: &str, connections: usize, length: Duration) -> Self {
+        Self::call_of("echo", url, key, connections, length)
+    }
+
+    /// The same of another tool that gives its text back.
+    pub(crate) fn call_of(tool: &str, url: &str, key: &str, connections: usize, length: Duration) -> Self {
         let headers = format!(
             "Authorization: Bearer {key}\r\nAccept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n\
-             Mcp-Method: tools/call\r\nMcp-Name: echo\r\n"
+             Mcp-Method: tools/call\r\nMcp-Name: {tool}\r\n"
         );
-        let before = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}},"name":"echo","arguments":{"text":""#;
-        Self::new(url, &headers, before.to_owned(), r#""}}}"#, connections, length)
+        let before = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}},"name":"{tool}","arguments":{{"text":""#
+        );
+        Self::new(url, &headers, before, r#""}}}"#, connections, length)
+    }
+
+    /// One request of it, whole.
+    pub(crate) fn request(&self, marker: &str) -> String {
+        let body = format!("{}{marker:x<PAYLOAD$}{}", self.before, self.after);
+        format!("{}{}\r\n\r\n{body}", self.head, body.len())
+    }
+
+    /// Where it goes.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     fn new(url: &str, headers: &str, before: String, after: &'static str, connections: usize, length: Duration) -> Self {
@@ -95,8 +113,7 @@ async fn connection(load: &Load, number: usize, begin: Instant) -> anyhow::Resul
     let end = begin + load.length;
     for sequence in 0.. {
         let marker = format!("m-{number:04}-{sequence:010}-");
-        let body = format!("{}{marker:x<PAYLOAD$}{}", load.before, load.after);
-        let request = format!("{}{}\r\n\r\n{body}", load.head, body.len());
+        let request = load.request(&marker);
         let sent = Instant::now();
         if sent >= end {
             break;

@@ -1,8 +1,9 @@
 //! `make bench`: calls per second and latency of a bare upstream and of the same upstream behind the platform, interleaved in one run, with
 //! idle memory and time from start to ready; then the memory of open event streams, the latency of long lists, the cost of
-//! access tokens and of the record. Compare ratios within a run;
+//! access tokens, of the record and of functions. Compare ratios within a run;
 //! figures of different runs differ with the machine.
 
+mod functions;
 mod installation;
 mod lists;
 mod load;
@@ -65,6 +66,8 @@ enum Command {
     },
     /// Only what the record costs per call, under both durabilities
     Record,
+    /// Only what functions cost, and what attacks of one tenant's functions cost another tenant
+    Functions,
     /// Only the verification of an exported record
     Verify {
         /// Entries of the export
@@ -92,6 +95,7 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Ground { upstream, port }) => runtime.block_on(ground(&arguments, upstream, *port)),
         Some(Command::Streams { count }) => runtime.block_on(streams::measure(&arguments.program, *count)),
         Some(Command::Record) => runtime.block_on(record::measure(&arguments.program, arguments.seconds)),
+        Some(Command::Functions) => runtime.block_on(functions::measure(&arguments.program, arguments.seconds)),
         Some(Command::Verify { entries }) => verify::measure(*entries),
         Some(Command::Tokens { count }) => runtime.block_on(tokens::measure(&arguments.program, *count)),
         Some(Command::Lists { tools, per_second }) => {
@@ -102,7 +106,8 @@ fn main() -> anyhow::Result<()> {
             streams::measure(&arguments.program, streams::COUNT).await?;
             lists::measure(&arguments.program, lists::TOOLS, lists::PER_SECOND, arguments.seconds).await?;
             tokens::measure(&arguments.program, tokens::TOKENS).await?;
-            record::measure(&arguments.program, arguments.seconds).await
+            record::measure(&arguments.program, arguments.seconds).await?;
+            functions::measure(&arguments.program, arguments.seconds).await
         }),
     }
 }

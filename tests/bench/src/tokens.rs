@@ -5,19 +5,13 @@ use std::{
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
     path::Path,
-    sync::Arc,
     time::Instant,
 };
 
 use anyhow::{Context as _, ensure};
-use trunkline::{
-    config::{Config, Environment, Sources},
-    wiring,
-};
 use trunkline_platform::{
     Platform,
     accounts::{self, Browser, LogIn},
-    clock::SystemClock,
     gateway::{self, Shown},
     oauth::{self, Answer, Redemption},
     secret::Plaintext,
@@ -38,9 +32,7 @@ const REDIRECT: &str = "http://127.0.0.1:9/callback";
 /// Prints it.
 pub(crate) async fn measure(program: &Path, count: usize) -> anyhow::Result<()> {
     let ground = Ground::prepare(program, "http://127.0.0.1:9", 0, 1).await?;
-    let environment = Environment::default();
-    let config = Config::load(&Sources { file: Some(ground.settings()), environment, options: Vec::new() })?;
-    let platform = wiring::product(&config, config.http.listen, Arc::new(SystemClock))?.platform;
+    let platform = ground.platform()?;
     let tokens = tokens(&platform, count.max(1)).await?;
 
     let began = Instant::now();

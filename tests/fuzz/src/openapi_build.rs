@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use trunkline_platform::{
-    catalog::{BODY, Body, Carrier, Input, InputPlace, LAYOUT, Operation, OperationMethod, Piece, Proof, Style},
+    catalog::{AnswerShape, BODY, Body, Carrier, Input, InputPlace, LAYOUT, Operation, OperationMethod, Piece, Proof, Style},
     execution::operation::build,
 };
 
@@ -150,7 +150,7 @@ impl Draw<'_> {
             body,
             accept: "*/*".to_owned(),
             security: vec![Proof { scheme: "k".to_owned(), carrier: Carrier::Query { name: "key".to_owned() } }],
-            output_schema: None,
+            answer: AnswerShape::default(),
             timeout_ms: 1000,
             defaults: serde_json::Map::new(),
             fixed: serde_json::Map::new(),

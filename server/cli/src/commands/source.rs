@@ -146,7 +146,7 @@ fn report(described: &openapi::Api) -> Report<'_> {
                 effect: draft.effect.as_str(),
                 tags: &one.tags,
                 input_schema: &draft.input_schema,
-                output_schema: draft.operation.output_schema.as_ref(),
+                output_schema: draft.operation.answer.output_schema.as_ref(),
                 notes: &draft.notes,
             })
         })

@@ -5,7 +5,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{function::FunctionTool, operation::Operation, template::UrlTemplate, tool::has_hidden_characters};
+use super::{
+    answer::AnswerShape, function::FunctionTool, operation::Operation, template::UrlTemplate, tool::has_hidden_characters,
+};
 use crate::{
     error::{Error, Result},
     ids::SourceId,
@@ -69,6 +71,9 @@ pub struct HttpTool {
     pub secret_header: Option<String>,
     /// Longest time for the exchange, in milliseconds.
     pub timeout_ms: u32,
+    /// What of its answers is given.
+    #[serde(flatten)]
+    pub answer: AnswerShape,
 }
 
 /// Methods of HTTP tools.
@@ -211,6 +216,7 @@ impl HttpTool {
         if let Some(name) = &self.secret_header {
             check_header_name("secret_header", name)?;
         }
+        self.answer.check()?;
         for (i, parameter) in self.parameters.iter().enumerate() {
             self.check_parameter(parameter)?;
             if self.parameters[..i].iter().any(|other| other.name == parameter.name) {
@@ -315,6 +321,15 @@ impl Executor {
             Self::Operation(_) | Self::Builtin { .. } | Self::Upstream { .. } => return None,
         };
         Some((header.as_deref()?, origin))
+    }
+
+    /// What of an HTTP answer is given. `None`: it has none.
+    pub fn answer_shape(&self) -> Option<&AnswerShape> {
+        match self {
+            Self::Http(http) => Some(&http.answer),
+            Self::Operation(operation) => Some(&operation.answer),
+            Self::Builtin { .. } | Self::Upstream { .. } | Self::Function(_) => None,
+        }
     }
 
     /// The JSON Schema of the arguments, in the order of the parameters. A server, and the description of an API, bring their own.

@@ -1,6 +1,7 @@
 //! The catalogue: tools and their immutable versions; what runs is what the tool points at. People come in by `drafts` and `publishing`, which
 //! tries a version first; `create` and `publish` here do not, and are for those who set up an installation.
 
+mod answer;
 pub mod api;
 mod builtin;
 pub mod definition;
@@ -21,6 +22,7 @@ pub mod toolset;
 use chrono::{DateTime, Utc};
 use sha2::Digest as _;
 
+pub use answer::{AnswerShape, MAX_TEXT_BYTES, Selection};
 pub use executor::{
     Builtin, Executor, HttpMethod, HttpTool, MAX_PARAMETERS, Parameter, ParameterType, Place, TIMEOUT_MS, check_header_name,
 };

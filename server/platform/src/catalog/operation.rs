@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::executor::TIMEOUT_MS;
+use super::{answer::AnswerShape, executor::TIMEOUT_MS};
 use crate::error::{Error, Result};
 
 /// Layout of what is stored. A release that cannot read a newer one refuses to run it.
@@ -40,9 +40,9 @@ pub struct Operation {
     /// What proves who calls, all of it together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security: Vec<Proof>,
-    /// What its answers promise to be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_schema: Option<Value>,
+    /// What of its answers is given, and what they promise to be.
+    #[serde(flatten)]
+    pub answer: AnswerShape,
     /// Longest time for the exchange, in milliseconds.
     pub timeout_ms: u32,
     /// Arguments that are sent where the caller gives none.

@@ -120,12 +120,12 @@ async fn run_http_twice(
     let first = account.token(None).await?;
     let answer = exchange(platform, tool, arguments, secret.clone(), &first.secret).await?;
     if answer.status != reqwest::StatusCode::UNAUTHORIZED {
-        return Ok(read(tool, answer));
+        return Ok(super::answer::read(tool, &answer));
     }
     let second = account.newer(&first, None).await?;
     let answer = exchange(platform, tool, arguments, secret, &second.secret).await?;
     if answer.status != reqwest::StatusCode::UNAUTHORIZED {
-        return Ok(read(tool, answer));
+        return Ok(super::answer::read(tool, &answer));
     }
     Err(account.give_up(&second, None).await)
 }
@@ -144,12 +144,5 @@ async fn exchange(
             operation::exchange(&platform.egress, tool, of, arguments, proofs).await
         }
         Executor::Builtin { .. } | Executor::Function(_) | Executor::Upstream { .. } => Err(proxy::unavailable()),
-    }
-}
-
-fn read(tool: &LoadedTool, answer: OutboundAnswer) -> Run {
-    match &tool.tool.version.executor {
-        Executor::Operation(of) => operation::read(tool, of, &answer),
-        _ => http::read(answer),
     }
 }

@@ -20,11 +20,7 @@ use crate::{
 /// Everything but RFC 3986's unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-pub(super) async fn run(egress: &Egress, tool: &HttpTool, arguments: &Map<String, Value>, secret: Option<Plaintext>) -> Run {
-    exchange(egress, tool, arguments, secret, None).await.map_or_else(|run| run, read)
-}
-
-/// The same, without a look at the answer; with a person's token, if there is one.
+/// Runs it, with a person's token, if there is one. The answer as it came.
 pub(super) async fn exchange(
     egress: &Egress,
     tool: &HttpTool,
@@ -155,55 +151,12 @@ fn broken() -> Run {
     Run::failed(Outcome::Unknown, "tool_crashed", "The tool's definition is broken. Its owner has to publish it again.")
 }
 
-/// Header of an answer that says what the call has cost, in whole micro-units of the tenant's currency.
-const COST: &str = "trunkline-cost";
-
-pub(super) fn reported(headers: &HeaderMap) -> Option<i64> {
-    headers.get(COST)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// What the caller gets of an answer, and what it says that it has cost.
-pub(super) fn read(answer: OutboundAnswer) -> Run {
-    let reported_micro = reported(&answer.headers);
-    let status = Some(answer.status.as_u16());
-    Run { reported_micro, status, ..read_body(answer) }
-}
-
-/// What the caller gets of an answer: its text, or the class of its failure. Upstream's error bodies stay upstream.
-fn read_body(answer: OutboundAnswer) -> Run {
-    if !answer.status.is_success() {
-        let status = answer.status.as_u16();
-        return Run::of_status(status, format!("The tool's server answered with status {status}."));
-    }
-    if !is_text(&answer.content_type) && !answer.body.is_empty() {
-        let what = if answer.content_type.is_empty() { "no content type" } else { answer.content_type.as_str() };
-        return Run::failed(
-            Outcome::UpstreamError,
-            "upstream_content",
-            format!("The tool's server answered with {what}, which is not text."),
-        );
-    }
-    match String::from_utf8(answer.body.into()) {
-        Ok(text) => Run::ok(text),
-        Err(_) => {
-            Run::failed(Outcome::UpstreamError, "upstream_protocol", "The tool's server answered with text that is not UTF-8.")
-        }
-    }
-}
-
-fn is_text(content_type: &str) -> bool {
-    content_type.starts_with("text/")
-        || content_type.ends_with("+json")
-        || content_type.ends_with("+xml")
-        || matches!(content_type, "application/json" | "application/xml" | "application/yaml" | "application/x-ndjson")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::catalog::{Parameter, ParameterType, UrlTemplate};
+    use crate::catalog::{AnswerShape, Parameter, ParameterType, UrlTemplate};
 
     fn tool(url: &str, parameters: &[(&str, Place)]) -> HttpTool {
         let parameters = parameters.iter().map(|&(name, place)| Parameter {
@@ -220,6 +173,7 @@ mod tests {
             parameters: parameters.collect(),
             secret_header: None,
             timeout_ms: 1000,
+            answer: AnswerShape::default(),
         }
     }
 

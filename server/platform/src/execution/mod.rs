@@ -1,6 +1,7 @@
 //! Running a tool: a match over the closed set of kinds. What comes out is always an `Outcome`; nothing here decides who may.
 
 mod account;
+mod answer;
 mod builtin;
 pub mod conformance;
 pub(crate) mod function;
@@ -267,10 +268,14 @@ async fn run_alone(
 ) -> Run {
     match executor {
         Executor::Builtin { name } => builtin::run(*name, means.clock, arguments),
-        Executor::Http(http) => http::run(means.egress, http, arguments, secret).await,
+        Executor::Http(http) => {
+            let answer = http::exchange(means.egress, http, arguments, secret, None).await;
+            answer.map_or_else(|run| run, |answer| answer::read(tool, &answer))
+        }
         Executor::Operation(operation) => {
             let proofs = Proofs { secrets: secret.as_ref(), tokens: means.tokens, person: None };
-            operation::run(means.egress, tool, operation, arguments, proofs).await
+            let answer = operation::exchange(means.egress, tool, operation, arguments, proofs).await;
+            answer.map_or_else(|run| run, |answer| answer::read(tool, &answer))
         }
         Executor::Function(function) => {
             let ways = (means.functions, means.egress);

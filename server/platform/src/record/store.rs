@@ -114,7 +114,7 @@ async fn insert_calls(tx: &mut RecordTx, entries: &[&Entry]) -> Result<Vec<Entry
     .bind(column!(entries, e => e.provenance.arguments.as_ref().map(|digest| &digest.0[..])))
     .bind(column!(entries, e => e.provenance.definition.as_ref().map(|digest| &digest.0[..])))
     .bind(column!(entries, e => e.provenance.upstream_status))
-    .bind(column!(entries, e => (!e.downstream.is_empty()).then(|| Json(&e.downstream))))
+    .bind(column!(entries, e => (!e.downstream.is_empty()).then_some(Json(&e.downstream))))
     .fetch_all(tx.connection())
     .await?)
 }

@@ -11,8 +11,8 @@ use trunkline_platform::{
     actor::{Member, Role},
     agents::{self, MAX_KEY_DAYS, NewAgent, NewKey},
     catalog::{
-        self, Builtin, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, Price, SecretChange,
-        ToolName, UrlTemplate,
+        self, AnswerShape, Builtin, Executor, HttpMethod, HttpTool, NewVersion, Parameter, ParameterType, Place, Price,
+        SecretChange, ToolName, UrlTemplate,
     },
     error::ErrorKind,
     ids::{AgentId, TenantId, ToolId, UserId},
@@ -155,6 +155,7 @@ fn weather(upstream: SocketAddr) -> Result<NewVersion> {
         ],
         secret_header: None,
         timeout_ms: 5_000,
+        answer: AnswerShape::default(),
     };
     let version = version("Weather", "Tells the weather in a city: temperature and sky.", Executor::Http(tool));
     // A quarter of a thousandth, so that the dashboard has a cost to show.

@@ -9,7 +9,7 @@ use trunkline_protocol::oauth::scope::Effect;
 
 use super::publish::Picked;
 use crate::{
-    catalog::{ToolName, definition::compile, tool::has_hidden_characters},
+    catalog::{AnswerShape, ToolName, definition::compile, tool::has_hidden_characters},
     error::{Error, Result},
 };
 
@@ -36,6 +36,12 @@ pub struct Overrides {
     /// Arguments by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<String, Pinned>,
+    /// Which part of its answers is given, as [`AnswerShape`] has it. What the description promises of the whole is then nobody's promise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<String>,
+    /// Most bytes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u32>,
 }
 
 /// An argument that is pinned.
@@ -71,6 +77,7 @@ impl Overrides {
         };
         text("title", self.title.as_ref(), 80)?;
         text("description", self.description.as_ref(), 4_096)?;
+        AnswerShape { select: self.select.clone(), max_bytes: self.max_bytes, output_schema: None }.check()?;
         if self.arguments.len() > MOST {
             return Err(Error::invalid("arguments", format!("at most {MOST} arguments can be pinned")));
         }
@@ -93,6 +100,11 @@ impl Overrides {
             }
         }
         picked.effect = self.effect.unwrap_or(picked.effect);
+        let answer = &mut picked.operation.answer;
+        answer.max_bytes = self.max_bytes;
+        if self.select.is_some() {
+            *answer = AnswerShape { select: self.select.clone(), output_schema: None, ..answer.clone() };
+        }
         if self.arguments.is_empty() {
             return Ok(());
         }

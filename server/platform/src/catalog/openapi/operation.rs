@@ -12,7 +12,7 @@ use super::{
     server,
     text::{self, Names},
 };
-use crate::catalog::{LAYOUT, Operation, OperationMethod, definition::compile};
+use crate::catalog::{AnswerShape, LAYOUT, Operation, OperationMethod, definition::compile};
 
 /// Longest description for models, in characters: more of it costs every agent more than it tells.
 const MAX_DESCRIPTION: usize = 1024;
@@ -124,7 +124,7 @@ impl Reader<'_> {
             body,
             accept,
             security,
-            output_schema,
+            answer: AnswerShape { output_schema, ..AnswerShape::default() },
             timeout_ms: TIMEOUT_MS,
             defaults: serde_json::Map::new(),
             fixed: serde_json::Map::new(),

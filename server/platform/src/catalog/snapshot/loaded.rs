@@ -16,7 +16,7 @@ use super::words::Words;
 use crate::{
     call::Fingerprint,
     catalog::{
-        Executor, Typical,
+        Executor, Selection, Typical,
         definition::{ItemKind, compile},
         source::Source,
         tool::Tool,
@@ -35,6 +35,7 @@ pub struct LoadedTool {
     descriptions: Descriptions,
     validator: OnceLock<Result<Validator, String>>,
     output_validator: OnceLock<Option<Result<Validator, String>>>,
+    selection: OnceLock<Option<Selection>>,
     mirrored: OnceLock<Vec<Mirrored>>,
     words: OnceLock<Words>,
     /// Calls of it that run on this replica.
@@ -68,6 +69,7 @@ impl LoadedTool {
             tool,
             validator: OnceLock::new(),
             output_validator: OnceLock::new(),
+            selection: OnceLock::new(),
             mirrored: OnceLock::new(),
             words: OnceLock::new(),
             running: Arc::default(),
@@ -107,11 +109,17 @@ impl LoadedTool {
         self.validator.get_or_init(|| compile_text(self.tool.version.input_schema.get())).as_ref().map_err(String::as_str)
     }
 
+    /// The part of an HTTP answer that it gives, if it is not all of it; read when first needed.
+    pub(crate) fn selection(&self) -> Option<&Selection> {
+        let read = || Selection::parse(self.tool.version.executor.answer_shape()?.select.as_deref()?).ok();
+        self.selection.get_or_init(read).as_ref()
+    }
+
     /// The compiled schema of its structured results, if it promises any; compiled when first needed.
     pub fn output_validator(&self) -> Option<Result<&Validator, &str>> {
         let compiled = self.output_validator.get_or_init(|| {
-            if let Executor::Operation(operation) = &self.tool.version.executor {
-                return operation.output_schema.as_ref().map(compile);
+            if let Some(shape) = self.tool.version.executor.answer_shape() {
+                return shape.output_schema.as_ref().map(compile);
             }
             let definition = RawObject::parse(self.tool.version.definition.as_ref()?.get()).ok()?;
             definition.get("outputSchema").map(compile_text)
@@ -127,10 +135,11 @@ fn compile_text(schema: &str) -> Result<Validator, String> {
 impl Descriptions {
     fn of_ours(tool: &Tool) -> Result<Self> {
         let version = &tool.version;
-        let (is_idempotent, output) = match &version.executor {
-            Executor::Operation(operation) => (Some(operation.method.is_idempotent()), operation.output_schema.as_ref()),
-            _ => (None, None),
+        let is_idempotent = match &version.executor {
+            Executor::Operation(operation) => Some(operation.method.is_idempotent()),
+            _ => None,
         };
+        let output = version.executor.answer_shape().and_then(|shape| shape.output_schema.as_ref());
         let output = output.map(serde_json::value::to_raw_value).transpose().map_err(Error::internal)?;
         let description = serde_json::to_string(&ToolDescription {
             name: tool.name.as_str(),

@@ -1,6 +1,5 @@
 //! An operation of an imported API: the request is built by position from its template, and held against the template before it is sent.
 
-mod answer;
 mod body;
 mod client;
 mod style;
@@ -74,22 +73,6 @@ pub(super) async fn exchange(
     let request = prove(again, operation, &secrets, Some(&second.token)).ok_or_else(broken)?;
     egress.send(request).await.map_err(Run::from)
 }
-
-/// The same, and what the caller gets of the answer.
-pub(super) async fn run(
-    egress: &Egress,
-    tool: &LoadedTool,
-    operation: &Operation,
-    arguments: &Map<String, Value>,
-    proofs: Proofs<'_>,
-) -> Run {
-    match exchange(egress, tool, operation, arguments, proofs).await {
-        Ok(answer) => answer::read(tool, operation, &answer),
-        Err(run) => run,
-    }
-}
-
-pub(super) use answer::read;
 
 /// The request for these arguments, without any secret. It goes to the operation's origin, along its path, with its names in the query,
 /// whatever the arguments are.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::catalog::{Body, FieldStyle, LAYOUT, Piece, Style};
+use crate::catalog::{AnswerShape, Body, FieldStyle, LAYOUT, Piece, Style};
 
 fn input(name: &str, place: InputPlace, style: Style, explode: bool) -> Input {
     Input { argument: name.into(), name: name.into(), place, style, explode, allow_reserved: false, json: false }
@@ -26,7 +26,7 @@ fn operation(inputs: Vec<Input>) -> Operation {
         body: None,
         accept: "*/*".into(),
         security: Vec::new(),
-        output_schema: None,
+        answer: AnswerShape::default(),
         timeout_ms: 1000,
         defaults: serde_json::Map::new(),
         fixed: serde_json::Map::new(),

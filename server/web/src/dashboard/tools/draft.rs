@@ -3,7 +3,7 @@
 use serde_json::Value;
 use trunkline_platform::{
     catalog::{
-        self, Builtin, Executor, FunctionTool, HttpMethod, HttpTool, MAX_PARAMETERS, NewVersion, Origin, Parameter,
+        self, AnswerShape, Builtin, Executor, FunctionTool, HttpMethod, HttpTool, MAX_PARAMETERS, NewVersion, Origin, Parameter,
         ParameterType, Place, Price, SecretChange, Tool, UrlTemplate,
     },
     quota::{
@@ -52,6 +52,9 @@ pub(super) struct Draft {
     pub(super) parameters: Vec<DraftParameter>,
     pub(super) secret_header: String,
     pub(super) timeout_ms: String,
+    pub(super) select: String,
+    pub(super) max_bytes: String,
+    pub(super) output_schema: String,
     pub(super) code: String,
     pub(super) input_schema: String,
     pub(super) hosts: String,
@@ -126,6 +129,9 @@ impl Draft {
                 parameters: http.parameters.iter().map(DraftParameter::of).collect(),
                 secret_header: http.secret_header.clone().unwrap_or_default(),
                 timeout_ms: http.timeout_ms.to_string(),
+                select: http.answer.select.clone().unwrap_or_default(),
+                max_bytes: http.answer.max_bytes.map(|most| most.to_string()).unwrap_or_default(),
+                output_schema: http.answer.output_schema.as_ref().map(|schema| format!("{schema:#}")).unwrap_or_default(),
                 ..common
             },
             Executor::Function(function) => Self {
@@ -162,6 +168,9 @@ impl Draft {
             parameters: (0..MAX_PARAMETERS).filter_map(|row| DraftParameter::read(form, row)).collect(),
             secret_header: of_half("secret_header"),
             timeout_ms: of_half("timeout_ms"),
+            select: text("select"),
+            max_bytes: text("max_bytes"),
+            output_schema: lines("output_schema"),
             code: lines("code"),
             input_schema: lines("input_schema"),
             hosts: lines("hosts"),
@@ -267,13 +276,30 @@ impl Draft {
                 }
             }
         }
-        let (Some(method), Some(url), Some(timeout_ms), true) =
-            (method, url, timeout_ms, parameters.len() == self.parameters.len())
+        let answer = self.parse_answer(errors)?;
+        let (Some(method), Some(url), Some(timeout_ms), Some(answer), true) =
+            (method, url, timeout_ms, answer, parameters.len() == self.parameters.len())
         else {
             return Ok(None);
         };
         let secret_header = Some(self.secret_header.clone()).filter(|name| !name.is_empty());
-        Ok(Some(HttpTool { method, url, parameters, secret_header, timeout_ms }))
+        Ok(Some(HttpTool { method, url, parameters, secret_header, timeout_ms, answer }))
+    }
+
+    /// Reads what is said of the answer; nothing is an empty field.
+    fn parse_answer(&self, errors: &mut FieldErrors) -> Result<Option<AnswerShape>, HtmlError> {
+        let max_bytes = match self.max_bytes.as_str() {
+            "" => Some(None),
+            text => text.parse().ok().map(Some),
+        };
+        if max_bytes.is_none() {
+            errors.add("max_bytes", "expected a number of bytes, or nothing");
+        }
+        let output_schema = errors.take(AnswerShape::parse_schema(&self.output_schema))?;
+        let (Some(max_bytes), Some(output_schema)) = (max_bytes, output_schema) else { return Ok(None) };
+        let select = Some(self.select.clone()).filter(|select| !select.is_empty());
+        let shape = AnswerShape { select, max_bytes, output_schema };
+        Ok(errors.take(shape.check())?.map(|()| shape))
     }
 }
 

@@ -50,6 +50,8 @@ struct OperationPage {
     description: String,
     their_description: String,
     effects: Vec<Choice>,
+    select: String,
+    max_bytes: String,
     arguments: Vec<ArgumentRow>,
     more_arguments: usize,
     errors: FieldErrors,
@@ -99,6 +101,8 @@ struct Sent {
     title: String,
     description: String,
     effect: String,
+    select: String,
+    max_bytes: String,
     /// How, and what with, by argument.
     arguments: BTreeMap<String, (String, String)>,
 }
@@ -117,6 +121,8 @@ impl Sent {
             title: overrides.title.clone().unwrap_or_default(),
             description: overrides.description.clone().unwrap_or_default(),
             effect: overrides.effect.map(|effect| effect.as_str().to_owned()).unwrap_or_default(),
+            select: overrides.select.clone().unwrap_or_default(),
+            max_bytes: overrides.max_bytes.map(|most| most.to_string()).unwrap_or_default(),
             arguments: overrides.arguments.iter().map(argument).collect(),
         }
     }
@@ -133,7 +139,9 @@ impl Sent {
             .collect();
         // Pinned, and not there any more: what has no row is let go.
         arguments.retain(|_, (mode, _)| matches!(mode.as_str(), "default" | "hidden"));
-        Self { name: field("name"), title: field("title"), description: field("description"), effect: field("effect"), arguments }
+        let (select, max_bytes) = (field("select"), field("max_bytes"));
+        let (name, title, description, effect) = (field("name"), field("title"), field("description"), field("effect"));
+        Self { name, title, description, effect, select, max_bytes, arguments }
     }
 
     /// What is the same as in the description is nothing of its own.
@@ -153,7 +161,16 @@ impl Sent {
             let pinned = if mode == "hidden" { Pinned::Hidden(value) } else { Pinned::Default(value) };
             arguments.insert(argument.clone(), pinned);
         }
+        let max_bytes = Some(&self.max_bytes).filter(|text| !text.is_empty()).and_then(|text| {
+            let read = text.parse().ok();
+            if read.is_none() {
+                errors.add("max_bytes", "expected a number of bytes, or nothing");
+            }
+            read
+        });
         Overrides {
+            select: Some(self.select.clone()).filter(|select| !select.is_empty()),
+            max_bytes,
             name,
             title: own(&self.title, &found.title),
             description: own(&self.description, &found.description),
@@ -234,6 +251,8 @@ fn render(
         title: sent.title,
         their_title: found.title,
         description: sent.description,
+        select: sent.select,
+        max_bytes: sent.max_bytes,
         their_description: found.description,
         errors,
     };
