@@ -195,7 +195,7 @@ fn settings(services: &Services, port: u16, ops_port: u16, spool: &Path) -> Stri
         BASE64_STANDARD.encode(random::bytes::<32>()),
         spool.display(),
     );
-    for bucket in ["write", "agent", "tenant", "lists"] {
+    for bucket in ["read", "write", "agent", "tenant", "lists"] {
         text.push_str("[quota.");
         text.push_str(bucket);
         text.push_str("]\nper_minute = ");

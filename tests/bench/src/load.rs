@@ -43,13 +43,17 @@ impl Load {
 
     /// The same through the platform: an authenticated, limited, recorded `tools/call`.
     pub(crate) fn call(url: &str, key: &str, connections: usize, length: Duration) -> Self {
-        Self::call_of("echo", url, key, connections, length)
+        Self::calling(("echo", "application/json, text/event-stream"), url, key, connections, length)
     }
 
-    /// The same of another tool that gives its text back.
+    /// The same of another tool that gives its text back, which may be slow: never as a stream.
     pub(crate) fn call_of(tool: &str, url: &str, key: &str, connections: usize, length: Duration) -> Self {
+        Self::calling((tool, "application/json"), url, key, connections, length)
+    }
+
+    fn calling((tool, accept): (&str, &str), url: &str, key: &str, connections: usize, length: Duration) -> Self {
         let headers = format!(
-            "Authorization: Bearer {key}\r\nAccept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n\
+            "Authorization: Bearer {key}\r\nAccept: {accept}\r\nMCP-Protocol-Version: 2026-07-28\r\n\
              Mcp-Method: tools/call\r\nMcp-Name: {tool}\r\n"
         );
         let before = format!(
