@@ -18,6 +18,8 @@ mod cli;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod dashboard;
 #[cfg(test)]
 mod db;

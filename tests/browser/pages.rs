@@ -126,6 +126,7 @@ fn pages(acme: &Seeded<'_>, links: &BTreeMap<&'static str, String>, signed_in: b
             .replace("{tool}", &acme.tool.to_string())
             .replace("{call}", &acme.call.to_string())
             .replace("{source}", &acme.source.to_string())
+            .replace("{credential}", &acme.credential.to_string())
             .replace("{api}", &acme.api.to_string())
             .replace("{operation}", &acme.operation.to_string())
             .replace("{definition}", &acme.definition.to_string())

@@ -8,7 +8,7 @@ use super::{
     provider::{SECRET, Service, Ways},
     whoami,
 };
-use crate::support::{Era, TestApp, Visitor, tools};
+use crate::support::{Era, TestApp, Upstream, Visitor, tools};
 
 #[tokio::test]
 async fn the_provider_is_found_a_client_registered_and_each_person_calls_with_their_own_account() {
@@ -176,19 +176,17 @@ async fn what_cannot_be_found_is_said_and_entered_by_hand() {
     assert_eq!(world.personal(&elsewhere).await.status, 422);
 }
 
-#[tokio::test]
-async fn http_tools_of_one_host_use_the_account_of_whoever_calls() {
-    let (app, service) = (TestApp::start().await, Service::start().await);
+/// A host whose HTTP tools use the account of whoever calls; its provider is entered by hand.
+async fn of_one_host<'a>(app: &'a TestApp, service: &Service) -> World<'a> {
     let acme = app.tenant("acme").await;
     acme.agent("agent", "tools:read").await;
-    acme.tool("me", tools::get(&format!("{}/api/me", service.origin()))).await;
     let owner = acme.owner_browser().await;
     let refused = owner.post("/t/acme/sources/new/api", &[("name", "api"), ("url", &service.mcp())]).await;
     assert_eq!(refused.status, 422, "{}", refused.body);
     let page = owner.post("/t/acme/sources/new/api", &[("name", "api"), ("url", &service.origin())]).await;
     let source = page.location().split('/').nth(4).and_then(|id| id.parse().ok()).expect("a source");
-    let client = crate::support::oauth::OAuthClient::register(&app).await;
-    let world = World { app: &app, acme: acme.clone(), owner, source, client };
+    let client = crate::support::oauth::OAuthClient::register(app).await;
+    let world = World { app, acme, owner, source, client };
     service.add_client("by-hand", Some(SECRET));
     let (authorize, token) = (format!("{}/authorize", service.origin()), format!("{}/token", service.origin()));
     let fields = [
@@ -199,6 +197,59 @@ async fn http_tools_of_one_host_use_the_account_of_whoever_calls() {
         ("authentication", "client_secret_post"),
     ];
     world.personal(&fields).await.leads_to(&world.connect_path());
+    world
+}
+
+#[tokio::test]
+async fn an_imported_api_with_oauth_of_persons_is_called_with_the_account_of_whoever_calls() {
+    let (app, service, host) = (TestApp::start().await, Service::start().await, Upstream::start().await);
+    let world = of_one_host(&app, &service).await;
+    let flow = json!({
+        "authorizationUrl": format!("{}/authorize", service.origin()),
+        "tokenUrl": format!("{}/token", service.origin()),
+        "scopes": { "read": "" },
+    });
+    let document = json!({
+        "openapi": "3.1.0", "info": { "title": "Profiles", "version": "1" }, "servers": [{ "url": service.origin() }],
+        "security": [{ "login": ["read"] }],
+        "paths": { "/api/me": { "get": { "operationId": "profile", "responses": { "200": { "description": "" } } } } },
+        "components": { "securitySchemes": { "login": { "type": "oauth2", "flows": { "authorizationCode": flow } } } },
+    });
+    host.serve_document(&document.to_string());
+    let page = world.owner.post("/t/acme/sources/import", &[("name", "profiles"), ("link", &host.url("/document"))]).await;
+    let api = page.location().to_owned();
+    let page = world.owner.get(&api).await.ok();
+    assert!(page.body.contains("Where each person has their own account"), "{}", page.body);
+    // Without any secret: there is none that is everybody's.
+    let fields = [("then", "publish"), ("untried_reason", "nobody has connected yet"), ("server", &service.origin())];
+    world.owner.post(&api, &fields).await.leads_to(&api);
+    let (ada, bob) = (world.person("ada").await, world.person("bob").await);
+    let (for_ada, for_bob) = (world.caller(&ada).await, world.caller(&bob).await);
+    let unconnected = for_ada.call(Era::Stateless, "profile", json!({})).await;
+    assert_eq!(unconnected.error_class(), "connection_needed", "{}", unconnected.text);
+    assert!(service.calls().is_empty(), "nothing is sent without an account");
+    for (name, person) in [("ada", &ada), ("bob", &bob)] {
+        service.says(name);
+        world.connect(person).await.leads_to(&world.connect_path());
+    }
+    for _ in 0..3 {
+        let (first, second) =
+            tokio::join!(for_ada.call(Era::Stateless, "profile", json!({})), for_bob.call(Era::Stateless, "profile", json!({})));
+        assert_eq!((first.result(), second.result()), (r#"{"you":"ada"}"#, r#"{"you":"bob"}"#));
+    }
+    // A token that has run out is refreshed by the call, and a key acts for nobody.
+    service.forget_access();
+    assert_eq!(for_ada.call(Era::Stateless, "profile", json!({})).await.result(), r#"{"you":"ada"}"#);
+    let key = world.acme.agent("keyed", "tools:read").await;
+    assert_eq!(key.call(Era::Stateless, "profile", json!({})).await.error_class(), "connection_needs_person");
+}
+
+#[tokio::test]
+async fn http_tools_of_one_host_use_the_account_of_whoever_calls() {
+    let (app, service) = (TestApp::start().await, Service::start().await);
+    let world = of_one_host(&app, &service).await;
+    let (acme, source) = (&world.acme, world.source);
+    acme.tool("me", tools::get(&format!("{}/api/me", service.origin()))).await;
     let ada = world.person("ada").await;
     let agent = world.caller(&ada).await;
     let call = async || agent.call(Era::Stateless, "me", json!({})).await;

@@ -92,7 +92,8 @@ async fn an_idle_process_that_was_killed_is_not_used() {
 
 #[tokio::test]
 async fn x_08_tenants_share_no_process() {
-    let app = start().await;
+    crate::support::process::binary();
+    let app = crate::support::TestApp::builder().unlimited().start().await;
     let (acme, beta) = (app.tenant("acme").await, app.tenant("beta").await);
     let code =
         "export default () => { const seen = String(globalThis.canary); globalThis.canary = 'acme was here'; return seen; }";

@@ -6,8 +6,9 @@ use trunkline_platform::{
     actor::{Member, Role},
     clock::Clock as _,
     ids::{
-        AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId,
-        LimitId, OperationId, PasskeyId, SessionId, SourceId, TenantId, TicketId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+        AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId,
+        InvitationId, KeyId, LimitId, OperationId, PasskeyId, SessionId, SourceId, TenantId, TicketId, ToolId, ToolsetId,
+        TrustedIssuerId, UserId,
     },
     random,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Seeded<'a> {
     pub(crate) agent: Agent,
     /// A tool with a secret.
     pub(crate) tool: ToolId,
+    /// That secret, which was exchanged and whose overlap runs.
+    pub(crate) credential: CredentialId,
     /// An open invitation.
     pub(crate) invitation: InvitationId,
     /// A call.
@@ -124,6 +127,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     insert_probes(&mut sql, app, &tenant, &canary, (tool, source)).await;
     insert_pin(&mut sql, app, &tenant, agent.id, tool).await;
     let (api, operation) = insert_api(&mut sql, app, &tenant, &canary, tool).await;
+    let credential = exchange_secret(&mut sql, app, &tenant, &canary, tool).await;
     let toolset = insert_toolset(&mut sql, app, &tenant, &canary, tool).await;
     let (issuer, certificate_name) = insert_trust(&mut sql, app, &tenant, &canary, agent.id).await;
     let (client, grant) = insert_grant(&mut sql, app, &tenant, &canary, agent.id, developer.user).await;
@@ -137,6 +141,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
         viewer,
         agent,
         tool,
+        credential,
         invitation,
         call,
         source,
@@ -190,6 +195,32 @@ async fn insert_api(
     .await
     .expect("an operation");
     (id, operation)
+}
+
+/// The secret of that tool was exchanged, beside the verbs; both values are the same.
+async fn exchange_secret(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'_>, canary: &str, tool: ToolId) -> CredentialId {
+    let id = sqlx::query_scalar(
+        "UPDATE app.credentials c
+         SET label = $3, rotated_at = $4, rotated_by = $5, previous = sealed, overlap_until = $4 + interval '7 days', refused = 2, refused_at = $4
+         FROM app.tools t JOIN app.tool_versions v ON v.id = t.version_id
+         WHERE t.tenant_id = $1 AND t.id = $2 AND c.id = v.credential_id RETURNING c.id",
+    )
+    .bind(tenant.id)
+    .bind(tool)
+    .bind(format!("{canary} label"))
+    .bind(app.clock.now())
+    .bind(tenant.owner.user)
+    .fetch_one(&mut *sql)
+    .await
+    .expect("its secret");
+    sqlx::query("INSERT INTO app.credential_overlaps (credential_id, tenant, due_at) VALUES ($1, $2, $3::timestamptz + interval '7 days')")
+        .bind(id)
+        .bind(tenant.id)
+        .bind(app.clock.now())
+        .execute(sql)
+        .await
+        .expect("its end");
+    id
 }
 
 /// The agent is given the version that there is, beside the verbs.

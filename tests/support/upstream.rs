@@ -31,6 +31,29 @@ pub(crate) struct Seen {
     pub(crate) body: String,
 }
 
+/// Who may pass where a path has `guarded` in it.
+#[derive(Debug, Clone, Default)]
+struct Guard {
+    /// Lines of the head, lower case, one of which is needed.
+    taken: Arc<Mutex<Vec<String>>>,
+    /// First lines of what passed.
+    passed: Arc<Mutex<Vec<String>>>,
+}
+
+impl Guard {
+    fn stops(&self, line: &str, path: &str, head: &str) -> bool {
+        if !path.contains("guarded") {
+            return false;
+        }
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let passes = taken.iter().any(|line| head.lines().any(|has| has == line));
+        if passes {
+            self.passed.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+        }
+        !passes
+    }
+}
+
 /// The server. Ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -39,6 +62,7 @@ pub(crate) struct Upstream {
     seen: Arc<Mutex<Vec<Seen>>>,
     hung_up: Arc<AtomicUsize>,
     document: Arc<Mutex<String>>,
+    guard: Guard,
     task: JoinHandle<()>,
 }
 
@@ -50,14 +74,16 @@ impl Upstream {
         let addr = listener.local_addr().expect("an address");
         let (seen, hung_up) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::<AtomicUsize>::default());
         let document = Arc::<Mutex<String>>::default();
+        let guard = Guard::default();
+        let its_guard = guard.clone();
         let (its_seen, its_hung_up, its_document) = (Arc::clone(&seen), Arc::clone(&hung_up), Arc::clone(&document));
         let task = world().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (seen, hung_up) = (Arc::clone(&its_seen), Arc::clone(&its_hung_up));
-                tokio::spawn(serve(stream, seen, hung_up, Arc::clone(&its_document)));
+                tokio::spawn(serve(stream, seen, hung_up, Arc::clone(&its_document), its_guard.clone()));
             }
         });
-        Self { addr, seen, hung_up, document, task }
+        Self { addr, seen, hung_up, document, guard, task }
     }
 
     /// A URL on it.
@@ -68,6 +94,22 @@ impl Upstream {
     /// What it answers at `/document` from now on.
     pub(crate) fn serve_document(&self, text: &str) {
         text.clone_into(&mut self.document.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// From now on what is guarded is only for who sends one of these lines; all others get 401, and nothing is done for them.
+    pub(crate) fn take_only(&self, lines: &[&str]) {
+        let lines = lines.iter().map(|line| line.to_lowercase()).collect();
+        *self.guard.taken.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    /// How often something guarded was done.
+    pub(crate) fn passed(&self) -> usize {
+        self.guard.passed.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The same of requests with that first line.
+    pub(crate) fn passed_of(&self, line: &str) -> usize {
+        self.guard.passed.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|passed| *passed == line).count()
     }
 
     /// Everything it was sent.
@@ -87,15 +129,27 @@ impl Drop for Upstream {
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<Seen>>>, hung_up: Arc<AtomicUsize>, document: Arc<Mutex<String>>) {
+async fn serve(
+    mut stream: TcpStream,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    hung_up: Arc<AtomicUsize>,
+    document: Arc<Mutex<String>>,
+    guard: Guard,
+) {
     while let Some(request) = read(&mut stream).await {
         let path = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let head = request.head.clone();
+        let (line, head) = (request.line.clone(), request.head.clone());
         let tokens = {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.push(request);
             seen.iter().filter(|seen| seen.line.starts_with("POST /token")).count()
         };
+        if guard.stops(&line, &path, &head) {
+            if whole(&mut stream, "401 Unauthorized", "text/plain", CANARY.as_bytes()).await.is_none() {
+                return;
+            }
+            continue;
+        }
         // Gives one token after the other, and takes the one that a path names.
         if path.starts_with("/token") {
             let token = format!(r#"{{"access_token":"t-{tokens}","token_type":"Bearer","expires_in":3600}}"#);

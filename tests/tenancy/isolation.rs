@@ -53,6 +53,9 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         }
         "/t/{tenant}/agents/{agent}/context" | "/t/{tenant}/toolsets/{toolset}/context" => vec![("search_mode", "off")],
         "/t/{tenant}/agents/{agent}/keys" => vec![("name", "another"), ("scopes", "tools:read"), ("days", "30")],
+        "/t/{tenant}/credentials/{credential}/rotate" => vec![("seen", "1"), ("secret", "other"), ("overlap", "1h")],
+        "/t/{tenant}/credentials/{credential}/back" | "/t/{tenant}/credentials/{credential}/end" => vec![("seen", "1")],
+        "/t/{tenant}/credentials/{credential}/label" => vec![("label", "another")],
         "/t/{tenant}/keys/{key}/roll" => vec![("overlap", "1h")],
         "/oauth/token" => vec![("grant_type", "refresh_token"), ("refresh_token", "tl_refresh_x"), ("client_id", "x")],
         "/oauth/revoke" | "/oauth/introspect" => vec![("token", "tl_refresh_x"), ("client_id", "x")],
@@ -128,6 +131,7 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         | "/t/{tenant}/apis/{api}/remove"
         | "/t/{tenant}/connections/{source}"
         | "/t/{tenant}/connections/{source}/disconnect"
+        | "/t/{tenant}/credentials/{credential}/delete"
         | "/t/{tenant}/toolsets/{toolset}/delete"
         | "/logout"
         | "/account/sessions/end-others"
@@ -159,6 +163,7 @@ fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
         ("member", members),
         ("invitation", vec![of.invitation.to_string()]),
         ("source", vec![of.source.to_string()]),
+        ("credential", vec![of.credential.to_string()]),
         ("api", vec![of.api.to_string()]),
         ("operation", vec![of.operation.to_string()]),
         ("definition", vec![of.definition.to_string()]),

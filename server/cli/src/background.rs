@@ -25,6 +25,10 @@ const SWEEP_SANDBOXES_EVERY: Duration = Duration::from_secs(10);
 const SIGNING_KEYS_EVERY: Duration = Duration::from_secs(30);
 /// How soon tokens of people that run out are noticed.
 const CONNECTIONS_EVERY: Duration = Duration::from_secs(5);
+/// How soon the end of a secret's overlap is noticed: its value before is not used from the second on that was said.
+const OVERLAPS_EVERY: Duration = Duration::from_secs(5);
+/// How often refusals of new secrets are written down.
+const REFUSALS_EVERY: Duration = Duration::from_mins(1);
 /// How soon a source that is due is noticed.
 const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// How soon a probe that is due is noticed.
@@ -92,6 +96,7 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
         done(async move { every(&to_retain, PARTITIONS_EVERY, stop, "no month of the record is dropped", retain).await })
     });
     start_oauth_rounds(tasks, platform);
+    start_credential_rounds(tasks, platform);
     tasks.spawn("partitions", |stop| {
         let ensure = |platform: Platform| async move { record::ensure_partitions(&platform).await };
         done(async move { every(&to_partition, PARTITIONS_EVERY, stop, "partitions are not made", ensure).await })
@@ -113,6 +118,22 @@ fn start_oauth_rounds(tasks: &mut Tasks, platform: &Platform) {
         let failure = "expired codes and registrations stay until the next round";
         done(async move { every(&to_forget, FORGET_EVERY, stop, failure, forget).await })
     });
+}
+
+fn start_credential_rounds(tasks: &mut Tasks, platform: &Platform) {
+    let (to_end, to_note) = (platform.clone(), platform.clone());
+    tasks.spawn("overlaps of secrets", |stop| {
+        let end = |platform: Platform| async move { catalog::credential::end_due(&platform).await };
+        done(async move { every(&to_end, OVERLAPS_EVERY, stop, "secrets are kept beyond their overlap", end).await })
+    });
+    tasks.spawn("refused secrets", |stop| done(note_refusals(to_note, stop)));
+}
+
+async fn note_refusals(platform: Platform, stop: CancellationToken) {
+    let note = |platform: Platform| async move { catalog::credential::note_refusals(&platform).await };
+    every(&platform, REFUSALS_EVERY, stop, "refusals of new secrets are not written down", note).await;
+    // What was counted since is lost if this fails; it is a number for people.
+    let _ = catalog::credential::note_refusals(&platform).await;
 }
 
 /// What ends only when it is told to has not failed then.

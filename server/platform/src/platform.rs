@@ -33,7 +33,7 @@ use crate::{
     quota::{self, LocalBuckets, replicas::Replicas},
     record::{KeysSeen, Spool},
     redis::Redis,
-    secret::MasterKey,
+    secret::{MasterKey, Refusals},
     session::{InFlight, Sessions},
     upstream::Upstreams,
 };
@@ -144,6 +144,8 @@ pub struct Inner {
     pub(crate) echoes: publishing::Echoes,
     /// Tokens that were fetched for tenants themselves.
     pub(crate) client_tokens: connections::ClientTokens,
+    /// How often secrets that are being exchanged were refused here.
+    pub(crate) refusals: Arc<Refusals>,
     /// Servers that are called for tenants.
     pub upstreams: Upstreams,
     /// Numbers for Prometheus.
@@ -164,6 +166,7 @@ impl Platform {
         Self(Arc::new(Inner {
             passwords: accounts::Passwords::new(&parts.settings.accounts),
             sandboxes: Functions::new(parts.functions.clone()),
+            refusals: Arc::new(Refusals::new(Arc::clone(&parts.clock))),
             parts,
             snapshots: Snapshots::default(),
             generations: Generations::default(),

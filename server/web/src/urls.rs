@@ -1,8 +1,8 @@
 //! Every path we link to, as functions.
 
 use trunkline_platform::ids::{
-    AgentId, ApiId, CertificateNameId, ChangeId, ClientId, DefinitionId, EntryId, GrantId, InvitationId, KeyId, OperationId,
-    PasskeyId, SessionId, SourceId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+    AgentId, ApiId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId,
+    OperationId, PasskeyId, SessionId, SourceId, ToolId, ToolsetId, TrustedIssuerId, UserId,
 };
 
 /// The front page.
@@ -93,6 +93,16 @@ pub fn agent_budgets(slug: &str, agent: AgentId) -> String {
 /// What is read of an agent or a toolset, whose page that is.
 pub fn context(of: &str) -> String {
     format!("{of}/context")
+}
+
+/// The tenant's secrets for what it calls.
+pub fn credentials(slug: &str) -> String {
+    format!("/t/{slug}/credentials")
+}
+
+/// One of them.
+pub fn credential(slug: &str, credential: CredentialId) -> String {
+    format!("{}/{credential}", credentials(slug))
 }
 
 /// How calls treat upstreams.

@@ -93,8 +93,8 @@ struct State {
 struct Faults {
     /// Every request gets this status.
     status: Option<u16>,
-    /// Requests must carry this header and value.
-    secret: Option<(String, String)>,
+    /// Requests must carry this header and one of these values.
+    secret: Option<(String, Vec<String>)>,
     /// No session id is given out.
     sessionless: bool,
     /// There is no stream beside the answers: who wants one gets this status.
@@ -220,7 +220,13 @@ impl McpUpstream {
 
     /// From now on requests must carry that header.
     pub(crate) fn want_secret(&self, header: &str, value: &str) {
-        lock(&self.state.faults).secret = Some((header.to_owned(), value.to_owned()));
+        self.want_one_of(header, &[value]);
+    }
+
+    /// The same with several values that are as good.
+    pub(crate) fn want_one_of(&self, header: &str, values: &[&str]) {
+        let values = values.iter().map(|&value| value.to_owned()).collect();
+        lock(&self.state.faults).secret = Some((header.to_owned(), values));
     }
 
     /// From now on no session gets an id.
@@ -296,7 +302,7 @@ async fn serve(state: &State, connection: &mut Connection, request: Seen) -> Opt
     if let Some(status) = faults.status {
         return connection.plain(status, "upstream-canary-9x7").await;
     }
-    if faults.secret.is_some_and(|(name, value)| request.header(&name) != Some(value.as_str())) {
+    if faults.secret.is_some_and(|(name, values)| !values.iter().any(|value| request.header(&name) == Some(value))) {
         return connection.plain(401, "upstream-canary-9x7").await;
     }
     let claims = request.json["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string();

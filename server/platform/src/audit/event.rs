@@ -7,8 +7,8 @@ use crate::{
     actor::Role,
     call::Outcome,
     ids::{
-        AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, DefinitionId, GrantId, InvitationId, KeyId, OperationId,
-        SourceId, TenantId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+        AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, GrantId, InvitationId,
+        KeyId, OperationId, SourceId, TenantId, ToolId, ToolsetId, TrustedIssuerId, UserId,
     },
     mail::AccountChange,
 };
@@ -141,6 +141,16 @@ pub enum Event {
     ApiStopped(ApiId, &'static str),
     /// It is gone, and its tools are disabled.
     ApiRemoved(ApiId),
+    /// A secret has another value; for so many seconds calls go on with the one before where the new one is refused.
+    CredentialRotated(CredentialId, i64),
+    /// The value before is in force again.
+    CredentialWentBack(CredentialId),
+    /// The value before is destroyed.
+    CredentialOverlapEnded(CredentialId),
+    /// It is called something else.
+    CredentialChanged(CredentialId, Difference),
+    /// It is gone; nothing referred to it.
+    CredentialDeleted(CredentialId),
     /// Each person uses their own account at it from now on, or the provider of their accounts changed.
     ConnectionProviderSet(SourceId),
     /// It has one credential for the tenant again, and all connections ended.
@@ -268,6 +278,11 @@ impl Event {
             Self::ApiUntried(..) => "api.untried",
             Self::ApiStopped(..) => "api.stopped",
             Self::ApiRemoved(_) => "api.removed",
+            Self::CredentialRotated(..) => "credential.rotated",
+            Self::CredentialWentBack(_) => "credential.went_back",
+            Self::CredentialOverlapEnded(_) => "credential.overlap_ended",
+            Self::CredentialChanged(..) => "credential.changed",
+            Self::CredentialDeleted(_) => "credential.deleted",
             Self::ConnectionProviderSet(_) => "connection.provider_set",
             Self::ConnectionProviderRemoved(_) => "connection.provider_removed",
             Self::ConnectionMade(..) => "connection.made",
@@ -362,6 +377,11 @@ impl Event {
             | Self::ConnectionMade(id, _)
             | Self::ConnectionEnded(id, _)
             | Self::ConnectionBroken(id, _) => id.to_string(),
+            Self::CredentialRotated(id, _)
+            | Self::CredentialWentBack(id)
+            | Self::CredentialOverlapEnded(id)
+            | Self::CredentialChanged(id, _)
+            | Self::CredentialDeleted(id) => id.to_string(),
             Self::ApiImported(id)
             | Self::ApiOverridden(id, _)
             | Self::ApiReadAgain(id)
@@ -400,6 +420,7 @@ impl Event {
             | Self::ToolLimitsChanged(_, difference)
             | Self::ToolProbeChanged(_, difference)
             | Self::SourceProbeChanged(_, difference)
+            | Self::CredentialChanged(_, difference)
             | Self::TenantLimitsChanged(_, difference)
             | Self::TenantChanged(_, difference)
             | Self::ClientPolicyChanged(_, difference) => difference.put(json!({})),
@@ -411,6 +432,7 @@ impl Event {
             }
             Self::BudgetWarned(id, _) | Self::BudgetSpent(id, _) => json!({ "budget": id }),
             Self::MonthDropped(_, month, entries) => json!({ "month": month, "entries": entries }),
+            Self::CredentialRotated(_, overlap_s) => json!({ "overlap_s": overlap_s }),
             Self::GrantRevoked(_, why) => json!({ "why": why }),
             Self::KeyCreated(_, agent) | Self::KeyRevoked(_, agent) | Self::ToolUnpinned(_, agent) => json!({ "agent": agent }),
             Self::KeyRolled { new, agent, .. } => json!({ "agent": agent, "new": new }),

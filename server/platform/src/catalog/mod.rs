@@ -4,6 +4,7 @@
 mod answer;
 pub mod api;
 mod builtin;
+pub mod credential;
 pub mod definition;
 pub mod drafts;
 mod executor;
@@ -46,10 +47,8 @@ use crate::{
     },
     epoch,
     error::{Error, Result},
-    ids::{CredentialId, ToolId, ToolVersionId, uuid_v7},
+    ids::{CredentialId, ToolId, ToolVersionId},
     quota::ToolLimits,
-    secret::DataKeys,
-    vault,
 };
 
 /// Tools of one tenant.
@@ -260,7 +259,7 @@ async fn version(
     before: Option<&ToolVersion>,
 ) -> Result<ToolVersion> {
     let now = platform.clock.now();
-    let credential = credential(platform, tx, &new, before).await?;
+    let credential = credential_of(platform, tx, &new, before).await?;
     let schema = serde_json::value::to_raw_value(&new.executor.input_schema()).map_err(Error::internal)?;
     let mut digest = sha2::Sha256::new();
     for part in [new.title.as_str(), &new.description, new.effect.as_str(), schema.get()] {
@@ -285,7 +284,7 @@ async fn version(
 }
 
 /// Which credential the version uses. A secret goes to the origin it was entered for and to no other: with a new origin it is asked again.
-async fn credential(
+async fn credential_of(
     platform: &Platform,
     tx: &mut TenantTx,
     new: &NewVersion,
@@ -303,33 +302,12 @@ async fn credential(
         (SecretChange::Keep, Some((_, origin))) => {
             let kept = before.and_then(|version| version.credential);
             let id = kept.ok_or_else(|| Error::invalid("secret", "enter the secret that the header carries"))?;
-            if store::credential_origin(tx, id).await?.as_deref() == Some(origin) {
+            if credential::origin_of(tx, id).await?.as_deref() == Some(origin) {
                 Ok(Some(id))
             } else {
                 Err(Error::invalid("secret", "it would now be sent to another host: enter the secret for it again"))
             }
         }
-        (SecretChange::Set(secret), Some((_, origin))) => {
-            let now = platform.clock.now();
-            let key = vault::get_or_create(tx, &platform.master_key, uuid_v7(now)).await?;
-            let id = CredentialId::new(now);
-            let place = tool::credential_place(tx.tenant(), id, origin);
-            let sealed = key.seal(&place, secret.reveal().as_bytes());
-            store::insert_credential(tx, id, origin, &sealed, now).await?;
-            Ok(Some(id))
-        }
+        (SecretChange::Set(secret), Some((_, origin))) => credential::seal(platform, tx, origin, secret).await.map(Some),
     }
-}
-
-/// Seals some of the tenant's credentials anew that are sealed under an older key; how many. 0: none is left.
-pub(crate) async fn reseal(tx: &mut TenantTx, keys: &DataKeys, most: i64) -> Result<u64> {
-    let mut resealed = 0;
-    for credential in store::credentials_under_others(tx, &keys.newest(), most).await? {
-        let place = tool::credential_place(tx.tenant(), credential.id, &credential.origin);
-        if let Some(sealed) = keys.reseal(&place, &credential.sealed).map_err(Error::internal)? {
-            store::reseal_credential(tx, credential.id, &sealed).await?;
-            resealed += 1;
-        }
-    }
-    Ok(resealed)
 }

@@ -1,4 +1,4 @@
-//! SQL of tools, versions and credentials.
+//! SQL of tools and their versions.
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
@@ -66,14 +66,6 @@ struct ToolRow {
     created_at: DateTime<Utc>,
     #[sqlx(flatten)]
     version: VersionRow,
-}
-
-/// A sealed secret, as the snapshot keeps it.
-#[derive(Debug, Clone, sqlx::FromRow)]
-pub(super) struct SealedCredential {
-    pub(super) id: CredentialId,
-    pub(super) origin: String,
-    pub(super) sealed: Vec<u8>,
 }
 
 impl TryFrom<VersionRow> for ToolVersion {
@@ -495,63 +487,6 @@ pub(super) async fn versions(tx: &mut TenantTx, id: ToolId) -> Result<Vec<ToolVe
     rows.into_iter().map(ToolVersion::try_from).collect()
 }
 
-pub(super) async fn insert_credential(
-    tx: &mut TenantTx,
-    id: CredentialId,
-    origin: &str,
-    sealed: &[u8],
-    at: DateTime<Utc>,
-) -> Result<()> {
-    sqlx::query("INSERT INTO app.credentials (id, tenant_id, origin, sealed, created_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(id)
-        .bind(tx.tenant())
-        .bind(origin)
-        .bind(sealed)
-        .bind(at)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn credential_origin(tx: &mut TenantTx, id: CredentialId) -> Result<Option<String>> {
-    Ok(sqlx::query_scalar("SELECT origin FROM app.credentials WHERE tenant_id = $1 AND id = $2")
-        .bind(tx.tenant())
-        .bind(id)
-        .fetch_optional(tx.connection())
-        .await?)
-}
-
-/// One credential.
-pub(super) async fn find_credential(tx: &mut TenantTx, id: CredentialId) -> Result<Option<SealedCredential>> {
-    Ok(sqlx::query_as("SELECT id, origin, sealed FROM app.credentials WHERE tenant_id = $1 AND id = $2")
-        .bind(tx.tenant())
-        .bind(id)
-        .fetch_optional(tx.connection())
-        .await?)
-}
-
-/// Credentials that published and pinned versions and sources use.
-pub(super) async fn load_credentials(tx: &mut TenantTx) -> Result<Vec<SealedCredential>> {
-    Ok(sqlx::query_as(
-        "SELECT c.id, c.origin, c.sealed FROM app.credentials c
-         JOIN app.tool_versions v ON v.tenant_id = c.tenant_id AND v.credential_id = c.id
-         JOIN app.tools t ON t.tenant_id = v.tenant_id AND t.version_id = v.id
-         WHERE c.tenant_id = $1
-         UNION ALL
-         SELECT c.id, c.origin, c.sealed FROM app.credentials c
-         JOIN app.tool_versions v ON v.tenant_id = c.tenant_id AND v.credential_id = c.id
-         JOIN app.agent_pins p ON p.tenant_id = v.tenant_id AND p.version_id = v.id
-         WHERE c.tenant_id = $1
-         UNION ALL
-         SELECT c.id, c.origin, c.sealed FROM app.credentials c
-         JOIN app.sources s ON s.tenant_id = c.tenant_id AND s.credential_id = c.id
-         WHERE c.tenant_id = $1",
-    )
-    .bind(tx.tenant())
-    .fetch_all(tx.connection())
-    .await?)
-}
-
 /// The tenant's name in URLs.
 pub(super) async fn slug(tx: &mut TenantTx) -> Result<String> {
     Ok(sqlx::query_scalar("SELECT slug FROM app.tenants WHERE id = $1").bind(tx.tenant()).fetch_one(tx.connection()).await?)
@@ -591,30 +526,4 @@ pub(super) async fn revoked_tokens(tx: &mut TenantTx, since: DateTime<Utc>) -> R
         .bind(since)
         .fetch_all(tx.connection())
         .await?)
-}
-
-// Renewal of data keys
-
-/// Some credentials that are sealed under another key than that one, until the end of the transaction nobody else's.
-pub(super) async fn credentials_under_others(tx: &mut TenantTx, key: &[u8], most: i64) -> Result<Vec<SealedCredential>> {
-    // After the version comes the id of the key.
-    Ok(sqlx::query_as(
-        "SELECT id, origin, sealed FROM app.credentials
-         WHERE tenant_id = $1 AND substring(sealed FROM 2 FOR 8) <> $2 ORDER BY id LIMIT $3 FOR UPDATE",
-    )
-    .bind(tx.tenant())
-    .bind(key)
-    .bind(most)
-    .fetch_all(tx.connection())
-    .await?)
-}
-
-pub(super) async fn reseal_credential(tx: &mut TenantTx, id: CredentialId, sealed: &[u8]) -> Result<()> {
-    sqlx::query("UPDATE app.credentials SET sealed = $3 WHERE tenant_id = $1 AND id = $2")
-        .bind(tx.tenant())
-        .bind(id)
-        .bind(sealed)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
 }

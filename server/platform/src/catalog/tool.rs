@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audit::Difference,
     error::{Error, Result},
-    ids::{CredentialId, TenantId, ToolId, ToolVersionId},
+    ids::{CredentialId, ToolId, ToolVersionId},
     quota::ToolLimits,
     secret::Plaintext,
 };
@@ -210,9 +210,4 @@ pub(super) fn has_hidden_characters(text: &str) -> bool {
         (c.is_control() && c != '\n')
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
     })
-}
-
-/// Where a sealed secret belongs: moving it to another tenant, row or origin makes it unreadable.
-pub(crate) fn credential_place(tenant: TenantId, id: CredentialId, origin: &str) -> String {
-    format!("{tenant}|credentials|{id}|{origin}")
 }

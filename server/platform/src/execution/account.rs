@@ -19,7 +19,7 @@ use crate::{
     dialogue::Retry,
     egress::OutboundAnswer,
     ids::UserId,
-    secret::Plaintext,
+    secret::{Plaintext, Rotating},
 };
 
 /// Whose account a call uses, and at which source.
@@ -105,7 +105,7 @@ pub(super) async fn run_http(
     account: Account<'_>,
     tool: &LoadedTool,
     arguments: &Map<String, Value>,
-    secret: Option<Plaintext>,
+    secret: Option<&Rotating>,
 ) -> Run {
     run_http_twice(account, tool, arguments, secret).await.unwrap_or_else(|run| run)
 }
@@ -114,11 +114,11 @@ async fn run_http_twice(
     account: Account<'_>,
     tool: &LoadedTool,
     arguments: &Map<String, Value>,
-    secret: Option<Plaintext>,
+    secret: Option<&Rotating>,
 ) -> Result<Run, Run> {
     let platform = account.platform;
     let first = account.token(None).await?;
-    let answer = exchange(platform, tool, arguments, secret.clone(), &first.secret).await?;
+    let answer = exchange(platform, tool, arguments, secret, &first.secret).await?;
     if answer.status != reqwest::StatusCode::UNAUTHORIZED {
         return Ok(super::answer::read(tool, &answer));
     }
@@ -134,13 +134,13 @@ async fn exchange(
     platform: &Platform,
     tool: &LoadedTool,
     arguments: &Map<String, Value>,
-    secret: Option<Plaintext>,
+    secret: Option<&Rotating>,
     token: &Plaintext,
 ) -> Result<OutboundAnswer, Run> {
     match &tool.tool.version.executor {
         Executor::Http(http) => http::exchange(&platform.egress, http, arguments, secret, Some(token)).await,
         Executor::Operation(of) => {
-            let proofs = Proofs { secrets: secret.as_ref(), tokens: &platform.client_tokens, person: Some(token) };
+            let proofs = Proofs { secrets: secret, tokens: &platform.client_tokens, person: Some(token) };
             operation::exchange(&platform.egress, tool, of, arguments, proofs).await
         }
         Executor::Builtin { .. } | Executor::Function(_) | Executor::Upstream { .. } => Err(proxy::unavailable()),

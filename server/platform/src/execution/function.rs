@@ -14,7 +14,7 @@ use crate::{
     egress::Egress,
     functions::{Bound, Functions, Gave, Ran, Reach},
     ids::TenantId,
-    secret::Plaintext,
+    secret::Rotating,
 };
 
 /// Runs it, and gives what it said beside its result too.
@@ -23,7 +23,7 @@ pub(crate) async fn execute(
     tenant: TenantId,
     function: &FunctionTool,
     arguments: &Map<String, Value>,
-    secret: Option<Plaintext>,
+    secret: Option<Rotating>,
 ) -> Ran {
     let used = function.secret_header.as_ref().zip(function.hosts.first()).zip(secret);
     let reach = Reach {

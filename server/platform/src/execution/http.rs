@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
-    Method,
+    Method, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value};
@@ -14,18 +14,36 @@ use crate::{
     call::Outcome,
     catalog::{HttpMethod, HttpTool, Part, Place},
     egress::{Egress, OutboundAnswer, OutboundRequest},
-    secret::Plaintext,
+    secret::{Plaintext, Rotating},
 };
 
 /// Everything but RFC 3986's unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Runs it, with a person's token, if there is one. The answer as it came.
+/// Runs it, with a person's token, if there is one. The answer as it came. Where the secret is being exchanged and the server refuses the new
+/// value, it gets the one before: what it refused did not run.
 pub(super) async fn exchange(
     egress: &Egress,
     tool: &HttpTool,
     arguments: &Map<String, Value>,
-    secret: Option<Plaintext>,
+    secret: Option<&Rotating>,
+    token: Option<&Plaintext>,
+) -> Result<OutboundAnswer, Run> {
+    let answer = once(egress, tool, arguments, secret.map(Rotating::value), token).await?;
+    let previous = secret.and_then(|secret| Some((secret, secret.previous()?)));
+    let Some((secret, previous)) = previous.filter(|_| answer.status == StatusCode::UNAUTHORIZED) else { return Ok(answer) };
+    let answer = once(egress, tool, arguments, Some(previous), token).await?;
+    if answer.status != StatusCode::UNAUTHORIZED {
+        secret.note_refusal();
+    }
+    Ok(answer)
+}
+
+async fn once(
+    egress: &Egress,
+    tool: &HttpTool,
+    arguments: &Map<String, Value>,
+    secret: Option<&Plaintext>,
     token: Option<&Plaintext>,
 ) -> Result<OutboundAnswer, Run> {
     let mut request = build(tool, arguments, secret)?;
@@ -38,7 +56,7 @@ pub(super) async fn exchange(
 }
 
 /// The request for these arguments.
-fn build(tool: &HttpTool, arguments: &Map<String, Value>, secret: Option<Plaintext>) -> Result<OutboundRequest, Run> {
+fn build(tool: &HttpTool, arguments: &Map<String, Value>, secret: Option<&Plaintext>) -> Result<OutboundRequest, Run> {
     let mut headers = HeaderMap::new();
     let mut body = Map::new();
     let mut query = Vec::new();

@@ -37,7 +37,7 @@ use crate::{
     functions::{self, Functions},
     ids::{TenantId, UserId},
     quota::{breakers::Protected, resilience::Resilience},
-    secret::Plaintext,
+    secret::Rotating,
 };
 use operation::Proofs;
 use retry::Retries;
@@ -242,15 +242,17 @@ pub async fn run(
     means: Means<'_>,
     tool: &LoadedTool,
     arguments: &Map<String, Value>,
-    secret: Option<Plaintext>,
+    secret: Option<Rotating>,
     account: Option<Account<'_>>,
 ) -> Run {
     match (&tool.tool.version.executor, account) {
-        (Executor::Http(_) | Executor::Operation(_), Some(account)) => account::run_http(account, tool, arguments, secret).await,
+        (Executor::Http(_) | Executor::Operation(_), Some(account)) => {
+            account::run_http(account, tool, arguments, secret.as_ref()).await
+        }
         (executor, _) => {
             let mut retries = Retries::new(means.resilience, &tool.tool);
             loop {
-                let run = run_alone(means, tool, executor, arguments, secret.clone()).await;
+                let run = run_alone(means, tool, executor, arguments, secret.as_ref()).await;
                 if !retries.again(&run).await {
                     return run;
                 }
@@ -264,7 +266,7 @@ async fn run_alone(
     tool: &LoadedTool,
     executor: &Executor,
     arguments: &Map<String, Value>,
-    secret: Option<Plaintext>,
+    secret: Option<&Rotating>,
 ) -> Run {
     match executor {
         Executor::Builtin { name } => builtin::run(*name, means.clock, arguments),
@@ -273,13 +275,13 @@ async fn run_alone(
             answer.map_or_else(|run| run, |answer| answer::read(tool, &answer))
         }
         Executor::Operation(operation) => {
-            let proofs = Proofs { secrets: secret.as_ref(), tokens: means.tokens, person: None };
+            let proofs = Proofs { secrets: secret, tokens: means.tokens, person: None };
             let answer = operation::exchange(means.egress, tool, operation, arguments, proofs).await;
             answer.map_or_else(|run| run, |answer| answer::read(tool, &answer))
         }
         Executor::Function(function) => {
             let ways = (means.functions, means.egress);
-            function::read(function::execute(ways, means.tenant, function, arguments, secret).await)
+            function::read(function::execute(ways, means.tenant, function, arguments, secret.cloned()).await)
         }
         // Those go by `run_proxied`, where they can talk.
         Executor::Upstream { .. } => proxy::unavailable(),

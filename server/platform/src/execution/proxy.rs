@@ -297,7 +297,7 @@ impl Request<'_> {
         retry: Option<&Retry>,
         dialogue: &Dialogue,
     ) -> Result<Result<Reply, UpstreamError>, Run> {
-        let target = self.snapshot.target(source).map_err(|error| {
+        let reached = self.snapshot.reached(source, self.platform.clock.now()).map_err(|error| {
             tracing::error!(source.id = %self.source, %error, "a source cannot be reached as it is stored");
             Run::failed(
                 Outcome::Unknown,
@@ -305,11 +305,20 @@ impl Request<'_> {
                 "The source's stored secret cannot be read. Its owner has to enter it again.",
             )
         })?;
-        let Some(target) = target else {
+        let Some(reached) = reached else {
             let world = World { platform: &self.platform, tenant: self.snapshot.tenant };
             return Ok(Ok(conformance::answer(world, self.method, &self.params, retry, dialogue).await));
         };
-        Ok(self.exchange(&target, retry, dialogue).await)
+        let exchanged = self.exchange(&reached.target, retry, dialogue).await;
+        // Where the secret is being exchanged and the server refuses the new value, it gets the one before: what it refused did not run.
+        let Some(before) = reached.before().filter(|_| matches!(exchanged, Err(UpstreamError::Unauthorized))) else {
+            return Ok(exchanged);
+        };
+        let exchanged = self.exchange(&before, retry, dialogue).await;
+        if !matches!(exchanged, Err(UpstreamError::Unauthorized)) {
+            reached.note_refusal();
+        }
+        Ok(exchanged)
     }
 
     async fn exchange(&self, target: &Target, retry: Option<&Retry>, dialogue: &Dialogue) -> Result<Reply, UpstreamError> {

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use reqwest::{
-    Method,
+    Method, StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use tokio::time::Instant;
@@ -14,8 +14,8 @@ use trunkline_sandbox::{
 use url::Url;
 
 use crate::{
-    egress::{Egress, EgressError, OutboundRequest},
-    secret::Plaintext,
+    egress::{Egress, EgressError, OutboundAnswer, OutboundRequest},
+    secret::{Plaintext, Rotating},
 };
 
 /// Headers of one request.
@@ -42,25 +42,51 @@ pub struct Bound {
     /// In which header.
     pub header: String,
     /// What.
-    pub secret: Plaintext,
+    pub secret: Rotating,
 }
 
 /// Makes the request. The failure is for the code that asked.
 pub(super) async fn fetch(egress: &Egress, reach: &Reach, request: Request, until: Instant) -> Result<Answer, String> {
     let outbound = build(reach, request, until)?;
-    let answer = egress.send(outbound).await.map_err(|error| match error {
+    let answer = send(egress, reach, outbound, until).await.map_err(|error| match error {
         EgressError::Refused => "the address is not allowed: functions reach public hosts only".to_owned(),
         other => other.to_string(),
     })?;
     if answer.body.len() > limits::BODY_BYTES {
         return Err(format!("the answer has {} bytes; a function gets at most {}", answer.body.len(), limits::BODY_BYTES));
     }
-    let header = |(name, value): (&HeaderName, &HeaderValue)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()));
+    let text = |(name, value): (&HeaderName, &HeaderValue)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()));
     let body = match String::from_utf8(answer.body.into()) {
         Ok(text) => Body::Text(text),
         Err(bytes) => Body::Base64(STANDARD.encode(bytes.as_bytes())),
     };
-    Ok(Answer { status: answer.status.as_u16(), headers: answer.headers.iter().filter_map(header).collect(), body })
+    Ok(Answer { status: answer.status.as_u16(), headers: answer.headers.iter().filter_map(text).collect(), body })
+}
+
+/// Sends it. Where the secret is being exchanged and the server refuses the new value, it gets the one before: what it refused did not run.
+async fn send(egress: &Egress, reach: &Reach, outbound: OutboundRequest, until: Instant) -> Result<OutboundAnswer, EgressError> {
+    let bound = reach.secret.as_ref().filter(|bound| bound.origin == outbound.url.origin().ascii_serialization());
+    let again = bound.and_then(|bound| {
+        let (name, value) = header(bound, bound.secret.previous()?)?;
+        let mut again = outbound.clone();
+        again.headers.insert(name, value);
+        Some((&bound.secret, again))
+    });
+    let answer = egress.send(outbound).await?;
+    let Some((secret, again)) = again.filter(|_| answer.status == StatusCode::UNAUTHORIZED) else { return Ok(answer) };
+    let deadline = until.saturating_duration_since(Instant::now());
+    let answer = egress.send(OutboundRequest { deadline, ..again }).await?;
+    if answer.status != StatusCode::UNAUTHORIZED {
+        secret.note_refusal();
+    }
+    Ok(answer)
+}
+
+/// The header that carries a secret; `None`: it cannot be sent.
+fn header(bound: &Bound, secret: &Plaintext) -> Option<(HeaderName, HeaderValue)> {
+    let mut value = HeaderValue::from_str(secret.reveal()).ok()?;
+    value.set_sensitive(true);
+    Some((HeaderName::from_bytes(bound.header.as_bytes()).ok()?, value))
 }
 
 fn build(reach: &Reach, request: Request, until: Instant) -> Result<OutboundRequest, String> {
@@ -86,10 +112,7 @@ fn build(reach: &Reach, request: Request, until: Instant) -> Result<OutboundRequ
     };
     let mut headers = headers(reach, &request.headers)?;
     if let Some(bound) = reach.secret.as_ref().filter(|bound| bound.origin == origin) {
-        let wrong = || "the tool's secret cannot be sent".to_owned();
-        let name = HeaderName::from_bytes(bound.header.as_bytes()).map_err(|_| wrong())?;
-        let mut value = HeaderValue::from_str(bound.secret.reveal()).map_err(|_| wrong())?;
-        value.set_sensitive(true);
+        let (name, value) = header(bound, bound.secret.value()).ok_or_else(|| "the tool's secret cannot be sent".to_owned())?;
         headers.insert(name, value);
     }
     let deadline = until.saturating_duration_since(Instant::now());
@@ -119,8 +142,8 @@ mod tests {
     use super::*;
 
     fn built(url: &str, headers: &[(&str, &str)]) -> Result<OutboundRequest, String> {
-        let secret =
-            Bound { origin: "https://a.example".to_owned(), header: "X-Key".to_owned(), secret: Plaintext::new("s3".to_owned()) };
+        let secret = Rotating::alone(Plaintext::new("s3".to_owned()));
+        let secret = Bound { origin: "https://a.example".to_owned(), header: "X-Key".to_owned(), secret };
         let origins = vec!["https://a.example".to_owned(), "https://b.example:8443".to_owned()];
         let reach = Reach { origins, secret: Some(secret), may_set: Some(|name| !name.eq_ignore_ascii_case("host")) };
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -33,7 +33,7 @@ use crate::{
     execution::{self, Account, Answer, Input, Means, Run, TaskUse},
     publishing::Answered,
     quota::Remaining,
-    secret::{Plaintext, SealError},
+    secret::{Rotating, SealError},
 };
 
 /// A call that was admitted, charged and has a place in the record.
@@ -116,7 +116,7 @@ impl AdmittedCall {
                 }
             }
             (Ready::Run(input), _) => {
-                let secret = caller.snapshot.secret(&tool);
+                let secret = caller.snapshot.secret(&tool, platform.clock.now());
                 let accounts = caller.snapshot.accounts_of(&tool);
                 let account = accounts.and_then(|source| Account::of(platform, &caller.snapshot, source, input.user));
                 let run = quietly(platform, &caller.snapshot, &tool, secret, account, &input.arguments, &cancelled);
@@ -202,7 +202,7 @@ pub(super) async fn quietly(
     platform: &Platform,
     snapshot: &Snapshot,
     tool: &LoadedTool,
-    secret: Option<Result<Plaintext, SealError>>,
+    secret: Option<Result<Rotating, SealError>>,
     account: Option<Account<'_>>,
     arguments: &Map<String, Value>,
     cancelled: &CancellationToken,

@@ -30,7 +30,7 @@ use crate::{
     execution::{self, Account, Answer, CodeRun, Input, Run, function},
     ids::ToolId,
     quota::attempts::{self, Attempt},
-    secret::Plaintext,
+    secret::{Plaintext, Rotating},
 };
 
 /// How it went.
@@ -98,7 +98,14 @@ pub async fn try_code(
         None => None,
     };
     let began = Instant::now();
-    let ran = function::execute((&platform.sandboxes, &platform.egress), actor.tenant, function, &input, typed.or(kept)).await;
+    let ran = function::execute(
+        (&platform.sandboxes, &platform.egress),
+        actor.tenant,
+        function,
+        &input,
+        typed.map(Rotating::alone).or(kept),
+    )
+    .await;
     let run = CodeRun::of(ran, began);
     if let Some(id) = edited {
         let mut tx = platform.db.tenant(actor.tenant).await?;
@@ -119,7 +126,7 @@ fn input_of(function: &FunctionTool, input: &RawValue) -> Result<Map<String, Val
 }
 
 /// Notes that somebody tries the tool; its secret, where the code would send it to the place that it is for.
-async fn begin(platform: &Platform, actor: &Member, id: ToolId, function: &FunctionTool) -> Result<Option<Plaintext>> {
+async fn begin(platform: &Platform, actor: &Member, id: ToolId, function: &FunctionTool) -> Result<Option<Rotating>> {
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let (tool, secret) = snapshot::load_one(platform, &mut tx, id).await?.ok_or(Error::not_found("tool"))?;
     audit::append(&mut tx, platform.clock.now(), actor, &Event::ToolTrialBegun(id)).await?;

@@ -19,7 +19,7 @@ use crate::{
     execution::{self, Account, Answer, Means, Run},
     gate::{self, Broken, Check, Demand, Plan, Report, Sample},
     ids::UserId,
-    secret::{Plaintext, SealError},
+    secret::{Rotating, SealError},
 };
 
 /// A tool, ready to be tried.
@@ -27,7 +27,7 @@ pub(super) struct Candidate<'a> {
     pub(super) platform: &'a Platform,
     pub(super) current: &'a Current,
     pub(super) tool: &'a LoadedTool,
-    pub(super) secret: Option<Result<Plaintext, SealError>>,
+    pub(super) secret: Option<Result<Rotating, SealError>>,
     /// Whose account the call uses, where each person uses their own.
     pub(super) user: Option<UserId>,
 }

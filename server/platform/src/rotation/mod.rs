@@ -106,7 +106,7 @@ async fn reseal(platform: &Platform, tenant: TenantId) -> Result<u64> {
     loop {
         let mut tx = platform.db.tenant(tenant).await?;
         let Some(keys) = vault::find(&mut tx, &platform.master_key).await? else { return Ok(resealed) };
-        let count = catalog::reseal(&mut tx, &keys, VALUES).await?
+        let count = catalog::credential::reseal(&mut tx, &keys, VALUES).await?
             + connections::reseal(&mut tx, &keys, VALUES).await?
             + accounts::reseal_sso(&mut tx, &keys).await?;
         tx.commit().await?;

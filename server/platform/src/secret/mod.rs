@@ -1,6 +1,7 @@
 //! Secrets as types: `Plaintext` is shown once, `Digest` is stored, sealed values are encrypted at rest. None of them prints.
 
 mod master;
+mod rotating;
 mod seal;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 pub use master::{DerivedKeys, MasterKey};
+pub use rotating::{Refusals, Refused, Rotating};
 pub use seal::{DataKey, DataKeys, SealError};
 
 /// A secret in the clear. Wiped from memory when dropped.

@@ -11,6 +11,7 @@ pub mod components;
 mod connect;
 mod connections;
 mod context;
+mod credentials;
 mod downstream;
 pub mod format;
 mod home;
@@ -78,6 +79,7 @@ pub fn routes() -> Vec<Route> {
         tools::routes(),
         probes::routes(),
         upstreams::routes(),
+        credentials::routes(),
         sources::routes(),
         toolsets::routes(),
         logs::routes(),

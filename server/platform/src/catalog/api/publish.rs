@@ -13,17 +13,18 @@ use crate::{
     actor::{Member, Permission},
     audit::{self, Difference, Event},
     catalog::{
-        Executor, MAX_TOOLS, Operation, Price, Tool, ToolName, ToolVersion, openapi,
+        Executor, MAX_TOOLS, Operation, Price, Tool, ToolName, ToolVersion,
+        credential::{self, Held},
+        openapi,
         operation::ClientSecret,
         snapshot::LoadedTool,
         store::{self as tools, Standing},
-        tool::credential_place,
     },
     db::TenantTx,
     epoch,
     error::{Error, Result},
     ids::{ApiId, CredentialId, OperationId, ToolId, ToolVersionId, uuid_v7},
-    secret::Plaintext,
+    secret::{Plaintext, Rotating},
     vault,
 };
 
@@ -71,7 +72,7 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ApiId, publication
     let mut api = store::lock(&mut tx, id).await?.ok_or(Error::not_found("API"))?;
     let base = openapi::resolve_server(&publication.server, api.link.as_ref())?;
     check_reach(platform, &base)?;
-    api.credential = credential(platform, &mut tx, &api, &base, &publication).await?;
+    api.credential = credential_of(platform, &mut tx, &api, &base, &publication).await?;
     api.server = base.to_string();
     api.prefix.clone_from(&publication.prefix);
     let mut picked = store::picked(&mut tx, id).await?;
@@ -94,7 +95,7 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ApiId, publication
 pub(crate) struct Rehearsal {
     /// Those that only read, and the one that was asked for.
     pub(crate) tools: Vec<LoadedTool>,
-    pub(crate) secret: Option<Plaintext>,
+    pub(crate) secret: Option<Rotating>,
 }
 
 /// What publishing would make, without making it: whatever is wrong with the form is told here already. `named`: a tool that is wanted although it
@@ -113,7 +114,7 @@ pub(crate) async fn rehearse(
     let mut api = store::lock(&mut tx, id).await?.ok_or(Error::not_found("API"))?;
     let base = openapi::resolve_server(&publication.server, api.link.as_ref())?;
     check_reach(platform, &base)?;
-    api.credential = credential(platform, &mut tx, &api, &base, publication).await?;
+    api.credential = credential_of(platform, &mut tx, &api, &base, publication).await?;
     let secret = match api.credential {
         Some(id) => Some(open(platform, &mut tx, id).await?),
         None => None,
@@ -129,12 +130,10 @@ pub(crate) async fn rehearse(
     Ok(Rehearsal { tools: rehearsed, secret })
 }
 
-async fn open(platform: &Platform, tx: &mut TenantTx, id: CredentialId) -> Result<Plaintext> {
-    let gone = || Error::internal("a secret is gone");
-    let sealed = tools::find_credential(tx, id).await?.ok_or_else(gone)?;
-    let keys = vault::find(tx, &platform.master_key).await?.ok_or_else(gone)?;
-    let opened = keys.open(&credential_place(tx.tenant(), sealed.id, &sealed.origin), &sealed.sealed).map_err(Error::internal)?;
-    Ok(Plaintext::new(String::from_utf8(opened.to_vec()).map_err(Error::internal)?))
+async fn open(platform: &Platform, tx: &mut TenantTx, id: CredentialId) -> Result<Rotating> {
+    let held = Held::find(platform, tx, id).await?.ok_or_else(|| Error::internal("a secret is gone"))?;
+    let keys = vault::find(tx, &platform.master_key).await?;
+    held.open(keys.as_ref(), platform.clock.now()).map_err(Error::internal)
 }
 
 async fn make(
@@ -299,7 +298,7 @@ fn check_endpoints(api: &Api, kept: &BTreeMap<String, String>, entered: &BTreeMa
 }
 
 /// Which credential its tools use. Secrets go to the origin they were entered for: with another server they are asked again.
-async fn credential(
+async fn credential_of(
     platform: &Platform,
     tx: &mut TenantTx,
     api: &Api,
@@ -314,32 +313,31 @@ async fn credential(
             return Err(Error::invalid(format!("secret_{scheme}"), "expected 1 to 4096 visible ASCII characters"));
         }
     }
+    if !entered.is_empty() {
+        // Whoever exchanges one of the others meanwhile waits, or is waited for.
+        vault::get_or_create(tx, &platform.master_key, uuid_v7(platform.clock.now())).await?;
+    }
     let kept = match api.credential {
-        Some(id) => tools::find_credential(tx, id).await?,
+        Some(id) => Held::find(platform, tx, id).await?,
         None => None,
     };
-    let is_kept = kept.as_ref().is_some_and(|kept| kept.origin == origin);
+    let is_kept = kept.as_ref().is_some_and(|kept| kept.origin() == origin);
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     if let (Some(kept), true) = (&kept, is_kept) {
-        let keys = vault::find(tx, &platform.master_key).await?.ok_or_else(|| Error::internal("the key of a secret is gone"))?;
-        let opened = keys.open(&credential_place(tx.tenant(), kept.id, &kept.origin), &kept.sealed).map_err(Error::internal)?;
-        all = serde_json::from_slice(&opened).map_err(Error::internal)?;
+        let keys = vault::find(tx, &platform.master_key).await?;
+        let opened = kept.open(keys.as_ref(), platform.clock.now()).map_err(Error::internal)?;
+        all = serde_json::from_str(opened.value().reveal()).map_err(Error::internal)?;
         check_endpoints(api, &all, &entered)?;
     }
     if entered.is_empty() {
         return match kept {
             Some(_) if !is_kept => Err(Error::invalid("server", "it is another host now: enter the secrets for it again")),
-            other => Ok(other.map(|kept| kept.id)),
+            other => Ok(other.map(|kept| kept.id())),
         };
     }
-    let now = platform.clock.now();
     for (scheme, secret) in entered {
         all.insert(scheme.to_owned(), to_seal(platform, api, scheme, secret)?);
     }
-    let key = vault::get_or_create(tx, &platform.master_key, uuid_v7(now)).await?;
-    let id = CredentialId::new(now);
     let text = Plaintext::new(serde_json::to_string(&all).map_err(Error::internal)?);
-    let sealed = key.seal(&credential_place(tx.tenant(), id, &origin), text.reveal().as_bytes());
-    tools::insert_credential(tx, id, &origin, &sealed, now).await?;
-    Ok(Some(id))
+    credential::seal(platform, tx, &origin, &text).await.map(Some)
 }

@@ -17,6 +17,7 @@ use crate::{
     call::Fingerprint,
     catalog::{
         Executor, Selection, Typical,
+        credential::Held,
         definition::{ItemKind, compile},
         source::Source,
         tool::Tool,
@@ -225,12 +226,19 @@ impl LoadedItem {
 pub struct LoadedSource {
     /// The source.
     pub source: Source,
-    /// What its secret is sealed as.
-    pub(super) sealed: Option<(String, Vec<u8>)>,
+    /// Its sealed secret.
+    pub(super) held: Option<Arc<Held>>,
     /// Whom people have their accounts with, if each of them uses their own at this source.
     pub provider: Option<Provider>,
     /// Requests for its prompts, resources and completions that run on this replica.
     pub(crate) running: Arc<AtomicU32>,
+}
+
+impl LoadedSource {
+    /// Counts changes of what is asked and how, and of the secret with which.
+    pub(crate) fn edition(&self) -> (i32, i32) {
+        (self.source.edition, self.held.as_ref().map_or(0, |held| held.edition()))
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use trunkline_protocol::oauth::scope::{Scope, ScopeSet};
@@ -26,11 +27,12 @@ pub(crate) use words::words_of;
 
 use super::{
     Executor,
+    credential::Held,
     definition::canonical_members,
     drafts,
-    source::{self, Target},
+    source::{self, Reached},
     store,
-    tool::{Tool, credential_place},
+    tool::Tool,
     toolset::{self, Toolset},
 };
 use crate::{
@@ -46,7 +48,7 @@ use crate::{
     error::{Error, Result},
     ids::{AgentId, CredentialId, DefinitionId, SourceId, TenantId, ToolId, ToolVersionId, ToolsetId, uuid_v7},
     quota::{BudgetTable, LimitTable, resilience::ResilienceTable},
-    secret::{DataKey, DataKeys, Digest, Plaintext, SealError},
+    secret::{DataKey, DataKeys, Digest, Rotating, SealError},
     vault,
 };
 
@@ -91,8 +93,8 @@ pub struct Snapshot {
     pub denied: Denied,
     /// What client certificates mean.
     pub certificates: CertificateTrust,
-    /// Sealed secrets, each with the place it opens at. Read anew with the keys: both may have changed.
-    credentials: HashMap<CredentialId, (String, Vec<u8>)>,
+    /// Sealed secrets. Read anew with the keys: both may have changed.
+    credentials: HashMap<CredentialId, Arc<Held>>,
     data_key: Option<DataKeys>,
     record_key: DataKey,
     /// Its lists, as they were written.
@@ -190,8 +192,8 @@ impl Snapshot {
 
     /// How the source is reached, with the tenant's secret opened; `None` if not over the network. Where each person uses their own account,
     /// calls go by `Source::target_of_person`.
-    pub fn target(&self, source: &LoadedSource) -> Result<Option<Target>> {
-        source.source.target(self.tenant, source.sealed.as_ref(), self.data_key.as_ref())
+    pub(crate) fn reached(&self, source: &LoadedSource, now: DateTime<Utc>) -> Result<Option<Reached>> {
+        source.source.reached(self.tenant, source.held.as_deref(), self.data_key.as_ref(), now)
     }
 
     /// The source whose accounts people use for that HTTP tool, if there is one at its origin.
@@ -220,10 +222,10 @@ impl Snapshot {
         Fingerprint(self.record_key.mac(canonical_members(arguments).as_bytes()))
     }
 
-    /// The tool's secret, opened for one request.
-    pub fn secret(&self, tool: &LoadedTool) -> Option<Result<Plaintext, SealError>> {
-        let (place, sealed) = self.credentials.get(&tool.tool.version.credential?)?;
-        Some(open(self.data_key.as_ref(), place, sealed))
+    /// The tool's secret, opened for one call.
+    pub(crate) fn secret(&self, tool: &LoadedTool, now: DateTime<Utc>) -> Option<Result<Rotating, SealError>> {
+        let held = self.credentials.get(&tool.tool.version.credential?)?;
+        Some(held.open(self.data_key.as_ref(), now))
     }
 }
 
@@ -238,17 +240,12 @@ fn sources_of(toolsets: &[Toolset], tools: &[Arc<LoadedTool>]) -> HashMap<Toolse
     toolsets.iter().map(|toolset| (toolset.id, of_toolset(toolset))).collect()
 }
 
-fn open(key: Option<&DataKeys>, place: &str, sealed: &[u8]) -> Result<Plaintext, SealError> {
-    let bytes = key.ok_or(SealError::Integrity)?.open(place, sealed)?;
-    std::str::from_utf8(&bytes).map(|text| Plaintext::new(text.to_owned())).map_err(|_| SealError::Format)
-}
-
 /// A tool as it stands in the database, switched on or not, with its secret: for trying it out.
 pub(crate) async fn load_one(
     platform: &Platform,
     tx: &mut TenantTx,
     id: ToolId,
-) -> Result<Option<(LoadedTool, Option<Result<Plaintext, SealError>>)>> {
+) -> Result<Option<(LoadedTool, Option<Result<Rotating, SealError>>)>> {
     let Some(tool) = store::find(tx, id).await? else { return Ok(None) };
     let secret = secret_of(platform, tx, &tool).await?;
     Ok(Some((LoadedTool::new(tool)?, secret)))
@@ -260,17 +257,17 @@ pub(crate) async fn load_version(
     tx: &mut TenantTx,
     id: ToolId,
     number: i32,
-) -> Result<Option<(LoadedTool, Option<Result<Plaintext, SealError>>, bool)>> {
+) -> Result<Option<(LoadedTool, Option<Result<Rotating, SealError>>, bool)>> {
     let Some((tool, life)) = drafts::tool_at(tx, id, number).await? else { return Ok(None) };
     let secret = secret_of(platform, tx, &tool).await?;
     Ok(Some((LoadedTool::new(tool)?, secret, life.was_published)))
 }
 
-async fn secret_of(platform: &Platform, tx: &mut TenantTx, tool: &Tool) -> Result<Option<Result<Plaintext, SealError>>> {
+async fn secret_of(platform: &Platform, tx: &mut TenantTx, tool: &Tool) -> Result<Option<Result<Rotating, SealError>>> {
     let Some(id) = tool.version.credential else { return Ok(None) };
-    let credential = store::find_credential(tx, id).await?;
-    let key = vault::find(tx, &platform.master_key).await?;
-    Ok(credential.map(|c| open(key.as_ref(), &credential_place(tx.tenant(), c.id, &c.origin), &c.sealed)))
+    let held = Held::find(platform, tx, id).await?;
+    let keys = vault::find(tx, &platform.master_key).await?;
+    Ok(held.map(|held| held.open(keys.as_ref(), platform.clock.now())))
 }
 
 /// The snapshot of the tenant of that transaction.
@@ -407,8 +404,8 @@ async fn load(platform: &Platform, slug: &str, slot: &Slot, stale: Option<&str>)
 
 /// Connections and sessions of a source that is reached otherwise now, or not at all, end with the snapshot that knew them.
 fn forget_changed(platform: &Platform, before: &Snapshot, now: &Snapshot) {
-    let is_same = |id: &SourceId, edition| now.sources.get(id).is_some_and(|loaded| loaded.source.edition == edition);
-    for (id, _) in before.sources.iter().filter(|(id, loaded)| !is_same(id, loaded.source.edition)) {
+    let is_same = |id: &SourceId, edition| now.sources.get(id).is_some_and(|loaded| loaded.edition() == edition);
+    for (id, _) in before.sources.iter().filter(|(id, loaded)| !is_same(id, loaded.edition())) {
         platform.upstreams.forget(before.tenant, *id);
     }
 }
@@ -435,11 +432,8 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     let mut providers: HashMap<_, _> =
         connections::load(&mut tx).await?.into_iter().map(|provider| (provider.source, provider)).collect();
     let toolsets = toolset::load(&mut tx).await?;
-    let credentials: HashMap<_, _> = store::load_credentials(&mut tx)
-        .await?
-        .into_iter()
-        .map(|credential| (credential.id, (credential_place(tenant, credential.id, &credential.origin), credential.sealed)))
-        .collect();
+    let credentials = Held::load(platform, &mut tx).await?;
+    let credentials: HashMap<_, _> = credentials.into_iter().map(|held| (held.id(), Arc::new(held))).collect();
     let limits = LimitTable::load(&mut tx).await?;
     let resilience = ResilienceTable::load(&mut tx).await?;
     let budgets = BudgetTable::load(&mut tx).await?;
@@ -457,11 +451,11 @@ async fn read(platform: &Platform, slug: &str, before: Option<&Snapshot>) -> Res
     tools.sort_by(|a, b| a.tool.name.cmp(&b.tool.name));
     let pins = serve_pins(pinned, &tools);
     let mut load_source = |source: source::Source| {
-        let sealed = source.credential().and_then(|id| credentials.get(&id).cloned());
+        let held = source.credential().and_then(|id| credentials.get(&id).cloned());
         // What runs goes on to be counted.
         let running = before.and_then(|before| before.sources.get(&source.id)).map(|loaded| Arc::clone(&loaded.running));
         let provider = providers.remove(&source.id);
-        (source.id, Arc::new(LoadedSource { source, sealed, provider, running: running.unwrap_or_default() }))
+        (source.id, Arc::new(LoadedSource { source, held, provider, running: running.unwrap_or_default() }))
     };
     let sources: HashMap<_, _> = sources.into_iter().map(&mut load_source).collect();
     let asks_for_accounts = |loaded: &&Arc<LoadedSource>| {

@@ -14,6 +14,7 @@ pub(super) mod store;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use reqwest::header::{AUTHORIZATION, HeaderName};
 use url::Url;
 
@@ -28,7 +29,11 @@ pub use conformance::{create_conformance, switch_conformance};
 
 pub use crate::upstream::Target;
 
-use super::{SecretChange, definition::ItemKind, store as catalog_store, tool::credential_place};
+use super::{
+    SecretChange,
+    credential::{self, Held},
+    definition::ItemKind,
+};
 use crate::{
     Platform,
     actor::{Member, Permission},
@@ -40,8 +45,9 @@ use crate::{
     },
     epoch,
     error::{Error, Result},
-    ids::{CredentialId, DefinitionId, SourceId, TenantId, uuid_v7},
-    secret::{DataKeys, Plaintext},
+    ids::{CredentialId, DefinitionId, SourceId, TenantId},
+    secret::{DataKeys, Plaintext, Rotating},
+    upstream::UpstreamError,
     vault,
 };
 
@@ -94,7 +100,7 @@ pub async fn create(platform: &Platform, actor: &Member, name: SourceName, prefi
     if store::count(&mut tx).await? >= MAX_SOURCES {
         return Err(Error::conflict(format!("A tenant has at most {MAX_SOURCES} sources.")));
     }
-    let credential = credential(platform, &mut tx, &new, None).await?;
+    let credential = credential_of(platform, &mut tx, &new, None).await?;
     let kind = SourceKind::Mcp { url: new.url, secret_header: new.secret_header, credential };
     let source = Source {
         id: SourceId::new(now),
@@ -174,12 +180,12 @@ pub async fn update(platform: &Platform, actor: &Member, id: SourceId, new: NewS
             "people have connected accounts for the host that it has now; go back to one credential for the tenant first";
         return Err(Error::invalid("url", message));
     }
-    let kept = credential(platform, &mut tx, &new, *old).await?;
+    let kept = credential_of(platform, &mut tx, &new, *old).await?;
     let kind = SourceKind::Mcp { url: new.url, secret_header: new.secret_header, credential: kept };
     let (policy, default_effect, timeout_ms) = (new.policy, new.default_effect, new.timeout_ms);
     store::update(&mut tx, &Source { kind, policy, default_effect, timeout_ms, ..before.clone() }).await?;
     if let Some(old) = old.filter(|old| kept != Some(*old)) {
-        store::delete_credential(&mut tx, old).await?;
+        credential::remove(&mut tx, old).await?;
     }
     if before.enabled {
         store::schedule(&mut tx, id, now).await?;
@@ -216,7 +222,7 @@ pub async fn remove(platform: &Platform, actor: &Member, id: SourceId) -> Result
     let source = store::lock(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
     store::delete(&mut tx, id).await?;
     if let SourceKind::Mcp { credential: Some(credential), .. } = source.kind {
-        store::delete_credential(&mut tx, credential).await?;
+        credential::remove(&mut tx, credential).await?;
     }
     audit::append(&mut tx, platform.clock.now(), actor, &Event::SourceRemoved(id)).await?;
     tx.commit().await?;
@@ -288,7 +294,7 @@ fn reaches(platform: &Platform, url: &Url) -> Result<()> {
 }
 
 /// Which credential the source uses. A secret goes to the origin it was entered for and to no other: with a new origin it is asked again.
-async fn credential(
+async fn credential_of(
     platform: &Platform,
     tx: &mut TenantTx,
     new: &NewSource,
@@ -303,42 +309,37 @@ async fn credential(
         (SecretChange::Remove, Some(_)) => Err(Error::invalid("secret", "enter the secret, or clear the name of its header")),
         (SecretChange::Keep, Some(_)) => {
             let id = before.ok_or_else(|| Error::invalid("secret", "enter the secret that the header carries"))?;
-            if catalog_store::credential_origin(tx, id).await?.as_deref() == Some(origin.as_str()) {
+            if credential::origin_of(tx, id).await?.as_deref() == Some(origin.as_str()) {
                 Ok(Some(id))
             } else {
                 Err(Error::invalid("secret", "the URL now leads to another host: enter the secret for it again"))
             }
         }
-        (SecretChange::Set(secret), Some(_)) => {
-            let now = platform.clock.now();
-            let key = vault::get_or_create(tx, &platform.master_key, uuid_v7(now)).await?;
-            let id = CredentialId::new(now);
-            let sealed = key.seal(&credential_place(tx.tenant(), id, &origin), secret.reveal().as_bytes());
-            catalog_store::insert_credential(tx, id, &origin, &sealed, now).await?;
-            Ok(Some(id))
-        }
+        (SecretChange::Set(secret), Some(_)) => credential::seal(platform, tx, &origin, secret).await.map(Some),
     }
 }
 
 /// How a source is reached, with its secret opened.
-async fn target(platform: &Platform, tx: &mut TenantTx, source: &Source) -> Result<Option<Target>> {
-    let SourceKind::Mcp { credential, .. } = &source.kind else { return Ok(None) };
-    let sealed = match credential {
-        Some(id) => catalog_store::find_credential(tx, *id).await?,
+async fn reached(platform: &Platform, tx: &mut TenantTx, source: &Source) -> Result<Option<Reached>> {
+    let held = match source.credential() {
+        Some(id) => Held::find(platform, tx, id).await?,
         None => None,
     };
-    let key = vault::find(tx, &platform.master_key).await?;
-    let sealed = sealed.map(|sealed| (credential_place(tx.tenant(), sealed.id, &sealed.origin), sealed.sealed));
-    source.target(tx.tenant(), sealed.as_ref(), key.as_ref())
+    let keys = vault::find(tx, &platform.master_key).await?;
+    source.reached(tx.tenant(), held.as_ref(), keys.as_ref(), platform.clock.now())
 }
 
 /// A source, and how its lists are read: with the tenant's secret, or the account of whoever set the accounts up. `None`: not over the network.
 pub(crate) async fn reach(platform: &Platform, tenant: TenantId, id: SourceId) -> Result<Option<(Source, Option<Target>)>> {
     let mut tx = platform.db.tenant(tenant).await?;
     let Some(source) = store::find(&mut tx, id).await? else { return Ok(None) };
-    let mut target = target(platform, &mut tx, &source).await?;
+    let reached = reached(platform, &mut tx, &source).await?;
     let accounts = connections::reader_of(&mut tx, id).await?;
     tx.commit().await?;
+    let mut target = match reached {
+        Some(reached) => Some(reached.working(platform).await),
+        None => None,
+    };
     if let (Some(reader), true) = (&accounts, source.credential().is_none()) {
         let token = connections::reader_token(platform, tenant, reader).await?;
         target = token.as_ref().and_then(|token| source.target_of_person(tenant, token)).or(target);
@@ -346,26 +347,59 @@ pub(crate) async fn reach(platform: &Platform, tenant: TenantId, id: SourceId) -
     Ok(Some((source, target)))
 }
 
+/// How a source is reached: with its secret, and for a while with the one before.
+pub(crate) struct Reached {
+    /// As it should be.
+    pub(crate) target: Target,
+    secret: Option<Rotating>,
+}
+
+impl Reached {
+    /// The same with the secret before, while that is kept.
+    pub(crate) fn before(&self) -> Option<Target> {
+        let (name, _) = self.target.header.clone()?;
+        let previous = self.secret.as_ref()?.previous()?.clone();
+        Some(Target { header: Some((name, previous)), ..self.target.clone() })
+    }
+
+    /// The server refused the one secret and took the other.
+    pub(crate) fn note_refusal(&self) {
+        if let Some(secret) = &self.secret {
+            secret.note_refusal();
+        }
+    }
+
+    /// The one that the server takes, for what cannot be repeated request by request. It is asked while an overlap runs, and only then.
+    pub(crate) async fn working(self, platform: &Platform) -> Target {
+        let Some(before) = self.before() else { return self.target };
+        match platform.upstreams.probe(&platform.egress, &self.target).await {
+            Err(UpstreamError::Unauthorized) => {
+                self.note_refusal();
+                before
+            }
+            _ => self.target,
+        }
+    }
+}
+
 impl Source {
     /// How it is reached; `None` if not over the network.
-    pub(super) fn target(
+    pub(super) fn reached(
         &self,
         tenant: TenantId,
-        sealed: Option<&(String, Vec<u8>)>,
-        key: Option<&DataKeys>,
-    ) -> Result<Option<Target>> {
+        held: Option<&Held>,
+        keys: Option<&DataKeys>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Reached>> {
         let SourceKind::Mcp { url, secret_header, .. } = &self.kind else { return Ok(None) };
-        let header = match (secret_header, sealed) {
-            (None, _) => None,
-            (Some(_), None) => return Err(Error::internal("a source's secret is gone")),
-            (Some(name), Some((place, sealed))) => {
-                let key = key.ok_or_else(|| Error::internal("the key of a source's secret is gone"))?;
-                let secret = key.open(place, sealed).map_err(Error::internal)?;
-                let secret = std::str::from_utf8(&secret).map_err(Error::internal)?.to_owned();
-                Some((HeaderName::from_bytes(name.as_bytes()).map_err(Error::internal)?, Plaintext::new(secret)))
-            }
+        let Some(name) = secret_header else {
+            return Ok(Some(Reached { target: self.target_at(tenant, url, None), secret: None }));
         };
-        Ok(Some(self.target_at(tenant, url, header)))
+        let held = held.ok_or_else(|| Error::internal("a source's secret is gone"))?;
+        let secret = held.open(keys, now).map_err(Error::internal)?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(Error::internal)?;
+        let target = self.target_at(tenant, url, Some((name, secret.value().clone())));
+        Ok(Some(Reached { target, secret: Some(secret) }))
     }
 
     /// The same with a person's token instead of the tenant's secret.

@@ -150,12 +150,16 @@ fn spread(pause: TimeDelta) -> TimeDelta {
 async fn look(platform: &Platform, tenant: TenantId, id: SourceId) -> Result<(Refreshed, Option<DateTime<Utc>>)> {
     let mut tx = platform.db.tenant(tenant).await?;
     let source = store::find(&mut tx, id).await?.ok_or(Error::not_found("source"))?;
-    let mut target = super::target(platform, &mut tx, &source).await?;
+    let reached = super::reached(platform, &mut tx, &source).await?;
     let accounts = connections::reader_of(&mut tx, id).await?;
     tx.commit().await?;
     if matches!(source.kind, SourceKind::Api { .. }) {
         return Err(Error::conflict("It has no lists: its tools stand in the list of tools."));
     }
+    let mut target = match reached {
+        Some(reached) => Some(reached.working(platform).await),
+        None => None,
+    };
     // The tenant's own secret reads the lists, if there is one; else the account of whoever set it up.
     if let (Some(reader), true) = (&accounts, source.credential().is_none()) {
         let token = connections::reader_token(platform, tenant, reader).await?;

@@ -220,15 +220,6 @@ pub(super) async fn delete(tx: &mut TenantTx, id: SourceId) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn delete_credential(tx: &mut TenantTx, id: CredentialId) -> Result<()> {
-    sqlx::query("DELETE FROM app.credentials WHERE tenant_id = $1 AND id = $2")
-        .bind(tx.tenant())
-        .bind(id)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
-}
-
 pub(super) async fn set_refreshed(tx: &mut TenantTx, id: SourceId, at: DateTime<Utc>, notice: &str) -> Result<()> {
     sqlx::query(
         "UPDATE app.sources SET refreshed_at = $3, stale_since = NULL, error = '', notice = $4 WHERE tenant_id = $1 AND id = $2",

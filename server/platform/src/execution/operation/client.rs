@@ -16,6 +16,19 @@ pub(super) struct Fetched {
     client: OwnedAsked,
 }
 
+/// Why there is no answer.
+pub(super) struct Failed {
+    pub(super) run: Run,
+    /// The token endpoint does not take the client's secret. Nothing was sent to the API.
+    pub(super) is_refused: bool,
+}
+
+impl From<Run> for Failed {
+    fn from(run: Run) -> Self {
+        Self { run, is_refused: false }
+    }
+}
+
 struct OwnedAsked {
     credential: crate::ids::CredentialId,
     token_url: url::Url,
@@ -43,16 +56,18 @@ pub(super) async fn fetch(
     tool: &LoadedTool,
     operation: &Operation,
     secrets: &BTreeMap<String, String>,
-) -> Result<Option<Fetched>, Run> {
+) -> Result<Option<Fetched>, Failed> {
     let Some(client) = wanted(tool, operation, secrets) else { return Ok(None) };
     match tokens.get(egress, &client.asked()).await {
         Ok(token) => Ok(Some(Fetched { token, client })),
-        Err(Refused::Away(error)) => Err(Run::unsent("token_refused", format!("The API's token endpoint failed: {error}."))),
+        Err(Refused::Away(error)) => {
+            Err(Failed::from(Run::unsent("token_refused", format!("The API's token endpoint failed: {error}."))))
+        }
         Err(refused) => {
             let text = format!(
                 "The API's token endpoint gives no token: {refused}. The tool's owner has to enter its client's secret again."
             );
-            Err(Run::unsent("token_refused", text))
+            Err(Failed { run: Run::unsent("token_refused", text), is_refused: true })
         }
     }
 }

@@ -14,6 +14,8 @@ use reqwest::{
 };
 use serde_json::{Map, Value};
 
+use client::Failed;
+
 use super::Run;
 use crate::{
     call::Outcome,
@@ -21,7 +23,7 @@ use crate::{
     connections::ClientTokens,
     egress::{Egress, OutboundAnswer, OutboundRequest},
     hex, random,
-    secret::Plaintext,
+    secret::{Plaintext, Rotating},
 };
 
 /// Why arguments make no request, in words for whoever sent them.
@@ -31,14 +33,15 @@ pub type Misfit = String;
 #[derive(Clone, Copy)]
 pub(super) struct Proofs<'a> {
     /// The tenant's secrets, by the name of their scheme.
-    pub(super) secrets: Option<&'a Plaintext>,
+    pub(super) secrets: Option<&'a Rotating>,
     /// Tokens for the tenant itself.
     pub(super) tokens: &'a ClientTokens,
     /// The token of the person for whom it is called, if there is one.
     pub(super) person: Option<&'a Plaintext>,
 }
 
-/// Runs it. The answer as it came.
+/// Runs it. The answer as it came. Where secrets are being exchanged and the API, or its token endpoint, refuses the new ones, it gets those
+/// before: what was refused did not run.
 pub(super) async fn exchange(
     egress: &Egress,
     tool: &LoadedTool,
@@ -47,31 +50,62 @@ pub(super) async fn exchange(
     proofs: Proofs<'_>,
 ) -> Result<OutboundAnswer, Run> {
     let request = build(operation, arguments).map_err(|misfit| Run::invalid_arguments(&misfit))?;
-    let secrets = match proofs.secrets {
-        Some(secrets) => serde_json::from_str(secrets.reveal()).map_err(|_| broken())?,
-        None => BTreeMap::new(),
+    let means = (egress, tool, operation, proofs);
+    let secrets = read_secrets(proofs.secrets.map(Rotating::value))?;
+    let previous = match proofs.secrets.and_then(Rotating::previous) {
+        // Another scheme's may be the one that is exchanged.
+        Some(previous) => Some(read_secrets(Some(previous))?).filter(|previous| differ(operation, previous, &secrets)),
+        None => None,
     };
-    if let Some(token) = proofs.person {
-        let mut request = prove(request, operation, &secrets, None).ok_or_else(broken)?;
-        request.headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", token.reveal())).ok_or_else(broken)?);
-        return egress.send(request).await.map_err(Run::from);
+    let Some(previous) = previous else { return once(means, request, &secrets).await.map_err(|failed| failed.run) };
+    match once(means, request.clone(), &secrets).await {
+        Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => {}
+        Err(failed) if failed.is_refused => {}
+        other => return other.map_err(|failed| failed.run),
     }
-    let fetch = || client::fetch(proofs.tokens, egress, tool, operation, &secrets);
+    let answer = once(means, request, &previous).await.map_err(|failed| failed.run)?;
+    if let Some(secrets) = proofs.secrets.filter(|_| answer.status != StatusCode::UNAUTHORIZED) {
+        secrets.note_refusal();
+    }
+    Ok(answer)
+}
+
+/// Secrets by the name of their scheme.
+fn read_secrets(sealed: Option<&Plaintext>) -> Result<BTreeMap<String, String>, Run> {
+    sealed.map_or(Ok(BTreeMap::new()), |secrets| serde_json::from_str(secrets.reveal()).map_err(|_| broken()))
+}
+
+/// Does the operation send something else with the ones than with the others?
+fn differ(operation: &Operation, ones: &BTreeMap<String, String>, others: &BTreeMap<String, String>) -> bool {
+    operation.security.iter().any(|proof| ones.get(&proof.scheme) != others.get(&proof.scheme))
+}
+
+type Way<'a> = (&'a Egress, &'a LoadedTool, &'a Operation, Proofs<'a>);
+
+async fn once(
+    (egress, tool, operation, proofs): Way<'_>,
+    request: OutboundRequest,
+    secrets: &BTreeMap<String, String>,
+) -> Result<OutboundAnswer, Failed> {
+    let send = async |request| egress.send(request).await.map_err(|error| Failed::from(Run::from(error)));
+    if let Some(token) = proofs.person {
+        let mut request = prove(request, operation, secrets, None).ok_or_else(broken)?;
+        request.headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", token.reveal())).ok_or_else(broken)?);
+        return send(request).await;
+    }
+    let fetch = || client::fetch(proofs.tokens, egress, tool, operation, secrets);
     let Some(first) = fetch().await? else {
-        let request = prove(request, operation, &secrets, None).ok_or_else(broken)?;
-        return egress.send(request).await.map_err(Run::from);
+        return send(prove(request, operation, secrets, None).ok_or_else(broken)?).await;
     };
     let again = request.clone();
-    let request = prove(request, operation, &secrets, Some(&first.token)).ok_or_else(broken)?;
-    let answer = egress.send(request).await.map_err(Run::from)?;
+    let answer = send(prove(request, operation, secrets, Some(&first.token)).ok_or_else(broken)?).await?;
     if answer.status != StatusCode::UNAUTHORIZED {
         return Ok(answer);
     }
     // What was refused for its token did not run.
     first.forget(proofs.tokens).await;
     let Some(second) = fetch().await? else { return Ok(answer) };
-    let request = prove(again, operation, &secrets, Some(&second.token)).ok_or_else(broken)?;
-    egress.send(request).await.map_err(Run::from)
+    send(prove(again, operation, secrets, Some(&second.token)).ok_or_else(broken)?).await
 }
 
 /// The request for these arguments, without any secret. It goes to the operation's origin, along its path, with its names in the query,

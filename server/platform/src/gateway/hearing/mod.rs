@@ -19,7 +19,7 @@ use super::Caller;
 use crate::{
     Platform,
     bus::Word,
-    catalog::source::{self, Source, SourceKind},
+    catalog::source::{self, Reached, Source, SourceKind},
     error::ErrorKind,
     ids::{SourceId, TenantId},
     upstream::{Change, Target, Wanted},
@@ -111,7 +111,8 @@ async fn listen(platform: Platform, slug: Arc<str>, tenant: TenantId, id: Source
         };
         let began = Instant::now();
         let (edition, failed) = match source.reached(&platform).await {
-            Some((edition, target)) => {
+            Some((edition, reached)) => {
+                let target = reached.working(&platform).await;
                 (Some(edition), Box::pin(source.hear(&platform, edition, &target, &ear, wanted.clone())).await)
             }
             // Switched off, or gone: perhaps it comes back.
@@ -141,6 +142,9 @@ fn wanted_or_left(platform: &Platform, ear: &Ear, key: (TenantId, SourceId)) -> 
     wanted
 }
 
+/// Of a source, and of its secret.
+type Edition = (i32, i32);
+
 /// A source that is heard.
 struct Heard {
     tenant: TenantId,
@@ -156,14 +160,14 @@ struct Heard {
 
 impl Heard {
     /// How it is reached now, and since which edition of it; `None` if it is switched off, gone or cannot be read.
-    async fn reached(&self, platform: &Platform) -> Option<(i32, Target)> {
+    async fn reached(&self, platform: &Platform) -> Option<(Edition, Reached)> {
         let snapshot = platform.snapshots.get(platform, &self.slug).await.ok()??;
         let loaded = snapshot.source(self.id).filter(|loaded| loaded.source.enabled && loaded.provider.is_none())?;
-        Some((loaded.source.edition, snapshot.target(loaded).ok()??))
+        Some((loaded.edition(), snapshot.reached(loaded, platform.clock.now()).ok()??))
     }
 
     /// Waits until it is not of that edition any more. May be dropped and called again: no change is lost.
-    async fn moved(&mut self, platform: &Platform, edition: Option<i32>) {
+    async fn moved(&mut self, platform: &Platform, edition: Option<Edition>) {
         loop {
             if !self.is_unsure {
                 self.is_unsure = match self.generations.recv().await {
@@ -182,7 +186,7 @@ impl Heard {
     }
 
     /// Waits before it is tried again.
-    async fn rest(&mut self, platform: &Platform, ear: &Ear, wanted: &Wanted, edition: Option<i32>) {
+    async fn rest(&mut self, platform: &Platform, ear: &Ear, wanted: &Wanted, edition: Option<Edition>) {
         tokio::select! {
             () = platform.closing.cancelled() => {}
             () = tokio::time::sleep(AGAIN) => {}
@@ -192,7 +196,7 @@ impl Heard {
     }
 
     /// Hears until something else is wanted, or the source is reached otherwise. True if it cannot be heard.
-    async fn hear(&mut self, platform: &Platform, edition: i32, target: &Target, ear: &Ear, wanted: Wanted) -> bool {
+    async fn hear(&mut self, platform: &Platform, edition: Edition, target: &Target, ear: &Ear, wanted: Wanted) -> bool {
         let (sender, mut changes) = mpsc::channel(WAITING);
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();

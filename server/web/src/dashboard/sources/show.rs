@@ -100,6 +100,8 @@ struct SourceDetail {
     /// Where it is said whose accounts it uses; empty where nobody can have one.
     accounts_url: String,
     upstream_url: String,
+    /// Where its secret is exchanged; empty if it has none.
+    credential_url: String,
     accounts: Option<AccountsView>,
 }
 
@@ -228,6 +230,10 @@ fn detail(slug: &str, source: &Source) -> SourceDetail {
         refreshed: source.refreshed_at.map(Moment::second),
         is_api: matches!(source.kind, SourceKind::Api { .. }),
         upstream_url: urls::resilience(&urls::source(slug, source.id)),
+        credential_url: match &source.kind {
+            SourceKind::Mcp { credential: Some(id), .. } => urls::credential(slug, *id),
+            _ => String::new(),
+        },
         accounts_url: match &source.kind {
             SourceKind::Mcp { .. } | SourceKind::Api { .. } => urls::source_accounts(slug, source.id),
             SourceKind::Conformance => String::new(),

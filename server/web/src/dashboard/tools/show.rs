@@ -98,6 +98,8 @@ struct ToolDetail {
     left_alone: String,
     request: String,
     secret: String,
+    /// Where it is exchanged.
+    credential_url: String,
     timeout: String,
     /// How its upstream is treated; empty if it has none.
     upstream_url: String,
@@ -334,6 +336,7 @@ fn detail(
         },
         request,
         secret,
+        credential_url: version.credential.map(|id| urls::credential(slug, id)).unwrap_or_default(),
         timeout: match &version.executor {
             // Its source has one for all of its tools.
             Executor::Upstream { .. } => String::new(),

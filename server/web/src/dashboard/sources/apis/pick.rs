@@ -55,6 +55,8 @@ struct ApiPage {
     api_name: String,
     lead: String,
     facts: Vec<(&'static str, String)>,
+    /// Where its secrets are exchanged; empty if it has none.
+    credential_url: String,
     read: Moment,
     picked: String,
     has_tools: bool,
@@ -252,6 +254,7 @@ async fn render<N: Needs>(
         api_name: api.name.to_string(),
         lead: format!("{} {}", api.title, api.version),
         facts: facts(listed),
+        credential_url: api.credential.map(|id| urls::credential(slug, id)).unwrap_or_default(),
         read: Moment::second(api.read_at),
         picked: format::count(counts.picked),
         has_tools: counts.tools > 0,
