@@ -15,9 +15,9 @@ const ORDER: &[&[&str]] = &[
     &["connections"],
     &["catalog", "session", "gate"],
     &["oauth"],
-    &["record", "chain", "execution", "rotation"],
+    &["record", "chain", "execution"],
     &["publishing"],
-    &["gateway"],
+    &["gateway", "rotation"],
     &["registry"],
 ];
 /// The handles that every verb takes first know everything, and everything knows their type.

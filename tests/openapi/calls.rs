@@ -133,7 +133,7 @@ async fn a_token_for_the_tenant_itself_is_fetched_kept_and_exchanged_when_it_is_
     // E-31: with another token endpoint, the secret is asked for again.
     upstream.serve_document(&with_client(&other.url("/token")).to_string());
     let link = upstream.url("/document");
-    importer.visitor.post(&format!("{api}/again"), &[("link", &link)]).await.leads_to(&api);
+    importer.read_again(&api, &link).await;
     let refused = importer.try_publish(&api, &[("server", &server)]).await;
     assert!(refused.status == 422 && refused.body.contains("ts token endpoint is"), "{}", refused.body);
     assert!(agent.call(Era::Stateless, "second", json!({})).await.json["result"].is_object(), "what is published goes on");

@@ -21,7 +21,7 @@ async fn a_newer_description_changes_nothing_until_somebody_publishes() {
     document["paths"]["/pets/{pet id}"].as_object_mut().expect("a path").remove("delete");
     document["paths"]["/owners"] = json!({ "get": { "operationId": "listOwners", "responses": {} } });
     served(&upstream, &document);
-    importer.visitor.post(&format!("{api}/again"), &[("link", &link)]).await.leads_to(&api);
+    importer.read_again(&api, &link).await;
     let page = importer.visitor.get(&api).await.ok();
     assert!(page.body.contains("1 new, 1 changed, 1 removed"), "{}", page.body);
     assert_eq!(agent.list(Era::Stateless).await.text, before, "agents see what was published");
@@ -157,7 +157,7 @@ async fn what_is_overridden_is_published_and_kept_when_the_description_is_read_a
     newer["paths"]["/pets"]["get"]["summary"] = json!("Another summary");
     upstream.serve_document(&newer.to_string());
     let link = upstream.url("/document");
-    importer.visitor.post(&format!("{api}/again"), &[("link", &link)]).await.leads_to(&api);
+    importer.read_again(&api, &link).await;
     importer.publish(&api, &[("server", &server), ("prefix", "")]).await;
     check().await;
 }

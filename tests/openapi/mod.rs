@@ -4,6 +4,7 @@ mod calls;
 mod command;
 mod hostile;
 mod lifecycle;
+mod supply;
 mod upload;
 
 use serde_json::{Value, json};
@@ -72,6 +73,15 @@ impl<'a> Importer<'a> {
         let page = self.visitor.post("/t/acme/sources/import", &[("name", name), ("link", link)]).await;
         assert_eq!(page.status, 303, "{}", page.body);
         page.location().to_owned()
+    }
+
+    /// Reads what is at the link, and approves what it would change.
+    async fn read_again(&self, api: &str, link: &str) {
+        let change = format!("{api}/change");
+        self.visitor.post(&format!("{api}/again"), &[("link", link)]).await.leads_to(&change);
+        let page = self.visitor.get(&change).await.ok();
+        let digest = page.between("name=\"digest\" value=\"", "\"").expect("a digest").to_owned();
+        self.visitor.post(&format!("{change}/approve"), &[("digest", &digest)]).await.leads_to(api);
     }
 
     /// Tries to make tools of what is picked.

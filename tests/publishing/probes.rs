@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use trunkline_platform::{
     clock::Clock as _,
     publishing::{self, Health, Subject, Terms},
+    rotation,
 };
 use trunkline_protocol::oauth::scope::Effect;
 
@@ -258,4 +259,36 @@ async fn a_tool_that_gives_back_what_agents_send_is_found_in_live_calls() {
         .await
         .expect("probes");
     assert_eq!(failing, 0, "the other tool is not even noted");
+}
+
+/// Arguments of a sample call, as they are stored: unsealed, and sealed.
+async fn stored(app: &TestApp) -> (Option<String>, Option<Vec<u8>>) {
+    sqlx::query_as("SELECT arguments::text, sample FROM app.probes").fetch_one(&mut app.sql().await).await.expect("a probe")
+}
+
+#[tokio::test]
+async fn s_11_arguments_of_sample_calls_are_sealed_and_sealed_anew_when_the_data_key_is_renewed() {
+    let (app, server) = (TestApp::start().await, Shaky::start().await);
+    let acme = app.tenant("acme").await;
+    let mine = Mine::live(&app, &acme, "keep", keep(&server), terms()).await;
+    let (plain, sealed) = stored(&app).await;
+    let sealed = sealed.expect("sealed");
+    assert!(plain.is_none() && !sealed.windows(8).any(|part| part == b"umbrella"));
+    assert_eq!(mine.probe().await.terms, terms(), "opened for whoever manages it");
+    // What an older release has left is sealed with the next try, which it is made with.
+    let left = "UPDATE app.probes SET sample = NULL, arguments = '{\"note\":\"bring an umbrella\"}'";
+    sqlx::query(left).execute(&mut app.sql().await).await.expect("left");
+    assert_eq!(mine.probe().await.terms, terms());
+    app.clock.advance(TimeDelta::seconds(300));
+    let before = mine.probe().await.checked_at;
+    until(&app, &acme, Subject::Tool(mine.tool), "tried", |probe| probe.checked_at > before).await;
+    let (plain, again) = stored(&app).await;
+    let again = again.expect("sealed");
+    assert!(plain.is_none() && again != sealed);
+    // Under another data key.
+    app.act(|platform| async move { rotation::renew(&platform, "acme").await.expect("renewed") }).await;
+    let (_, anew) = stored(&app).await;
+    assert_ne!(anew.expect("sealed")[1..9], again[1..9], "another key has sealed it");
+    assert_eq!(mine.probe().await.terms, terms());
+    one_interval(&app, &acme, Subject::Tool(mine.tool), Health::Well).await;
 }

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use trunkline_platform::{
     accounts,
     actor::{Member, Role},
+    catalog::api::supply::Review,
     clock::Clock as _,
     ids::{
         AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId,
@@ -179,6 +180,7 @@ async fn insert_api(
     .execute(&mut *sql)
     .await
     .expect("an API");
+    insert_api_change(sql, app, tenant, canary, id).await;
     sqlx::query(
         "INSERT INTO app.api_operations
            (id, tenant_id, api_id, key, position, summary, tags, deprecated, refused, name, title, description, effect, input_schema, operation, notes,
@@ -221,6 +223,22 @@ async fn exchange_secret(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<
         .await
         .expect("its end");
     id
+}
+
+/// Another document of the API, which waits for somebody to decide, beside the verbs.
+async fn insert_api_change(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'_>, canary: &str, api: ApiId) {
+    sqlx::query(
+        "INSERT INTO app.api_changes (tenant_id, api_id, sha256, bytes, document, title, version, review, state, found_at, seen_at)
+         VALUES ($1, $2, sha256('y'), 1, 'y', $3, '2', $4, 'pending', $5, $5)",
+    )
+    .bind(tenant.id)
+    .bind(api)
+    .bind(format!("{canary} description"))
+    .bind(serde_json::to_value(Review::default()).expect("JSON"))
+    .bind(app.clock.now())
+    .execute(sql)
+    .await
+    .expect("a change");
 }
 
 /// The agent is given the version that there is, beside the verbs.

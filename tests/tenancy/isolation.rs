@@ -99,6 +99,10 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
             vec![("name", "another"), ("link", "http://127.0.0.1:9/x")]
         }
         "/t/{tenant}/apis/{api}" => vec![("then", "none")],
+        // What waits is that of the seeds: `sha256('y')`; once it is dismissed, nothing does.
+        "/t/{tenant}/apis/{api}/change/approve" | "/t/{tenant}/apis/{api}/change/dismiss" => {
+            vec![("digest", "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa")]
+        }
         "/t/{tenant}/apis/{api}/operations/{operation}" => vec![("title", "Otherwise"), ("effect", "read")],
         "/t/{tenant}/sources/new/api" => vec![("name", "another-api"), ("url", "http://127.0.0.1:9")],
         // While people's accounts are connected, a source stays where it is.
@@ -362,6 +366,7 @@ async fn state_of(app: &TestApp, of: &Seeded<'_>) -> Vec<String> {
         "sources",
         "apis",
         "api_operations",
+        "api_changes",
         "definitions",
         "definition_changes",
         "clients",

@@ -33,6 +33,8 @@ const REFUSALS_EVERY: Duration = Duration::from_mins(1);
 const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// How soon a probe that is due is noticed.
 const PROBES_EVERY: Duration = Duration::from_secs(2);
+/// How soon a description that is due is noticed.
+const DESCRIPTIONS_EVERY: Duration = Duration::from_secs(10);
 /// Partitions exist months ahead; this only has to happen now and then.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(6);
 
@@ -67,7 +69,8 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
     let of = || platform.clone();
     let (to_refresh, to_note, to_drop, to_forget, to_partition) = (of(), of(), of(), of(), of());
     tasks.spawn("sources", |stop| done(refresh_sources(to_refresh, stop)));
-    let (to_probe, to_watch) = (of(), of());
+    let (to_probe, to_watch, to_verify) = (of(), of(), of());
+    tasks.spawn("descriptions", |stop| done(verify_descriptions(to_verify, stop)));
     tasks.spawn("probes", |stop| done(probe_tools(to_probe, stop)));
     tasks.spawn("echoes", |stop| done(async move { publishing::watch(to_watch, stop).await }));
     tasks.spawn("use of keys", |stop| {
@@ -184,6 +187,16 @@ async fn refresh_sources(platform: Platform, stop: CancellationToken) {
         async move { until.run_until_cancelled(catalog::source::refresh_due(&platform)).await.unwrap_or(Ok(())) }
     };
     every(&platform, SOURCES_EVERY, stop, "sources are not refreshed", refresh).await;
+}
+
+async fn verify_descriptions(platform: Platform, stop: CancellationToken) {
+    // Cut when told to stop: what was begun is rolled back, and another replica goes on when its lease has ended.
+    let until = stop.clone();
+    let verify = |platform: Platform| {
+        let until = until.clone();
+        async move { until.run_until_cancelled(catalog::api::supply::read_due(&platform)).await.unwrap_or(Ok(())) }
+    };
+    every(&platform, DESCRIPTIONS_EVERY, stop, "descriptions are not verified", verify).await;
 }
 
 async fn probe_tools(platform: Platform, stop: CancellationToken) {

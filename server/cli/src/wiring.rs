@@ -93,6 +93,7 @@ pub fn product(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) ->
             mail,
             quota: config.quota,
             checkpoints: config.checkpoints.clone(),
+            supply: config.supply.clone(),
         },
         mailer,
         egress: Egress::new(&config.egress).context("the outbound client cannot be made")?,

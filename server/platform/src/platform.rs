@@ -13,7 +13,7 @@ use url::Url;
 use crate::{
     accounts,
     bus::Bus,
-    catalog::snapshot::Snapshots,
+    catalog::{api::supply, snapshot::Snapshots},
     chain,
     clock::Clock,
     connections, context,
@@ -55,6 +55,8 @@ pub struct Settings {
     pub quota: quota::Settings,
     /// Where signed heads of the record go.
     pub checkpoints: chain::Settings,
+    /// How descriptions of APIs are verified.
+    pub supply: supply::Settings,
 }
 
 /// Everything a verb may need; cheap to clone.

@@ -4,7 +4,7 @@ use askama::Template;
 use trunkline_platform::{
     Error, Result,
     gate::Check,
-    mail::{AccountChange, BudgetLetter, Content, Letter, ProbeLetter},
+    mail::{AccountChange, BudgetLetter, Content, DescriptionLetter, Letter, ProbeLetter},
 };
 use url::Url;
 
@@ -70,6 +70,7 @@ pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
         },
         Letter::Budget(budget) => budget_words(budget, link),
         Letter::Probe(probe) => probe_words(probe, link),
+        Letter::Description(description) => description_words(description, link),
     };
     let origin = public_url.origin().ascii_serialization();
     let text = LetterText { words: &words, origin: &origin }.render().map_err(Error::internal)?;
@@ -105,6 +106,36 @@ fn probe_words(probe: &ProbeLetter, link: impl Fn(&str) -> String) -> Words {
         action: "See what was tried",
         url: link(&path),
         note: "You get this letter because you may manage tools: one when it begins, and one when it is over.".to_owned(),
+    }
+}
+
+/// What is the matter with the description of an API, and that nothing of it is used.
+fn description_words(letter: &DescriptionLetter, link: impl Fn(&str) -> String) -> Words {
+    let DescriptionLetter { slug, organisation, name, .. } = letter;
+    if letter.failure.is_empty() {
+        let [added, changed, removed] = letter.operations;
+        return Words {
+            subject: format!("The description of the API {name} of {organisation} has changed"),
+            text: format!(
+                "{} leads to another document than the one that was approved (SHA-256 {} instead of {}): {added} operations are new, {changed} \
+                 are described otherwise, {removed} are gone. Nothing of it is used: tools go on as they were published until somebody approves it.",
+                letter.link, letter.found, letter.pinned
+            ),
+            action: "See what would change",
+            url: link(&urls::api_change(slug, letter.api)),
+            note: "You get this letter because you may manage tools: one for each document.".to_owned(),
+        };
+    }
+    Words {
+        subject: format!("The description of the API {name} of {organisation} cannot be read"),
+        text: format!(
+            "{} could not be read for a day: {}. Tools go on as they were published.",
+            letter.link,
+            letter.failure.trim_end_matches('.')
+        ),
+        action: "See the API",
+        url: link(&urls::api(slug, letter.api)),
+        note: "You get this letter because you may manage tools: one when it lasts for a day.".to_owned(),
     }
 }
 

@@ -358,6 +358,11 @@ pub fn api_operation(slug: &str, api: ApiId, operation: OperationId) -> String {
     format!("{}/operations/{operation}", self::api(slug, api))
 }
 
+/// A document of it that waits to be approved.
+pub fn api_change(slug: &str, api: ApiId) -> String {
+    format!("{}/change", self::api(slug, api))
+}
+
 /// The form for reading the description of an API again.
 pub fn api_again(slug: &str, api: ApiId) -> String {
     format!("{}/again", self::api(slug, api))

@@ -70,6 +70,7 @@ pub(super) async fn run(file: Option<PathBuf>, arguments: DoctorArguments) -> an
 async fn examine(config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
     let platform = wiring::product(config, config.http.listen, Arc::new(SystemClock))?.platform;
     public_url(&platform, findings);
+    supply(&platform, findings);
     let answered = tokio::time::timeout(DEADLINE, database(&platform, findings)).await;
     if answered.is_err() {
         findings.bad("database", "does not answer in time", "see whether the server is overloaded or the address leads nowhere");
@@ -99,6 +100,16 @@ async fn functions(platform: &Platform, findings: &mut Findings) {
             "see functions.cache_dir: a folder that only the server's user may write",
         ),
     }
+}
+
+fn supply(platform: &Platform, findings: &mut Findings) {
+    let manifest = &platform.settings.supply.manifest;
+    let found = match (manifest.len(), manifest.is_exclusive()) {
+        (0, _) => "no manifest; descriptions are pinned by whoever imports them".to_owned(),
+        (pinned, true) => format!("a manifest pins {pinned} documents, and no other link is read"),
+        (pinned, false) => format!("a manifest pins {pinned} documents"),
+    };
+    findings.good("supply", found);
 }
 
 fn public_url(platform: &Platform, findings: &mut Findings) {

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use trunkline_platform::{
     catalog::{
-        api,
+        api::{self, Manifest, Pin},
         openapi::{self, MAX_BYTES},
     },
     egress::{self, Egress},
@@ -49,6 +49,7 @@ pub(super) struct ImportArguments {
 struct Report<'a> {
     title: &'a str,
     version: &'a str,
+    sha256: String,
     servers: &'a [String],
     operations: usize,
     imported: usize,
@@ -96,14 +97,18 @@ pub(super) async fn run(config: Option<PathBuf>, command: SourceCommand) -> anyh
 
 async fn import(config: Option<PathBuf>, arguments: &ImportArguments) -> anyhow::Result<()> {
     let document = &arguments.document;
-    let bytes = if document.starts_with("https://") || document.starts_with("http://") {
+    let (bytes, objection) = if document.starts_with("https://") || document.starts_with("http://") {
         let link = api::parse_link(document)?;
         download(config, &link).await?
     } else {
-        read(Path::new(document))?
+        (read(Path::new(document))?, None)
     };
+    let pin = Pin::of(&bytes);
+    if let Some(why) = objection {
+        anyhow::bail!("{why}");
+    }
     let described = openapi::read(&bytes)?;
-    let report = report(&described);
+    let report = report(&described, pin);
     if arguments.json {
         terminal::say(serde_json::to_string_pretty(&report)?);
     } else {
@@ -112,16 +117,22 @@ async fn import(config: Option<PathBuf>, arguments: &ImportArguments) -> anyhow:
     Ok(())
 }
 
-async fn download(config: Option<PathBuf>, link: &Url) -> anyhow::Result<Vec<u8>> {
-    // Settings say how far requests may go; without any they go to public hosts.
+/// The document, and what the installation's manifest has against it.
+async fn download(config: Option<PathBuf>, link: &Url) -> anyhow::Result<(Vec<u8>, Option<String>)> {
+    // Settings say how far requests may go, and what is pinned; without any they go to public hosts.
     let is_set = sources(config.clone()).file.is_some();
-    let settings = match load_here(config) {
-        Ok(config) => config.egress,
+    let (settings, manifest) = match load_here(config) {
+        Ok(config) => (config.egress, config.supply.manifest),
         Err(error) if is_set => return Err(error),
-        Err(_) => egress::Settings::default(),
+        Err(_) => (egress::Settings::default(), Manifest::default()),
     };
     let egress = Egress::new(&settings).context("the outbound client cannot be made")?;
-    Ok(api::fetch(&egress, link).await?)
+    if let Some(why) = manifest.refusal(link) {
+        anyhow::bail!("{why}");
+    }
+    let bytes = api::fetch(&egress, link).await?;
+    let objection = manifest.objection(link, Pin::of(&bytes));
+    Ok((bytes, objection))
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -132,7 +143,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
-fn report(described: &openapi::Api) -> Report<'_> {
+fn report(described: &openapi::Api, pin: Pin) -> Report<'_> {
     let tools: Vec<_> = described
         .operations
         .iter()
@@ -156,6 +167,7 @@ fn report(described: &openapi::Api) -> Report<'_> {
     Report {
         title: &described.title,
         version: &described.version,
+        sha256: pin.to_string(),
         servers: &described.servers,
         operations: described.operations.len(),
         imported: tools.len(),
@@ -166,6 +178,7 @@ fn report(described: &openapi::Api) -> Report<'_> {
 
 fn show(report: &Report<'_>) {
     terminal::say(format!("{} {}", report.title, report.version));
+    terminal::say(format!("  SHA-256 {}", report.sha256));
     for tool in &report.tools {
         terminal::say(format!("  {:<11} {:<64} {}", tool.effect, tool.name, tool.operation));
     }

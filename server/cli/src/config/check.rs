@@ -4,7 +4,9 @@ use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use trunkline_platform::{
-    accounts, chain, db, egress, functions,
+    accounts,
+    catalog::api::{Manifest, supply},
+    chain, db, egress, functions,
     network::Network,
     quota::{self, AtOnce, Ladder, Rate, attempts},
     record, redis,
@@ -15,7 +17,7 @@ use url::{Host, Url};
 use super::{
     Config, Http, Log, LogFormat, Mail, Problem, Problems, Shutdown, keys,
     load::{Gathered, Setting},
-    show,
+    manifest, show,
     source::{Source, Written},
 };
 
@@ -52,6 +54,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let checkpoints = checkpoints(reader);
     let egress_allow = reader.list::<Network>("egress.allow", NETWORKS);
     let egress_allow_http = reader.parsed("egress.allow_http", "true or false");
+    let supply = supply(reader);
     let functions = functions(reader);
     let log = log(reader);
     let shutdown = shutdown(reader);
@@ -72,6 +75,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         audit: audit?,
         checkpoints: checkpoints?,
         egress: egress::Settings { allow: egress_allow?, allow_http: egress_allow_http? },
+        supply: supply?,
         functions: functions?,
         log: log?,
         shutdown: shutdown?,
@@ -416,6 +420,13 @@ fn functions(reader: &mut Reader) -> Option<functions::Settings> {
         some => some,
     };
     Some(functions::Settings { program: functions::this_program(), cache: cache?, processes })
+}
+
+fn supply(reader: &mut Reader) -> Option<supply::Settings> {
+    let minutes = reader.number("supply.read_minutes", 5..=1_440);
+    let manifest = reader.optional("supply.manifest", |path| manifest::read(std::path::Path::new(path)));
+    let every = std::time::Duration::from_secs(minutes? * 60);
+    Some(supply::Settings { every, manifest: manifest?.value().unwrap_or_else(Manifest::default) })
 }
 
 fn checkpoints(reader: &mut Reader) -> Option<chain::Settings> {

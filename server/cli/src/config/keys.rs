@@ -266,6 +266,19 @@ pub static KEYS: &[Key] = &[
         "13",
         "Full months that the record is kept; then a month is dropped, with a signed receipt (needs one of the two above). Unset: for ever.",
     ),
+    set(
+        "supply.read_minutes",
+        Kind::Number,
+        "60",
+        "Minutes between two reads of the link of an imported description (5 to 1440). Another document than the pinned one is used for nothing.",
+    ),
+    open(
+        "supply.manifest",
+        Kind::Text,
+        "/etc/trunkline/pins.toml",
+        "File (TOML, or JSON if its name ends so) that pins descriptions from outside: [[documents]] with link and sha256. It wins over what people \
+         approve; with `only = true` no other link is read.",
+    ),
     set("egress.allow_http", Kind::Flag, "false", "Let tools call plain http:// too, at any port."),
     set("egress.allow", Kind::List, "", "Private networks that tools may call all the same, such as 10.1.2.0/24."),
     set(

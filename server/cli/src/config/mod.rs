@@ -5,13 +5,15 @@
 mod check;
 pub mod keys;
 mod load;
+mod manifest;
 mod show;
 mod source;
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use trunkline_platform::{
-    accounts, chain, db, egress, functions, network::Network, quota, record, redis, secret::MasterKey, secret::Plaintext,
+    accounts, catalog::api::supply, chain, db, egress, functions, network::Network, quota, record, redis, secret::MasterKey,
+    secret::Plaintext,
 };
 use url::Url;
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub audit: record::Settings,
     /// Where signed heads of the record go.
     pub checkpoints: chain::Settings,
+    /// How descriptions of APIs are verified.
+    pub supply: supply::Settings,
     /// Private networks that tools may call.
     pub egress: egress::Settings,
     /// Code of tenants.

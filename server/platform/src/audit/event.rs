@@ -129,8 +129,22 @@ pub enum Event {
     SourceRemoved(SourceId),
     /// The description of an HTTP API was imported.
     ApiImported(ApiId),
-    /// It was read again.
+    /// A member read it again.
     ApiReadAgain(ApiId),
+    /// Another document than the pinned one was found or brought: the pinned digest and its own. Nothing of it is used.
+    ApiDescriptionChanged(ApiId, String, String),
+    /// Before anybody decided about that document, another one was found or brought.
+    ApiDescriptionReplaced(ApiId, String),
+    /// Before anybody decided about that document, the pinned one was back.
+    ApiDescriptionReturned(ApiId, String),
+    /// A document was approved and is pinned: the digest before and its own.
+    ApiDescriptionApproved(ApiId, String, String),
+    /// That document is not wanted.
+    ApiDescriptionDismissed(ApiId, String),
+    /// Its link cannot be read for long, for that reason.
+    ApiUnreadable(ApiId, String),
+    /// It can be read again.
+    ApiReadable(ApiId),
     /// Something of an operation of it is wanted otherwise than its description has it.
     ApiOverridden(ApiId, OperationId),
     /// Some of its operations were made tools, and others not any more.
@@ -273,6 +287,13 @@ impl Event {
             Self::SourceRemoved(_) => "source.removed",
             Self::ApiImported(_) => "api.imported",
             Self::ApiReadAgain(_) => "api.read_again",
+            Self::ApiDescriptionChanged(..) => "api.description_changed",
+            Self::ApiDescriptionReplaced(..) => "api.description_replaced",
+            Self::ApiDescriptionReturned(..) => "api.description_returned",
+            Self::ApiDescriptionApproved(..) => "api.description_approved",
+            Self::ApiDescriptionDismissed(..) => "api.description_dismissed",
+            Self::ApiUnreadable(..) => "api.unreadable",
+            Self::ApiReadable(_) => "api.readable",
             Self::ApiOverridden(..) => "api.operation_changed",
             Self::ApiPublished(_) => "api.published",
             Self::ApiUntried(..) => "api.untried",
@@ -385,6 +406,13 @@ impl Event {
             Self::ApiImported(id)
             | Self::ApiOverridden(id, _)
             | Self::ApiReadAgain(id)
+            | Self::ApiDescriptionChanged(id, ..)
+            | Self::ApiDescriptionReplaced(id, _)
+            | Self::ApiDescriptionReturned(id, _)
+            | Self::ApiDescriptionApproved(id, ..)
+            | Self::ApiDescriptionDismissed(id, _)
+            | Self::ApiUnreadable(id, _)
+            | Self::ApiReadable(id)
             | Self::ApiPublished(id)
             | Self::ApiRemoved(id)
             | Self::ApiUntried(id, _)
@@ -440,7 +468,14 @@ impl Event {
             Self::ToolDrafted(_, number) => json!({ "version": number }),
             Self::ToolPublishedUntried(_, number, reason) => json!({ "version": number, "reason": reason }),
             Self::ToolStopped(_, number, check) => json!({ "version": number, "check": check }),
-            Self::SourceUntried(_, reason) | Self::ApiUntried(_, reason) => json!({ "reason": reason }),
+            Self::SourceUntried(_, reason) | Self::ApiUntried(_, reason) | Self::ApiUnreadable(_, reason) => {
+                json!({ "reason": reason })
+            }
+            Self::ApiDescriptionChanged(_, pinned, found) => json!({ "pinned": pinned, "found": found }),
+            Self::ApiDescriptionApproved(_, before, pinned) => json!({ "before": before, "pinned": pinned }),
+            Self::ApiDescriptionReplaced(_, found)
+            | Self::ApiDescriptionReturned(_, found)
+            | Self::ApiDescriptionDismissed(_, found) => json!({ "found": found }),
             Self::SourceStopped(_, check) | Self::ApiStopped(_, check) => json!({ "check": check }),
             Self::ToolFailing(_, check) | Self::SourceFailing(_, check) => json!({ "check": check }),
             Self::ToolPublished(_, number, difference) | Self::ToolRolledBack(_, number, difference) => {

@@ -2,7 +2,7 @@
 
 use crate::{
     actor::Role,
-    ids::{AgentId, SourceId, ToolId},
+    ids::{AgentId, ApiId, SourceId, ToolId},
 };
 
 /// What is written to somebody. Holds the secrets of its links: sealed while it waits, and never printed.
@@ -58,6 +58,31 @@ pub enum Letter {
     Budget(Box<BudgetLetter>),
     /// Tells whoever may mend it that a tool or a source fails, or is well again.
     Probe(Box<ProbeLetter>),
+    /// Tells whoever may manage tools what is the matter with the description of an API.
+    Description(Box<DescriptionLetter>),
+}
+
+/// That a link leads to another description than the pinned one, or cannot be read.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+pub struct DescriptionLetter {
+    /// Name of the organisation.
+    pub organisation: String,
+    /// The same in URLs.
+    pub slug: String,
+    /// The API that it is about.
+    pub api: ApiId,
+    /// What that is called.
+    pub name: String,
+    /// Where its description is.
+    pub link: String,
+    /// The digest that is pinned.
+    pub pinned: String,
+    /// The digest that was found; empty: nothing could be read.
+    pub found: String,
+    /// Operations that are new, changed and gone.
+    pub operations: [usize; 3],
+    /// Why nothing could be read; empty: another document was.
+    pub failure: String,
 }
 
 /// What became of a tool or a source that is tried again and again.
@@ -169,6 +194,7 @@ impl Letter {
             Self::Invitation { .. } => "invitation",
             Self::Budget(_) => "budget",
             Self::Probe(_) => "probe",
+            Self::Description(_) => "description",
         }
     }
 }

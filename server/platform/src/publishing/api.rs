@@ -8,7 +8,7 @@ use super::{
     check_reason,
     probe::{Health, Kind, Subject, Terms},
     rounds::{self, Found},
-    start_over, store,
+    sample, start_over,
 };
 use crate::{
     Platform,
@@ -116,11 +116,11 @@ async fn watch(platform: &Platform, actor: &Member, tried: Tried) -> Result<()> 
     let Some((tool, _)) = snapshot::load_one(platform, &mut tx, id).await? else { return Ok(()) };
     let probe = super::ensured(platform, &mut tx, Subject::Tool(id)).await?;
     if tried.terms.arguments.is_some() {
-        store::set_terms(&mut tx, probe.id, &Terms { repeats: false, ..tried.terms.clone() }, actor.user).await?;
+        sample::set_terms(platform, &mut tx, probe.id, &Terms { repeats: false, ..tried.terms.clone() }, actor.user).await?;
     }
     let run = Found { report: tried.report, version: Some(tool.tool.version.id) };
     rounds::insert_run(&mut tx, probe.id, Kind::Gate, &run, now).await?;
-    let probe = store::lock(&mut tx, probe.id).await?.ok_or(Error::not_found("probe"))?;
+    let probe = sample::lock(platform, &mut tx, probe.id).await?.ok_or(Error::not_found("probe"))?;
     start_over(&mut tx, &probe, &tool, (Health::Well, now)).await?;
     tx.commit().await
 }

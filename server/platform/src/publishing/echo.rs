@@ -15,7 +15,7 @@ use super::{
     ensured, notice,
     probe::{Health, Kind, Probe, Subject},
     rounds::{self, Found},
-    store,
+    sample, store,
 };
 use crate::{
     Platform,
@@ -164,12 +164,12 @@ async fn note(platform: &Platform, answered: &Answered, is_echo: bool) -> Result
     if crate::catalog::drafts::current_version(&mut tx, answered.tool).await? != Some(answered.version) {
         return Ok(());
     }
-    let probe = match store::of(&mut tx, subject).await? {
+    let probe = match sample::of(platform, &mut tx, subject).await? {
         Some(probe) => probe,
         None if is_echo => ensured(platform, &mut tx, subject).await?,
         None => return Ok(()),
     };
-    let Some(before) = store::lock(&mut tx, probe.id).await? else { return Ok(()) };
+    let Some(before) = sample::lock(platform, &mut tx, probe.id).await? else { return Ok(()) };
     let fails_as_echo = before.health == Health::Failing && before.failed == Check::Echo.as_str();
     if before.terms.may_echo || is_echo == fails_as_echo || (is_echo && before.health == Health::Failing) {
         return Ok(());

@@ -8,6 +8,7 @@ mod impact;
 mod notice;
 mod probe;
 mod rounds;
+mod sample;
 mod source;
 mod store;
 
@@ -20,6 +21,7 @@ pub use echo::{Answered, Echoes, watch};
 pub use impact::{Impact, Names, impact};
 pub use probe::{EVERY_S, Health, HealthOfTools, Kind, PAUSES_S, Probe, RunReport, StoredCheck, Subject, Terms};
 pub use rounds::probe_due;
+pub(crate) use sample::reseal;
 pub use source::{Admission, admit, watch_source};
 
 use crate::{
@@ -160,7 +162,7 @@ pub async fn roll_back(platform: &Platform, actor: &Member, id: ToolId, number: 
     drafts::point_at(&mut tx, (id, tool.tool.version.id), (How::Returned, ""), actor.user, now).await?;
     let difference = standing.version.note(&tool.tool.version);
     audit::append(&mut tx, now, actor, &Event::ToolRolledBack(id, number, difference)).await?;
-    if let Some(probe) = store::of(&mut tx, Subject::Tool(id)).await? {
+    if let Some(probe) = sample::of(platform, &mut tx, Subject::Tool(id)).await? {
         start_over(&mut tx, &probe, &tool, (Health::Unknown, now)).await?;
     }
     tx.commit().await?;
@@ -213,11 +215,11 @@ fn check_reason(reason: &str) -> Result<()> {
 
 /// The subject's probe, which comes into being now if it has none.
 async fn ensured(platform: &Platform, tx: &mut TenantTx, subject: Subject) -> Result<Probe> {
-    if let Some(probe) = store::of(tx, subject).await? {
+    if let Some(probe) = sample::of(platform, tx, subject).await? {
         return Ok(probe);
     }
     store::ensure(tx, ProbeId::new(platform.clock.now()), subject).await?;
-    store::of(tx, subject).await?.ok_or(Error::not_found("probe"))
+    sample::of(platform, tx, subject).await?.ok_or(Error::not_found("probe"))
 }
 
 fn subject_of_tool(tool: &LoadedTool) -> &str {
@@ -228,7 +230,7 @@ fn subject_of_tool(tool: &LoadedTool) -> &str {
 pub async fn probe(platform: &Platform, actor: &Member, subject: Subject) -> Result<Option<Probe>> {
     actor.require(Permission::View)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    store::of(&mut tx, subject).await
+    sample::of(platform, &mut tx, subject).await
 }
 
 /// Says how a subject is tried. From now on it is due by that.
@@ -242,7 +244,7 @@ pub async fn set_terms(platform: &Platform, actor: &Member, subject: Subject, te
     if probe.terms == *terms {
         return Ok(());
     }
-    store::set_terms(&mut tx, probe.id, terms, actor.user).await?;
+    sample::set_terms(platform, &mut tx, probe.id, terms, actor.user).await?;
     let difference = probe.terms.note(terms);
     let event = match subject {
         Subject::Tool(id) => Event::ToolProbeChanged(id, difference),

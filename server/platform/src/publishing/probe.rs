@@ -74,6 +74,8 @@ pub struct Probe {
     pub subject: Subject,
     /// How.
     pub terms: Terms,
+    /// Its arguments as they are stored.
+    pub(super) sealed: Option<Vec<u8>>,
     /// Whose account the call uses, where each person uses their own.
     pub set_by: Option<UserId>,
     /// What is known.
@@ -237,6 +239,7 @@ impl Probe {
             id,
             subject,
             terms: Terms::default(),
+            sealed: None,
             set_by: None,
             health: Health::Unknown,
             since: None,

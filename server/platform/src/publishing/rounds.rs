@@ -10,7 +10,7 @@ use super::{
     call::{self, Candidate},
     notice,
     probe::{Health, Kind, Probe, Subject},
-    source, store,
+    sample, source, store,
 };
 use crate::{
     Platform,
@@ -83,7 +83,8 @@ async fn probe_and_tell(platform: &Platform, tenant: TenantId, id: ProbeId) -> T
 
 async fn one(platform: &Platform, tenant: TenantId, id: ProbeId) -> Result<()> {
     let mut tx = platform.db.tenant(tenant).await?;
-    let Some(probe) = store::lock(&mut tx, id).await? else { return Ok(()) };
+    let Some(probe) = sample::lock(platform, &mut tx, id).await? else { return Ok(()) };
+    sample::seal_plain(platform, &mut tx, &probe).await?;
     // While a tenant is suspended nothing is called in its name.
     let is_active = snapshot::of_tenant(platform, &mut tx).await?.active;
     tx.commit().await?;
@@ -131,7 +132,7 @@ pub(super) async fn try_subject(platform: &Platform, tenant: TenantId, probe: &P
 pub(super) async fn note(platform: &Platform, tenant: TenantId, id: ProbeId, kind: Kind, found: &Found) -> Result<()> {
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(tenant).await?;
-    let Some(before) = store::lock(&mut tx, id).await? else { return Ok(()) };
+    let Some(before) = sample::lock(platform, &mut tx, id).await? else { return Ok(()) };
     if matches!(before.subject, Subject::Tool(_)) && !is_current(&mut tx, &before, found.version).await? {
         // Another version was published while this one was tried: nothing is known of that.
         store::release(&mut tx, id, now).await?;

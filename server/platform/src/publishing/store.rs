@@ -19,6 +19,7 @@ struct ProbeRow {
     source_id: Option<SourceId>,
     called: String,
     arguments: Option<Json<Map<String, Value>>>,
+    sample: Option<Vec<u8>>,
     confirmed: bool,
     repeats: bool,
     expected: String,
@@ -58,6 +59,7 @@ impl TryFrom<ProbeRow> for Probe {
                 every_s: row.every_s.map(u32::try_from).transpose().map_err(Error::internal)?,
                 hides: row.hides,
             },
+            sealed: row.sample,
             set_by: row.set_by,
             health: Health::find(&row.state)?,
             since: row.since,
@@ -80,7 +82,7 @@ fn ids(subject: Subject) -> (Option<ToolId>, Option<SourceId>) {
 pub(super) async fn of(tx: &mut TenantTx, subject: Subject) -> Result<Option<Probe>> {
     let (tool, source) = ids(subject);
     let row: Option<ProbeRow> = sqlx::query_as(
-        "SELECT id, tool_id, source_id, called, arguments, confirmed, repeats, expected, within_ms, may_echo, set_by, every_s, hides, state, since,
+        "SELECT id, tool_id, source_id, called, arguments, sample, confirmed, repeats, expected, within_ms, may_echo, set_by, every_s, hides, state, since,
                 against, failed, problem, checked_at
          FROM app.probes WHERE tenant_id = $1 AND (tool_id = $2 OR source_id = $3)",
     )
@@ -95,7 +97,7 @@ pub(super) async fn of(tx: &mut TenantTx, subject: Subject) -> Result<Option<Pro
 /// One, held until the end of the transaction.
 pub(super) async fn lock(tx: &mut TenantTx, id: ProbeId) -> Result<Option<Probe>> {
     let row: Option<ProbeRow> = sqlx::query_as(
-        "SELECT id, tool_id, source_id, called, arguments, confirmed, repeats, expected, within_ms, may_echo, set_by, every_s, hides, state, since,
+        "SELECT id, tool_id, source_id, called, arguments, sample, confirmed, repeats, expected, within_ms, may_echo, set_by, every_s, hides, state, since,
                 against, failed, problem, checked_at
          FROM app.probes WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
     )
@@ -109,7 +111,7 @@ pub(super) async fn lock(tx: &mut TenantTx, id: ProbeId) -> Result<Option<Probe>
 /// All of the tenant; at most that many, those that fail first.
 pub(super) async fn all(tx: &mut TenantTx, most: i64) -> Result<Vec<Probe>> {
     let rows: Vec<ProbeRow> = sqlx::query_as(
-        "SELECT id, tool_id, source_id, called, arguments, confirmed, repeats, expected, within_ms, may_echo, set_by, every_s, hides, state, since,
+        "SELECT id, tool_id, source_id, called, arguments, sample, confirmed, repeats, expected, within_ms, may_echo, set_by, every_s, hides, state, since,
                 against, failed, problem, checked_at
          FROM app.probes WHERE tenant_id = $1 ORDER BY (state = 'failing') DESC, id LIMIT $2",
     )
@@ -133,16 +135,17 @@ pub(super) async fn ensure(tx: &mut TenantTx, id: ProbeId, subject: Subject) -> 
     Ok(())
 }
 
-pub(super) async fn set_terms(tx: &mut TenantTx, id: ProbeId, terms: &Terms, by: UserId) -> Result<()> {
+/// `sample`: its arguments, sealed.
+pub(super) async fn set_terms(tx: &mut TenantTx, id: ProbeId, terms: &Terms, sample: Option<&[u8]>, by: UserId) -> Result<()> {
     sqlx::query(
-        "UPDATE app.probes SET called = $3, arguments = $4::text::json, confirmed = $5, repeats = $6, expected = $7, within_ms = $8, may_echo = $9,
+        "UPDATE app.probes SET called = $3, arguments = NULL, sample = $4, confirmed = $5, repeats = $6, expected = $7, within_ms = $8, may_echo = $9,
                 every_s = $10, hides = $11, set_by = $12
          WHERE tenant_id = $1 AND id = $2",
     )
     .bind(tx.tenant())
     .bind(id)
     .bind(&terms.called)
-    .bind(terms.arguments.as_ref().map(|arguments| Value::Object(arguments.clone()).to_string()))
+    .bind(sample)
     .bind(terms.confirmed)
     .bind(terms.repeats)
     .bind(&terms.expected)
@@ -154,6 +157,42 @@ pub(super) async fn set_terms(tx: &mut TenantTx, id: ProbeId, terms: &Terms, by:
     .execute(tx.connection())
     .await?;
     Ok(())
+}
+
+/// Keeps the sealed arguments only.
+pub(super) async fn set_sample(tx: &mut TenantTx, id: ProbeId, sealed: &[u8]) -> Result<()> {
+    sqlx::query("UPDATE app.probes SET arguments = NULL, sample = $3 WHERE tenant_id = $1 AND id = $2")
+        .bind(tx.tenant())
+        .bind(id)
+        .bind(sealed)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+/// Arguments that another key than that one has sealed.
+pub(super) async fn samples_under_others(tx: &mut TenantTx, key: &[u8], most: i64) -> Result<Vec<(ProbeId, Vec<u8>)>> {
+    // After the version comes the id of the key.
+    Ok(sqlx::query_as(
+        "SELECT id, sample FROM app.probes
+         WHERE tenant_id = $1 AND substring(sample FROM 2 FOR 8) <> $2 ORDER BY id LIMIT $3 FOR UPDATE",
+    )
+    .bind(tx.tenant())
+    .bind(key)
+    .bind(most)
+    .fetch_all(tx.connection())
+    .await?)
+}
+
+/// Arguments that none has sealed.
+pub(super) async fn plain_samples(tx: &mut TenantTx, most: i64) -> Result<Vec<(ProbeId, String)>> {
+    Ok(sqlx::query_as(
+        "SELECT id, arguments::text FROM app.probes WHERE tenant_id = $1 AND arguments IS NOT NULL ORDER BY id LIMIT $2 FOR UPDATE",
+    )
+    .bind(tx.tenant())
+    .bind(most)
+    .fetch_all(tx.connection())
+    .await?)
 }
 
 pub(super) async fn set_state(tx: &mut TenantTx, probe: &Probe) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::{
     catalog, chain, connections, epoch,
     error::{Error, Result},
     ids::{TenantId, uuid_v7},
-    jobs, oauth, vault,
+    jobs, oauth, publishing, vault,
 };
 
 /// Tenants that are listed, and jobs that are changed, in one transaction.
@@ -108,7 +108,8 @@ async fn reseal(platform: &Platform, tenant: TenantId) -> Result<u64> {
         let Some(keys) = vault::find(&mut tx, &platform.master_key).await? else { return Ok(resealed) };
         let count = catalog::credential::reseal(&mut tx, &keys, VALUES).await?
             + connections::reseal(&mut tx, &keys, VALUES).await?
-            + accounts::reseal_sso(&mut tx, &keys).await?;
+            + accounts::reseal_sso(&mut tx, &keys).await?
+            + publishing::reseal(&mut tx, &keys, VALUES).await?;
         tx.commit().await?;
         if count == 0 {
             return Ok(resealed);

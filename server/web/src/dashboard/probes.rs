@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use trunkline_platform::{
     Error, ErrorKind, Result,
     actor::{Member, Permission},
+    catalog::api::{self, ListedApi},
     gate::Check,
     ids::SourceId,
     publishing::{self, Health, Kind, Probe, RunReport, StatusRow, Subject, Terms},
@@ -256,6 +257,14 @@ struct StatusPage {
     tools_url: String,
     failing: usize,
     rows: Vec<StatusLine>,
+    descriptions: Vec<DescriptionLine>,
+}
+
+/// An API whose description is not what was approved, or cannot be read.
+struct DescriptionLine {
+    url: String,
+    name: String,
+    why: String,
 }
 
 struct StatusLine {
@@ -275,13 +284,29 @@ struct StatusLine {
 async fn status(state: web::Data<WebState>, member: InTenant) -> Page {
     let rows = publishing::status(&state.platform, &member.actor).await?;
     let slug = member.slug();
+    let apis = api::list(&state.platform, &member.actor).await?;
     let failing = rows.iter().filter(|row| row.probe.health == Health::Failing && row.is_on).count();
     page(&StatusPage {
         layout: member.layout("Status", "status"),
         tools_url: urls::tools(slug),
         failing,
         rows: rows.into_iter().map(|row| status_line(slug, row)).collect(),
+        descriptions: apis.iter().filter_map(|listed| description_line(slug, listed)).collect(),
     })
+}
+
+fn description_line(slug: &str, listed: &ListedApi) -> Option<DescriptionLine> {
+    let id = listed.api.id;
+    let (url, why) = match &listed.api.failing {
+        _ if listed.is_waiting => (
+            urls::api_change(slug, id),
+            "its link leads to another document than the pinned one, which waits for a decision and is used for nothing"
+                .to_owned(),
+        ),
+        Some(failing) => (urls::api(slug, id), format!("its link cannot be read: {}", failing.why)),
+        None => return None,
+    };
+    Some(DescriptionLine { url, name: listed.api.name.to_string(), why })
 }
 
 fn status_line(slug: &str, row: StatusRow) -> StatusLine {

@@ -39,8 +39,21 @@ pub struct Api {
     pub credential: Option<CredentialId>,
     /// Since when it is here.
     pub created_at: DateTime<Utc>,
-    /// When its document was read.
+    /// When its document was read, or approved.
     pub read_at: DateTime<Utc>,
+    /// When its link last led to that document.
+    pub verified_at: Option<DateTime<Utc>>,
+    /// Its link cannot be read.
+    pub failing: Option<Failing>,
+}
+
+/// That a link cannot be read.
+#[derive(Debug, Clone)]
+pub struct Failing {
+    /// Since then.
+    pub since: DateTime<Utc>,
+    /// For that reason.
+    pub why: String,
 }
 
 impl Api {
@@ -67,6 +80,8 @@ pub struct Document {
 pub struct ListedApi {
     /// The API.
     pub api: Api,
+    /// Does another document wait for somebody to decide?
+    pub is_waiting: bool,
     /// Its operations.
     pub counts: Counts,
 }

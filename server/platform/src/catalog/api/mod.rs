@@ -1,5 +1,5 @@
 //! Imported APIs: a description is read and pinned, somebody picks operations, and those become tools in one transaction. Read again, it shows
-//! what changed; what is published stays as it is until somebody publishes again.
+//! what would change (`supply`); what is pinned stays until somebody approves another, what is published until somebody publishes again.
 
 #[expect(clippy::module_inception, reason = "one file per noun, and this is the noun")]
 mod api;
@@ -7,16 +7,17 @@ mod fetch;
 mod overrides;
 mod publish;
 mod store;
+pub mod supply;
 
 use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 use trunkline_protocol::oauth::scope::Effect;
 
-pub use api::{Api, Counts, Document, ListedApi, ListedOperation, OperationFilter, Shown, Tag, Tally, parse_prefix};
+pub use api::{Api, Counts, Document, Failing, ListedApi, ListedOperation, OperationFilter, Shown, Tag, Tally, parse_prefix};
 pub use fetch::{fetch, parse_link};
 pub use overrides::{Overrides, Pinned};
 pub use publish::{Publication, Published, publish};
 pub(crate) use publish::{Rehearsal, rehearse};
+pub use supply::{Manifest, Pin};
 
 use super::{openapi, source::SourceName};
 use crate::{
@@ -38,6 +39,8 @@ const PICKED_READ: usize = 100;
 /// Imports a description. Nothing is published yet.
 pub async fn import(platform: &Platform, actor: &Member, name: SourceName, prefix: String, document: Document) -> Result<ApiId> {
     actor.require(Permission::ManageTools)?;
+    let pin = Pin::of(&document.bytes);
+    platform.settings.supply.manifest.check(document.link.as_ref(), pin)?;
     let (document, described) = read(document).await?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
@@ -52,7 +55,7 @@ pub async fn import(platform: &Platform, actor: &Member, name: SourceName, prefi
         title: described.title,
         version: described.version,
         link: document.link,
-        sha256: Sha256::digest(&document.bytes).into(),
+        sha256: pin.0,
         bytes: document.bytes.len(),
         servers: described.servers,
         server: server.map(String::from).unwrap_or_default(),
@@ -61,40 +64,17 @@ pub async fn import(platform: &Platform, actor: &Member, name: SourceName, prefi
         credential: None,
         created_at: now,
         read_at: now,
+        verified_at: None,
+        failing: None,
     };
     let mut operations = store::rows(described.operations, now)?;
     store::choose(&mut operations, PICKED_ALL, PICKED_READ);
     store::insert(&mut tx, &api, actor.user).await?;
     store::insert_operations(&mut tx, api.id, &operations).await?;
+    supply::begin(platform, &mut tx, &api, api.link.is_some()).await?;
     audit::append(&mut tx, now, actor, &Event::ApiImported(api.id)).await?;
     tx.commit().await?;
     Ok(api.id)
-}
-
-/// Reads a newer description of the same API. What is picked stays picked; what is published stays as it is until somebody publishes again.
-pub async fn import_again(platform: &Platform, actor: &Member, id: ApiId, document: Document) -> Result<Tally> {
-    actor.require(Permission::ManageTools)?;
-    let (document, described) = read(document).await?;
-    let now = platform.clock.now();
-    let mut tx = platform.db.tenant(actor.tenant).await?;
-    let before = store::lock(&mut tx, id).await?.ok_or(Error::not_found("API"))?;
-    let api = Api {
-        title: described.title,
-        version: described.version,
-        link: document.link.or_else(|| before.link.clone()),
-        sha256: Sha256::digest(&document.bytes).into(),
-        bytes: document.bytes.len(),
-        servers: described.servers,
-        schemes: described.schemes,
-        read_at: now,
-        ..before
-    };
-    let operations = store::rows(described.operations, now)?;
-    let tally = store::replace_operations(&mut tx, id, &operations).await?;
-    store::update(&mut tx, &api).await?;
-    audit::append(&mut tx, now, actor, &Event::ApiReadAgain(id)).await?;
-    tx.commit().await?;
-    Ok(tally)
 }
 
 /// Reads it on a thread that may be busy for a while.

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use trunkline_protocol::oauth::scope::Effect;
 use url::Url;
 
-use super::{Api, Overrides, store};
+use super::{Api, Overrides, Pin, store};
 use crate::{
     Platform,
     actor::{Member, Permission},
@@ -70,6 +70,7 @@ pub async fn publish(platform: &Platform, actor: &Member, id: ApiId, publication
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let mut api = store::lock(&mut tx, id).await?.ok_or(Error::not_found("API"))?;
+    check_pin(platform, &api)?;
     let base = openapi::resolve_server(&publication.server, api.link.as_ref())?;
     check_reach(platform, &base)?;
     api.credential = credential_of(platform, &mut tx, &api, &base, &publication).await?;
@@ -112,6 +113,7 @@ pub(crate) async fn rehearse(
     // Never committed.
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let mut api = store::lock(&mut tx, id).await?.ok_or(Error::not_found("API"))?;
+    check_pin(platform, &api)?;
     let base = openapi::resolve_server(&publication.server, api.link.as_ref())?;
     check_reach(platform, &base)?;
     api.credential = credential_of(platform, &mut tx, &api, &base, publication).await?;
@@ -257,6 +259,12 @@ fn version(
         definition: None,
         created_at: now,
     })
+}
+
+/// What the operator's manifest does not let be read is not published either.
+fn check_pin(platform: &Platform, api: &Api) -> Result<()> {
+    let objection = api.link.as_ref().and_then(|link| platform.settings.supply.manifest.objection(link, Pin(api.sha256)));
+    objection.map_or(Ok(()), |why| Err(Error::conflict(format!("Nothing was published: {why}."))))
 }
 
 fn check_reach(platform: &Platform, url: &Url) -> Result<()> {

@@ -10,7 +10,7 @@ use trunkline_protocol::oauth::scope::Effect;
 use url::Url;
 
 use super::{
-    api::{Api, Counts, ListedApi, ListedOperation, OperationFilter, Tag, Tally},
+    api::{Api, Counts, Failing, ListedApi, ListedOperation, OperationFilter, Tag, Tally},
     overrides::Overrides,
     publish::Picked,
 };
@@ -47,6 +47,9 @@ struct ApiRow {
     credential_id: Option<CredentialId>,
     created_at: DateTime<Utc>,
     read_at: DateTime<Utc>,
+    verified_at: Option<DateTime<Utc>>,
+    failing_since: Option<DateTime<Utc>>,
+    failure: String,
 }
 
 impl TryFrom<ApiRow> for Api {
@@ -68,6 +71,8 @@ impl TryFrom<ApiRow> for Api {
             credential: row.credential_id,
             created_at: row.created_at,
             read_at: row.read_at,
+            verified_at: row.verified_at,
+            failing: row.failing_since.map(|since| Failing { since, why: row.failure }),
         })
     }
 }
@@ -76,6 +81,7 @@ impl TryFrom<ApiRow> for Api {
 struct ListedApiRow {
     #[sqlx(flatten)]
     api: ApiRow,
+    is_waiting: bool,
     all_count: i64,
     picked_count: i64,
     tool_count: i64,
@@ -96,27 +102,27 @@ impl TryFrom<ListedApiRow> for ListedApi {
             gone: row.gone_count,
             refused: row.refused_count,
         };
-        Ok(Self { api: row.api.try_into()?, counts })
+        Ok(Self { api: row.api.try_into()?, is_waiting: row.is_waiting, counts })
     }
 }
 
 /// An operation on its way into the database.
 pub(super) struct OperationRow {
     id: OperationId,
-    key: String,
+    pub(super) key: String,
     summary: String,
     tags: String,
     is_deprecated: bool,
-    refused: String,
+    pub(super) refused: String,
     name: String,
-    title: String,
-    description: String,
-    effect: Effect,
-    input_schema: Option<String>,
-    operation: Option<String>,
-    server: Option<String>,
+    pub(super) title: String,
+    pub(super) description: String,
+    pub(super) effect: Effect,
+    pub(super) input_schema: Option<String>,
+    pub(super) operation: Option<String>,
+    pub(super) server: Option<String>,
     notes: String,
-    digest: Vec<u8>,
+    pub(super) digest: Vec<u8>,
     is_picked: bool,
 }
 
@@ -238,7 +244,8 @@ pub(super) async fn update(tx: &mut TenantTx, api: &Api) -> Result<()> {
 
 pub(super) async fn lock(tx: &mut TenantTx, id: ApiId) -> Result<Option<Api>> {
     let row: Option<ApiRow> = sqlx::query_as(
-        "SELECT id, name, title, version, link, sha256, bytes, servers, server, prefix, schemes, credential_id, created_at, read_at
+        "SELECT id, name, title, version, link, sha256, bytes, servers, server, prefix, schemes, credential_id, created_at, read_at, verified_at,
+                failing_since, failure
          FROM app.apis WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
     )
     .bind(tx.tenant())
@@ -260,6 +267,8 @@ pub(super) async fn delete(tx: &mut TenantTx, id: ApiId) -> Result<()> {
 pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<ListedApi>> {
     let rows: Vec<ListedApiRow> = sqlx::query_as(
         "SELECT a.id, a.name, a.title, a.version, a.link, a.sha256, a.bytes, a.servers, a.server, a.prefix, a.schemes, a.credential_id, a.created_at, a.read_at,
+                a.verified_at, a.failing_since, a.failure,
+                EXISTS (SELECT FROM app.api_changes c WHERE c.tenant_id = a.tenant_id AND c.api_id = a.id AND c.state = 'pending') AS is_waiting,
                 count(o.id) FILTER (WHERE NOT o.gone) AS all_count, count(o.id) FILTER (WHERE o.picked AND NOT o.gone) AS picked_count,
                 count(o.tool_id) AS tool_count,
                 count(o.id) FILTER (WHERE NOT o.gone AND o.published <> o.digest) AS changed_count,
@@ -277,6 +286,8 @@ pub(super) async fn list(tx: &mut TenantTx) -> Result<Vec<ListedApi>> {
 pub(super) async fn find(tx: &mut TenantTx, id: ApiId) -> Result<Option<ListedApi>> {
     let row: Option<ListedApiRow> = sqlx::query_as(
         "SELECT a.id, a.name, a.title, a.version, a.link, a.sha256, a.bytes, a.servers, a.server, a.prefix, a.schemes, a.credential_id, a.created_at, a.read_at,
+                a.verified_at, a.failing_since, a.failure,
+                EXISTS (SELECT FROM app.api_changes c WHERE c.tenant_id = a.tenant_id AND c.api_id = a.id AND c.state = 'pending') AS is_waiting,
                 count(o.id) FILTER (WHERE NOT o.gone) AS all_count, count(o.id) FILTER (WHERE o.picked AND NOT o.gone) AS picked_count,
                 count(o.tool_id) AS tool_count,
                 count(o.id) FILTER (WHERE NOT o.gone AND o.published <> o.digest) AS changed_count,

@@ -5,7 +5,13 @@ use askama::Template;
 use trunkline_platform::{
     ErrorKind,
     actor::Permission,
-    catalog::{api, source::SourceName},
+    catalog::{
+        api::{
+            self,
+            supply::{self, Found},
+        },
+        source::SourceName,
+    },
     ids::ApiId,
 };
 
@@ -77,18 +83,16 @@ async fn read_again(state: web::Data<WebState>, member: Allowed<ManageTools>, id
     let api = api::get(&state.platform, &member.actor, id.0).await?.api;
     let mut errors = FieldErrors::default();
     if let Some(document) = document(&state, &form.fields, form.file, &mut errors).await? {
-        let tally = errors.take(api::import_again(&state.platform, &member.actor, api.id, document).await)?;
-        if let Some(tally) = tally {
-            let text = if tally == api::Tally::default() {
-                "Read again: nothing has changed.".to_owned()
-            } else {
-                format!(
-                    "Read again: {} new, {} changed, {} removed. Your tools stay as they are until you publish.",
-                    tally.added, tally.changed, tally.removed
-                )
-            };
-            member.visitor.leave_flash("success", text);
-            return Ok(see_other(&urls::api(member.slug(), api.id)));
+        let found = errors.take(supply::propose(&state.platform, &member.actor, api.id, document).await)?;
+        let (url, change_url) = (urls::api(member.slug(), api.id), urls::api_change(member.slug(), api.id));
+        match found {
+            Some(Found::Same) => {
+                member.visitor.leave_flash("success", "Read again: it is the document that is pinned.");
+                return Ok(see_other(&url));
+            }
+            // What it changes is shown there, and nothing is used before it is approved.
+            Some(Found::Waits(_) | Found::Ignored) => return Ok(see_other(&change_url)),
+            None => {}
         }
     }
     render(&member, StatusCode::UNPROCESSABLE_ENTITY, Some(&api), &form.fields, errors)
@@ -116,7 +120,7 @@ fn render(
             .layout(again.map_or_else(|| "Import an API".to_owned(), |api| format!("Read {} again", api.name)), "sources"),
         again: again.map(|api| api.name.to_string()).unwrap_or_default(),
         lead: if again.is_some() {
-            "You see what changed before anything does. Tools stay as they are until you publish."
+            "You see what would change, and its digest, before it is pinned. Tools stay as they are until you publish."
         } else {
             "From its OpenAPI description: you pick the operations that become tools."
         },

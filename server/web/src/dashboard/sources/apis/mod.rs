@@ -1,12 +1,13 @@
 //! Imported APIs: bringing a description, picking its operations, and making tools of them.
 
+mod change;
 mod import;
 mod operation;
 mod pick;
 
 use actix_web::web;
 use trunkline_platform::{
-    Platform,
+    Error, Platform,
     catalog::{
         api::{self, Document, ListedApi},
         openapi::MAX_BYTES,
@@ -22,7 +23,7 @@ use crate::{
 };
 
 pub(super) fn routes() -> Vec<Route> {
-    import::routes().into_iter().chain(operation::routes()).chain(pick::routes()).collect()
+    import::routes().into_iter().chain(change::routes()).chain(operation::routes()).chain(pick::routes()).collect()
 }
 
 /// A form with a description.
@@ -37,6 +38,12 @@ pub(super) struct ApiRow {
     pub(super) operations: String,
     pub(super) changed: String,
     pub(super) read: Moment,
+    /// Where another document waits; empty: none does.
+    pub(super) waits_url: String,
+    /// Why its link cannot be read; empty while it can.
+    pub(super) failure: String,
+    /// When its link last led to the pinned document.
+    pub(super) verified: Option<Moment>,
 }
 
 impl ApiRow {
@@ -51,6 +58,9 @@ impl ApiRow {
             operations: format::count(counts.all),
             changed: if waiting == 0 { String::new() } else { format::count(waiting) },
             read: Moment::second(api.read_at),
+            waits_url: if listed.is_waiting { urls::api_change(slug, api.id) } else { String::new() },
+            failure: api.failing.as_ref().map(|failing| failing.why.clone()).unwrap_or_default(),
+            verified: api.verified_at.map(Moment::second),
         }
     }
 }
@@ -74,6 +84,9 @@ async fn document(
 
 async fn linked(platform: &Platform, link: &str) -> Result<Document> {
     let link = api::parse_link(link)?;
+    if let Some(why) = platform.settings.supply.manifest.refusal(&link) {
+        return Err(Error::invalid("link", why));
+    }
     let bytes = api::fetch(&platform.egress, &link).await?;
     Ok(Document { bytes, link: Some(link) })
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use actix_web::{http::StatusCode, web};
 use askama::Template;
 use trunkline_platform::{
-    ErrorKind,
+    ErrorKind, Platform,
     actor::Permission,
     catalog::{
-        api::{self, ListedApi, ListedOperation, OperationFilter, Publication, Shown},
+        api::{self, ListedApi, ListedOperation, OperationFilter, Pin, Publication, Shown},
         openapi::{Scheme, SchemeKind},
     },
     db::page::Search,
@@ -62,6 +62,12 @@ struct ApiPage {
     has_tools: bool,
     changed: i64,
     gone: i64,
+    /// Where another document waits; empty: none does.
+    waits_url: String,
+    failing: Option<(Moment, String)>,
+    verified: Option<Moment>,
+    /// What the operator's manifest has against the pinned document; empty: nothing.
+    objection: String,
     shows: Vec<Tab>,
     show: &'static str,
     tags: Vec<Choice>,
@@ -260,6 +266,10 @@ async fn render<N: Needs>(
         has_tools: counts.tools > 0,
         changed: counts.changed,
         gone: counts.gone,
+        waits_url: if listed.is_waiting { urls::api_change(slug, api.id) } else { String::new() },
+        failing: api.failing.as_ref().map(|failing| (Moment::second(failing.since), failing.why.clone())),
+        verified: api.verified_at.map(Moment::second),
+        objection: objection(platform, listed),
         shows: shows(listed, view, &url),
         show: view.filter.shown.as_str(),
         tags: tag_choices(tags, &view.filter.tag),
@@ -286,12 +296,18 @@ async fn render<N: Needs>(
     page_with(status, &page)
 }
 
+/// What the operator's manifest has against the pinned document.
+fn objection(platform: &Platform, listed: &ListedApi) -> String {
+    let (manifest, api) = (&platform.settings.supply.manifest, &listed.api);
+    api.link.as_ref().and_then(|link| manifest.objection(link, Pin(api.sha256))).unwrap_or_default()
+}
+
 fn facts(listed: &ListedApi) -> Vec<(&'static str, String)> {
     let api = &listed.api;
-    let digest = api.sha256.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let digest = Pin(api.sha256);
     vec![
         ("Document", api.link.as_ref().map_or_else(|| "uploaded".to_owned(), ToString::to_string)),
-        ("Pinned", format!("SHA-256 {digest}…, {} bytes", format::count(i64::try_from(api.bytes).unwrap_or(i64::MAX)))),
+        ("Pinned", format!("SHA-256 {digest}, {} bytes", format::count(i64::try_from(api.bytes).unwrap_or(i64::MAX)))),
     ]
 }
 
