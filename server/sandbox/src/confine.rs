@@ -48,6 +48,9 @@ mod system {
         BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
     };
 
+    /// Below everything else on this machine: code that computes without end takes what others leave. Still much above nothing, so that functions
+    /// go on where the machine is busy.
+    const NICE: i32 = 5;
     /// The newest rules that we know of; older kernels keep as many of them as they can.
     const RULES: ABI = ABI::V6;
     /// Data of the process, in bytes: a call's memory, frames, stacks, and what the allocator keeps in reserve, which is a GiB.
@@ -58,6 +61,7 @@ mod system {
         // What is here is nobody's business: no core, no debugger.
         let _ = prctl::set_dumpable(false);
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        let _ = rustix::process::setpriority_process(None, NICE);
         let all = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
         unshare(all).is_ok()
     }
