@@ -8,6 +8,8 @@
 mod support;
 
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod architecture;
 #[cfg(test)]
 mod bridge;

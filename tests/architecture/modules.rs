@@ -17,6 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["oauth"],
     &["record", "chain", "execution"],
     &["publishing"],
+    &["alerts"],
     &["gateway", "rotation"],
     &["registry"],
 ];

@@ -48,6 +48,7 @@ async fn every_route_answers_with_security_headers_to_everybody() {
             ("member", "usr"),
             ("invitation", "inv"),
             ("source", "src"),
+            ("alert", "alr"),
             ("api", "api"),
             ("operation", "opn"),
             ("server", "x"),

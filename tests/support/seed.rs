@@ -7,7 +7,7 @@ use trunkline_platform::{
     catalog::api::supply::Review,
     clock::Clock as _,
     ids::{
-        AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId,
+        AgentId, AlertId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId,
         InvitationId, KeyId, LimitId, OperationId, PasskeyId, SessionId, SourceId, TenantId, TicketId, ToolId, ToolsetId,
         TrustedIssuerId, UserId,
     },
@@ -41,6 +41,8 @@ pub(crate) struct Seeded<'a> {
     pub(crate) invitation: InvitationId,
     /// A call.
     pub(crate) call: EntryId,
+    /// Something that is out of the ordinary.
+    pub(crate) alert: AlertId,
     /// A source.
     pub(crate) source: SourceId,
     /// An imported API.
@@ -133,6 +135,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     let (issuer, certificate_name) = insert_trust(&mut sql, app, &tenant, &canary, agent.id).await;
     let (client, grant) = insert_grant(&mut sql, app, &tenant, &canary, agent.id, developer.user).await;
     let (session, passkey) = insert_sign_in(&mut sql, app, &tenant, &canary, &developer).await;
+    let alert = insert_alert(&mut sql, app, tenant.id, &canary, tool).await;
     insert_unchained(&mut sql, tenant.id).await;
     Seeded {
         tenant,
@@ -145,6 +148,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
         credential,
         invitation,
         call,
+        alert,
         source,
         api,
         operation,
@@ -669,6 +673,44 @@ async fn insert_registry_entry(sql: &mut PgConnection, app: &TestApp, tenant: Te
     .execute(sql)
     .await
     .expect("an entry");
+}
+
+/// An alert that stays as it is, and whom alerts are told, beside the verbs.
+async fn insert_alert(sql: &mut PgConnection, app: &TestApp, tenant: TenantId, canary: &str, tool: ToolId) -> AlertId {
+    let (now, alert) = (app.clock.now(), AlertId::new(app.clock.now()));
+    sqlx::query("UPDATE app.alert_rounds SET due_at = 'infinity', leased_until = NULL WHERE tenant = $1")
+        .bind(tenant)
+        .execute(&mut *sql)
+        .await
+        .expect("no more looks");
+    sqlx::query(
+        "INSERT INTO app.alerts (id, tenant_id, kind, subject, name, state, usual, message, since, last_bad_at, told)
+         VALUES ($1, $2, 'limits', $3, $4, 'firing', 0, 'Limits or budgets refused 40 % of 90 calls in the last 10 minutes.', $5, $5, true)",
+    )
+    .bind(alert)
+    .bind(tenant)
+    .bind(tool.to_string())
+    .bind(format!("{canary}-tool"))
+    .bind(now)
+    .execute(&mut *sql)
+    .await
+    .expect("an alert");
+    sqlx::query("INSERT INTO app.alert_targets (tenant_id, mail_roles, updated_at) VALUES ($1, '{owner}', $2)")
+        .bind(tenant)
+        .bind(now)
+        .execute(&mut *sql)
+        .await
+        .expect("targets");
+    sqlx::query(
+        "INSERT INTO app.alert_baselines (tenant_id, tool_id, hour, ran, failed) VALUES ($1, $2, $3, 1, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(tool)
+    .bind(now)
+    .execute(sql)
+    .await
+    .expect("what is usual");
+    alert
 }
 
 /// Waits until everything of the tenant has its place in the chain and a signed head, and puts in what never gets one.

@@ -111,6 +111,8 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         "/t/{tenant}/settings/budgets" | "/t/{tenant}/agents/{agent}/budgets" | "/t/{tenant}/tools/{tool}/budgets" => {
             vec![("day_amount", "5"), ("day_warn", "80"), ("day_blocks", "yes"), ("month_amount", "")]
         }
+        "/t/{tenant}/alerts/targets" => vec![("roles", "owner"), ("webhook", "")],
+        "/t/{tenant}/alerts/{alert}/silence" => vec![("for", "1d")],
         "/t/{tenant}/toolsets/new" | "/t/{tenant}/toolsets/{toolset}/edit" => vec![("name", "another"), ("title", "Another")],
         "/t/{tenant}/clients/{client}/approve"
         | "/t/{tenant}/clients/{client}/block"
@@ -137,6 +139,8 @@ fn fields(path: &str) -> Option<Vec<(&'static str, &'static str)>> {
         | "/t/{tenant}/connections/{source}/disconnect"
         | "/t/{tenant}/credentials/{credential}/delete"
         | "/t/{tenant}/toolsets/{toolset}/delete"
+        | "/t/{tenant}/alerts/test"
+        | "/t/{tenant}/alerts/{alert}/acknowledge"
         | "/logout"
         | "/account/sessions/end-others"
         | "/account/sessions/{session}/end"
@@ -163,6 +167,7 @@ fn ids(of: &Seeded<'_>) -> BTreeMap<&'static str, Vec<String>> {
         ("agent", vec![of.agent_id().to_string()]),
         ("key", vec![of.key_id().to_string()]),
         ("tool", vec![of.tool.to_string()]),
+        ("alert", vec![of.alert.to_string()]),
         ("call", vec![of.call.to_string()]),
         ("member", members),
         ("invitation", vec![of.invitation.to_string()]),
@@ -360,6 +365,8 @@ async fn state_of(app: &TestApp, of: &Seeded<'_>) -> Vec<String> {
         "tool_publications",
         "agent_pins",
         "probes",
+        "alerts",
+        "alert_targets",
         "limits",
         "resilience",
         "credentials",

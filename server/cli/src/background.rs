@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use trunkline_platform::{
-    Platform, Result, accounts, bus, catalog, chain, connections, jobs, oauth, publishing, quota, record, session, upstream,
+    Platform, Result, accounts, alerts, bus, catalog, chain, connections, jobs, oauth, publishing, quota, record, session,
+    upstream,
 };
 
 use crate::lifecycle::Tasks;
@@ -33,6 +34,8 @@ const REFUSALS_EVERY: Duration = Duration::from_mins(1);
 const SOURCES_EVERY: Duration = Duration::from_secs(5);
 /// How soon a probe that is due is noticed.
 const PROBES_EVERY: Duration = Duration::from_secs(2);
+/// How soon a tenant that is due to be looked at for alerts is noticed.
+const ALERTS_EVERY: Duration = Duration::from_secs(2);
 /// How soon a description that is due is noticed.
 const DESCRIPTIONS_EVERY: Duration = Duration::from_secs(10);
 /// Partitions exist months ahead; this only has to happen now and then.
@@ -97,6 +100,11 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
     tasks.spawn("retention", |stop| {
         let retain = |platform: Platform| async move { chain::retain(&platform).await };
         done(async move { every(&to_retain, PARTITIONS_EVERY, stop, "no month of the record is dropped", retain).await })
+    });
+    let to_look = platform.clone();
+    tasks.spawn("alerts", |stop| {
+        let look = |platform: Platform| async move { alerts::look_due(&platform).await };
+        done(async move { every(&to_look, ALERTS_EVERY, stop, "nobody looks for alerts", look).await })
     });
     start_oauth_rounds(tasks, platform);
     start_credential_rounds(tasks, platform);

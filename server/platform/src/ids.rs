@@ -143,6 +143,8 @@ define_ids! {
     PublicationId "pub"
     /// How a tool or a source is tried.
     ProbeId "prb"
+    /// That something was out of the ordinary.
+    AlertId "alr"
     /// What the gate or a probe found.
     ProbeRunId "run"
     /// A public key by which a person signs in.

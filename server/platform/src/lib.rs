@@ -2,7 +2,7 @@
 //!
 //! `random hex ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
 //! `call metrics context audit usage quota health handshake bus upstream functions` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session gate` → `oauth` →
-//! `record chain execution` → `publishing` → `gateway rotation` → `registry`; `platform` holds the handles that every verb takes first.
+//! `record chain execution` → `publishing` → `alerts` → `gateway rotation` → `registry`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
 //! `tests/architecture.rs` checks the order and that SQL stays in `store.rs`.
@@ -10,6 +10,7 @@
 pub mod accounts;
 pub mod actor;
 pub mod agents;
+pub mod alerts;
 pub mod audit;
 pub mod bus;
 pub mod call;

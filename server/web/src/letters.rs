@@ -4,7 +4,7 @@ use askama::Template;
 use trunkline_platform::{
     Error, Result,
     gate::Check,
-    mail::{AccountChange, BudgetLetter, Content, DescriptionLetter, Letter, ProbeLetter},
+    mail::{AccountChange, AlertLetter, BudgetLetter, Content, DescriptionLetter, Letter, ProbeLetter},
 };
 use url::Url;
 
@@ -71,6 +71,7 @@ pub fn render(public_url: &Url, letter: &Letter) -> Result<Content> {
         Letter::Budget(budget) => budget_words(budget, link),
         Letter::Probe(probe) => probe_words(probe, link),
         Letter::Description(description) => description_words(description, link),
+        Letter::Alert(alert) => alert_words(alert, link),
     };
     let origin = public_url.origin().ascii_serialization();
     let text = LetterText { words: &words, origin: &origin }.render().map_err(Error::internal)?;
@@ -136,6 +137,19 @@ fn description_words(letter: &DescriptionLetter, link: impl Fn(&str) -> String) 
         action: "See the API",
         url: link(&urls::api(slug, letter.api)),
         note: "You get this letter because you may manage tools: one when it lasts for a day.".to_owned(),
+    }
+}
+
+/// That something is out of the ordinary, or is not any more.
+fn alert_words(alert: &AlertLetter, link: impl Fn(&str) -> String) -> Words {
+    let AlertLetter { organisation, slug, headline, message, .. } = alert;
+    let word = if alert.is_firing { "Alert" } else { "Over" };
+    Words {
+        subject: format!("{word}: {headline} ({organisation})"),
+        text: format!("{headline}. {message}"),
+        action: "See the alerts",
+        url: link(&urls::alerts(slug)),
+        note: "You get this letter because of your role: one when it begins, and one when it is over.".to_owned(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Every path we link to, as functions.
 
 use trunkline_platform::ids::{
-    AgentId, ApiId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId,
-    OperationId, PasskeyId, SessionId, SourceId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+    AgentId, AlertId, ApiId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId,
+    KeyId, OperationId, PasskeyId, SessionId, SourceId, ToolId, ToolsetId, TrustedIssuerId, UserId,
 };
 
 /// The front page.
@@ -486,6 +486,31 @@ pub fn connect(slug: &str) -> String {
 /// Has a call come?
 pub fn connect_status(slug: &str) -> String {
     format!("/t/{slug}/connect/status")
+}
+
+/// Alerts.
+pub fn alerts(slug: &str) -> String {
+    format!("/t/{slug}/alerts")
+}
+
+/// Says whom alerts are told.
+pub fn alert_targets(slug: &str) -> String {
+    format!("/t/{slug}/alerts/targets")
+}
+
+/// Sends a test to them.
+pub fn alert_test(slug: &str) -> String {
+    format!("/t/{slug}/alerts/test")
+}
+
+/// Says that somebody looks after an alert.
+pub fn alert_acknowledge(slug: &str, alert: AlertId) -> String {
+    format!("/t/{slug}/alerts/{alert}/acknowledge")
+}
+
+/// Has nobody told of it for a while.
+pub fn alert_silence(slug: &str, alert: AlertId) -> String {
+    format!("/t/{slug}/alerts/{alert}/silence")
 }
 
 /// A tenant's MCP endpoint.

@@ -7,8 +7,8 @@ use crate::{
     actor::Role,
     call::Outcome,
     ids::{
-        AgentId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, GrantId, InvitationId,
-        KeyId, OperationId, SourceId, TenantId, ToolId, ToolsetId, TrustedIssuerId, UserId,
+        AgentId, AlertId, ApiId, BudgetId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, GrantId,
+        InvitationId, KeyId, OperationId, SourceId, TenantId, ToolId, ToolsetId, TrustedIssuerId, UserId,
     },
     mail::AccountChange,
 };
@@ -225,6 +225,12 @@ pub enum Event {
     GrantGiven(GrantId, AgentId),
     /// It may not any more; the word says why.
     GrantRevoked(GrantId, &'static str),
+    /// Whom alerts are told changed.
+    AlertTargetsChanged(TenantId),
+    /// A member looks after an alert.
+    AlertAcknowledged(AlertId),
+    /// Nobody is told of what it is about until then.
+    AlertSilenced(AlertId, chrono::DateTime<chrono::Utc>),
     /// Retention has dropped a month (`YYYYMM`) of the record: so many entries.
     MonthDropped(TenantId, String, u64),
 }
@@ -334,6 +340,9 @@ impl Event {
             Self::CertificateNameRemoved(..) => "certificate.name_removed",
             Self::GrantGiven(..) => "grant.given",
             Self::GrantRevoked(..) => "grant.revoked",
+            Self::AlertTargetsChanged(_) => "alert.targets_changed",
+            Self::AlertAcknowledged(_) => "alert.acknowledged",
+            Self::AlertSilenced(..) => "alert.silenced",
             Self::MonthDropped(..) => "record.month_dropped",
         }
     }
@@ -350,7 +359,9 @@ impl Event {
             | Self::DataKeyRenewed(id)
             | Self::ClientPolicyChanged(id, _)
             | Self::CertificatePolicyChanged(id)
+            | Self::AlertTargetsChanged(id)
             | Self::MonthDropped(id, ..) => id.to_string(),
+            Self::AlertAcknowledged(id) | Self::AlertSilenced(id, _) => id.to_string(),
             Self::MemberInvited(id, _) | Self::InvitationWithdrawn(id) => id.to_string(),
             Self::MemberJoined(id, _)
             | Self::MemberRoleChanged(id, ..)
@@ -459,6 +470,7 @@ impl Event {
                 difference.put(json!({ "budget": id }))
             }
             Self::BudgetWarned(id, _) | Self::BudgetSpent(id, _) => json!({ "budget": id }),
+            Self::AlertSilenced(_, until) => json!({ "until": until }),
             Self::MonthDropped(_, month, entries) => json!({ "month": month, "entries": entries }),
             Self::CredentialRotated(_, overlap_s) => json!({ "overlap_s": overlap_s }),
             Self::GrantRevoked(_, why) => json!({ "why": why }),

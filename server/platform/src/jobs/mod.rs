@@ -3,6 +3,7 @@
 //! A job is sealed while it waits: letters hold addresses and the secrets of links. A job that keeps failing is put aside with
 //! `dead_at` and reported once; its last error names no person.
 
+mod hook;
 mod store;
 mod worker;
 
@@ -17,7 +18,11 @@ use crate::{
     secret::DataKey,
 };
 
-pub use worker::{run, run_due};
+pub(crate) use hook::{SECRET_PREFIX, post};
+pub use {
+    hook::Hook,
+    worker::{run, run_due},
+};
 
 /// Something to do.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -30,14 +35,20 @@ pub enum Job {
         /// What.
         letter: Letter,
     },
+    /// Tell somebody's server.
+    PostHook(Box<Hook>),
     /// Nothing: makes the answer about an unknown address take as long as that about a known one.
     Decoy,
 }
+
+/// The kind that waits for servers of tenants, and so in a lane of its own.
+const HOOKS: &str = "post_hook";
 
 impl Job {
     fn kind(&self) -> &'static str {
         match self {
             Self::SendLetter { .. } => "send_letter",
+            Self::PostHook(_) => HOOKS,
             Self::Decoy => "decoy",
         }
     }

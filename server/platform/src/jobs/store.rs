@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::worker::Lane;
 use crate::{db::SystemTx, error::Result, ids::JobId};
 
 /// A job that this worker may do until its lease ends.
@@ -31,12 +32,12 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Leases the job that is due longest. `SKIP LOCKED`: workers do not wait for each other.
-pub(super) async fn lease(tx: &mut SystemTx, now: DateTime<Utc>, until: DateTime<Utc>) -> Result<Option<Leased>> {
+/// Leases the job of that lane that is due longest: of hooks, or of all others. `SKIP LOCKED`: workers do not wait for each other.
+pub(super) async fn lease(tx: &mut SystemTx, lane: Lane, now: DateTime<Utc>, until: DateTime<Utc>) -> Result<Option<Leased>> {
     let leased = sqlx::query_as(
         "UPDATE app.jobs SET attempts = attempts + 1, leased_until = $2
          WHERE id = (SELECT id FROM app.jobs
-                     WHERE dead_at IS NULL AND run_at <= $1 AND (leased_until IS NULL OR leased_until <= $1)
+                     WHERE dead_at IS NULL AND run_at <= $1 AND (leased_until IS NULL OR leased_until <= $1) AND (kind = 'post_hook') = $3
                      ORDER BY run_at, id
                      LIMIT 1
                      FOR UPDATE SKIP LOCKED)
@@ -44,6 +45,7 @@ pub(super) async fn lease(tx: &mut SystemTx, now: DateTime<Utc>, until: DateTime
     )
     .bind(now)
     .bind(until)
+    .bind(lane == Lane::Hooks)
     .fetch_optional(tx.connection())
     .await?;
     Ok(leased)

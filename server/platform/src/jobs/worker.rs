@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, open, store};
+use super::{HOOKS, Job, hook, open, store};
 use crate::{Platform, error::Result, mail::SendError};
 
 /// Between two looks at an empty queue.
@@ -16,11 +16,28 @@ const LEASE: TimeDelta = TimeDelta::seconds(60);
 /// After the last failed attempt, half an hour after the first, a job is dead.
 const ATTEMPTS: i32 = 6;
 
+/// Servers of tenants that one replica waits for at the same time.
+const HOOK_WORKERS: usize = 4;
+
+/// Who waits for whom: a server of a tenant that hangs keeps no letter waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Letters, and whatever else is ours alone.
+    Own,
+    /// Servers of tenants.
+    Hooks,
+}
+
 /// Works until told to stop; the job at hand is finished first.
 pub async fn run(platform: Platform, stop: CancellationToken) {
+    let hooks = (0..HOOK_WORKERS).map(|_| work(&platform, Lane::Hooks, &stop));
+    tokio::join!(work(&platform, Lane::Own, &stop), futures_util::future::join_all(hooks));
+}
+
+async fn work(platform: &Platform, lane: Lane, stop: &CancellationToken) {
     let mut away = false;
     while !stop.is_cancelled() {
-        let now_away = match run_due(&platform).await {
+        let now_away = match run_lane(platform, lane).await {
             Ok(_) => false,
             Err(error) => {
                 // Once per outage, not twice a second.
@@ -43,8 +60,12 @@ pub async fn run(platform: Platform, stop: CancellationToken) {
 
 /// Does all that is due by now; tells how many jobs were tried.
 pub async fn run_due(platform: &Platform) -> Result<usize> {
+    Ok(run_lane(platform, Lane::Own).await? + run_lane(platform, Lane::Hooks).await?)
+}
+
+async fn run_lane(platform: &Platform, lane: Lane) -> Result<usize> {
     let mut tried = 0;
-    while run_next(platform).await? {
+    while run_next(platform, lane).await? {
         tried += 1;
     }
     Ok(tried)
@@ -56,10 +77,10 @@ enum Failure {
     Permanent(String),
 }
 
-async fn run_next(platform: &Platform) -> Result<bool> {
+async fn run_next(platform: &Platform, lane: Lane) -> Result<bool> {
     let now = platform.clock.now();
     let mut tx = platform.db.system().await?;
-    let leased = store::lease(&mut tx, now, now + LEASE).await?;
+    let leased = store::lease(&mut tx, lane, now, now + LEASE).await?;
     tx.commit().await?;
     let Some(leased) = leased else { return Ok(false) };
 
@@ -83,7 +104,12 @@ async fn run_next(platform: &Platform) -> Result<bool> {
             store::postpone(&mut tx, leased.id, now + backoff(leased.attempts), &error).await?;
         }
         Err(Failure::Temporary(error) | Failure::Permanent(error)) => {
-            tracing::error!(job.id = %leased.id, job.kind = leased.kind, job.attempts = leased.attempts, error, "a job failed for good");
+            if leased.kind == HOOKS {
+                // Somebody else's server, and no fault of ours.
+                tracing::warn!(job.id = %leased.id, job.kind = leased.kind, job.attempts = leased.attempts, error, "a hook was given up");
+            } else {
+                tracing::error!(job.id = %leased.id, job.kind = leased.kind, job.attempts = leased.attempts, error, "a job failed for good");
+            }
             store::bury(&mut tx, leased.id, now, &error).await?;
         }
     }
@@ -99,6 +125,11 @@ async fn perform(platform: &Platform, job: Job) -> Result<(), Failure> {
                 SendError::Permanent(text) => Failure::Permanent(text),
             })
         }
+        Job::PostHook(hook) => match hook::post(platform, &hook).await {
+            Ok(()) => Ok(()),
+            Err(refused) if refused.is_final => Err(Failure::Permanent(refused.why)),
+            Err(refused) => Err(Failure::Temporary(refused.why)),
+        },
         Job::Decoy => Ok(()),
     }
 }

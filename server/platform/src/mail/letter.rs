@@ -60,6 +60,23 @@ pub enum Letter {
     Probe(Box<ProbeLetter>),
     /// Tells whoever may manage tools what is the matter with the description of an API.
     Description(Box<DescriptionLetter>),
+    /// Tells that something is out of the ordinary, or is not any more.
+    Alert(Box<AlertLetter>),
+}
+
+/// An alert, when it begins and when it is over.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+pub struct AlertLetter {
+    /// Does it begin?
+    pub is_firing: bool,
+    /// Name of the organisation.
+    pub organisation: String,
+    /// The same in URLs.
+    pub slug: String,
+    /// What it is about and in which way, as in a headline.
+    pub headline: String,
+    /// The same with its numbers, in a sentence.
+    pub message: String,
 }
 
 /// That a link leads to another description than the pinned one, or cannot be read.
@@ -195,6 +212,7 @@ impl Letter {
             Self::Budget(_) => "budget",
             Self::Probe(_) => "probe",
             Self::Description(_) => "description",
+            Self::Alert(_) => "alert",
         }
     }
 }

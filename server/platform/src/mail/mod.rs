@@ -15,7 +15,7 @@ use lettre::{
 use url::Url;
 
 pub use address::EmailAddress;
-pub use letter::{AccountChange, BudgetLetter, Content, DescriptionLetter, Letter, ProbeLetter};
+pub use letter::{AccountChange, AlertLetter, BudgetLetter, Content, DescriptionLetter, Letter, ProbeLetter};
 pub use outbox::{Captured, Outbox};
 
 use crate::{

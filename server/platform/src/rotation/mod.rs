@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::{
     Platform,
     accounts::{self, totp},
+    alerts,
     audit::{self, Event},
     catalog, chain, connections, epoch,
     error::{Error, Result},
@@ -109,7 +110,8 @@ async fn reseal(platform: &Platform, tenant: TenantId) -> Result<u64> {
         let count = catalog::credential::reseal(&mut tx, &keys, VALUES).await?
             + connections::reseal(&mut tx, &keys, VALUES).await?
             + accounts::reseal_sso(&mut tx, &keys).await?
-            + publishing::reseal(&mut tx, &keys, VALUES).await?;
+            + publishing::reseal(&mut tx, &keys, VALUES).await?
+            + alerts::reseal(&mut tx, &keys, platform.clock.now()).await?;
         tx.commit().await?;
         if count == 0 {
             return Ok(resealed);

@@ -37,7 +37,7 @@ pub struct Nav {
     pub tenant_name: String,
     /// Its name in URLs.
     pub tenant_slug: String,
-    /// `home`, `agents`, `keys`, `clients`, `tools`, `sources`, `toolsets`, `status`, `logs`, `limits`, `connect`, `audit`, `members` or `settings`.
+    /// `home`, `agents`, `keys`, `clients`, `tools`, `sources`, `toolsets`, `status`, `alerts`, `logs`, `limits`, `connect`, `audit`, `members` or `settings`.
     pub section: &'static str,
     /// The member's role.
     pub role: String,

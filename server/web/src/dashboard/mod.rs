@@ -3,6 +3,7 @@
 mod account;
 mod agent_edit;
 mod agents;
+mod alerts;
 mod attempts;
 mod audit;
 mod budgets;
@@ -78,6 +79,7 @@ pub fn routes() -> Vec<Route> {
         trust::routes(),
         tools::routes(),
         probes::routes(),
+        alerts::routes(),
         upstreams::routes(),
         credentials::routes(),
         sources::routes(),

@@ -5,8 +5,9 @@ use std::future::{Ready, ready};
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use trunkline_platform::{
     ids::{
-        AgentId, ApiId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId, InvitationId, KeyId,
-        LimitId, OperationId, PasskeyId, SessionId, SourceId, ToolId, ToolVersionId, ToolsetId, TrustedIssuerId, UserId,
+        AgentId, AlertId, ApiId, CertificateNameId, ChangeId, ClientId, CredentialId, DefinitionId, EntryId, GrantId,
+        InvitationId, KeyId, LimitId, OperationId, PasskeyId, SessionId, SourceId, ToolId, ToolVersionId, ToolsetId,
+        TrustedIssuerId, UserId,
     },
     secret::Plaintext,
 };
@@ -36,6 +37,7 @@ macro_rules! path_parts {
 
 path_parts! {
     AgentId "agent"
+    AlertId "alert"
     ApiId "api"
     OperationId "operation"
     KeyId "key"
