@@ -6,9 +6,22 @@ use super::{platform_sources, read, without_comments, word};
 
 /// Modules of the platform crate, each after what it may use. The head of its `lib.rs` has the same for its readers.
 const ORDER: &[&[&str]] = &[
-    &["random", "hex", "ids", "clock", "network", "error", "secret", "actor"],
+    &["random", "hex", "ids", "clock", "network", "error", "secret", "actor", "trace"],
     &["db", "redis", "epoch", "egress", "mail", "jobs", "dialogue", "conversations"],
-    &["call", "metrics", "context", "audit", "usage", "quota", "health", "handshake", "bus", "upstream", "functions"],
+    &[
+        "call",
+        "metrics",
+        "telemetry",
+        "context",
+        "audit",
+        "usage",
+        "quota",
+        "health",
+        "handshake",
+        "bus",
+        "upstream",
+        "functions",
+    ],
     &["vault"],
     &["accounts"],
     &["agents", "certificates"],

@@ -49,6 +49,7 @@ async fn every_route_answers_with_security_headers_to_everybody() {
             ("invitation", "inv"),
             ("source", "src"),
             ("alert", "alr"),
+            ("credential", "crd"),
             ("api", "api"),
             ("operation", "opn"),
             ("server", "x"),

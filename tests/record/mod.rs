@@ -13,3 +13,4 @@ mod postgres_away;
 mod prices;
 mod retention;
 mod spools;
+mod traces;

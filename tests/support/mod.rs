@@ -5,6 +5,7 @@ mod app;
 mod authenticator;
 mod catalog;
 mod cluster;
+pub(crate) mod collector;
 mod logs;
 pub(crate) mod mcp_client;
 pub(crate) mod mcp_upstream;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use trunkline_platform::{
     Platform, Result, accounts, alerts, bus, catalog, chain, connections, jobs, oauth, publishing, quota, record, session,
-    upstream,
+    telemetry, upstream,
 };
 
 use crate::lifecycle::Tasks;
@@ -62,7 +62,8 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     tasks.spawn("jobs", |stop| done(async move { jobs::run(to_work, stop).await }));
     tasks.spawn("replica heartbeat", |stop| done(be_counted(to_share, stop)));
     tasks.spawn("idle upstreams", |stop| done(sweep_upstreams(to_greet, stop)));
-    let to_end = platform.clone();
+    let (to_end, to_tell) = (platform.clone(), platform.clone());
+    tasks.spawn("traces", |stop| done(async move { telemetry::run(to_tell, stop).await }));
     tasks.spawn("idle sandboxes", |stop| done(sweep_sandboxes(to_end, stop)));
     start_rounds(tasks, platform);
 }

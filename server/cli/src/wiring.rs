@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use trunkline_platform::{Parts, Platform, Settings, clock::Clock, db::Db, egress::Egress, mail, record, redis::Redis};
+use trunkline_platform::{
+    Parts, Platform, Settings, clock::Clock, db::Db, egress::Egress, mail, record, redis::Redis, telemetry::Telemetry,
+};
 use trunkline_web::{
     WebSettings, WebState,
     ops::Vitals,
@@ -99,6 +101,7 @@ pub fn product(config: &Config, listening: SocketAddr, clock: Arc<dyn Clock>) ->
         egress: Egress::new(&config.egress).context("the outbound client cannot be made")?,
         spool,
         functions: config.functions.clone(),
+        telemetry: Arc::new(Telemetry::new(config.telemetry.clone()).context("the client for the collector cannot be made")?),
     });
     Ok(Product { platform, writer })
 }

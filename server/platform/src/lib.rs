@@ -1,7 +1,7 @@
 //! What the product does. Modules in dependency order, each may use those before it:
 //!
-//! `random hex ids clock network error secret actor` → `db redis epoch egress mail jobs dialogue conversations` →
-//! `call metrics context audit usage quota health handshake bus upstream functions` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session gate` → `oauth` →
+//! `random hex ids clock network error secret actor trace` → `db redis epoch egress mail jobs dialogue conversations` →
+//! `call metrics telemetry context audit usage quota health handshake bus upstream functions` → `vault` → `accounts` → `agents certificates` → `connections` → `catalog session gate` → `oauth` →
 //! `record chain execution` → `publishing` → `alerts` → `gateway rotation` → `registry`; `platform` holds the handles that every verb takes first.
 //!
 //! Inside a feature: `mod.rs` has the verbs, one file per noun, `store.rs` its SQL, `jobs.rs` its background work.
@@ -49,6 +49,8 @@ pub mod registry;
 pub mod rotation;
 pub mod secret;
 pub mod session;
+pub mod telemetry;
+pub mod trace;
 pub mod upstream;
 pub mod usage;
 mod vault;

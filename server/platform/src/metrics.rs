@@ -61,6 +61,10 @@ pub struct Metrics {
     pub probes: Counter,
     /// Those of them that failed.
     pub failed_probes: Counter,
+    /// Spans that a collector took.
+    pub spans_exported: Counter,
+    /// Spans that no collector took: too many waited, or it was away, or it refused them.
+    pub spans_dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -104,6 +108,9 @@ impl Default for Metrics {
         let (probes, failed_probes) = (Counter::default(), Counter::default());
         registry.register("trunkline_probes", "Probes of tools and sources", Counter::clone(&probes));
         registry.register("trunkline_failed_probes", "Probes that failed", Counter::clone(&failed_probes));
+        let (spans_exported, spans_dropped) = (Counter::default(), Counter::default());
+        registry.register("trunkline_spans_exported", "Spans that the collector took", Counter::clone(&spans_exported));
+        registry.register("trunkline_spans_dropped", "Spans that no collector took", Counter::clone(&spans_dropped));
         Self {
             registry: Mutex::new(registry),
             calls,
@@ -121,6 +128,8 @@ impl Default for Metrics {
             contexts_not_counted,
             probes,
             failed_probes,
+            spans_exported,
+            spans_dropped,
         }
     }
 }

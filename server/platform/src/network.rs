@@ -23,6 +23,11 @@ impl Network {
         }
     }
 
+    /// All addresses there are.
+    pub fn everywhere() -> [Self; 2] {
+        [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)].map(|address| Self { address, prefix: 0 })
+    }
+
     /// Is the address inside? An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as the IPv4 address it is.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -100,6 +105,8 @@ mod tests {
         assert!(inside("0.0.0.0/0", "8.8.8.8") && !inside("0.0.0.0/0", "2001:db8::1"));
         assert!(inside("::/0", "2001:db8::1") && inside("fd00::/8", "fdff::1"));
         assert!(inside("10.0.0.0/8", "::ffff:10.1.1.1"));
+        let somewhere = |address: &str| Network::everywhere().iter().any(|all| all.contains(address.parse().unwrap()));
+        assert!(["127.0.0.1", "8.8.8.8", "::1", "2001:db8::1"].into_iter().all(somewhere));
     }
 
     #[test]

@@ -35,6 +35,7 @@ use crate::{
     redis::Redis,
     secret::{MasterKey, Refusals},
     session::{InFlight, Sessions},
+    telemetry::Telemetry,
     upstream::Upstreams,
 };
 
@@ -83,6 +84,8 @@ pub struct Parts {
     pub spool: Arc<dyn Spool>,
     /// How functions are run.
     pub functions: functions::Settings,
+    /// Who is told of calls.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// The parts, and what this process keeps in memory beside them.

@@ -11,6 +11,7 @@ use trunkline_platform::{
     quota::{self, AtOnce, Ladder, Rate, attempts},
     record, redis,
     secret::{MasterKey, Plaintext},
+    telemetry,
 };
 use url::{Host, Url};
 
@@ -56,6 +57,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
     let egress_allow_http = reader.parsed("egress.allow_http", "true or false");
     let supply = supply(reader);
     let functions = functions(reader);
+    let telemetry = telemetry(reader);
     let log = log(reader);
     let shutdown = shutdown(reader);
     listening(reader, http.as_ref(), public_url.as_ref());
@@ -77,6 +79,7 @@ fn read(reader: &mut Reader, shown: Vec<show::Shown>) -> Option<Config> {
         egress: egress::Settings { allow: egress_allow?, allow_http: egress_allow_http? },
         supply: supply?,
         functions: functions?,
+        telemetry: telemetry?.value(),
         log: log?,
         shutdown: shutdown?,
         shown,
@@ -427,6 +430,49 @@ fn supply(reader: &mut Reader) -> Option<supply::Settings> {
     let manifest = reader.optional("supply.manifest", |path| manifest::read(std::path::Path::new(path)));
     let every = std::time::Duration::from_secs(minutes? * 60);
     Some(supply::Settings { every, manifest: manifest?.value().unwrap_or_else(Manifest::default) })
+}
+
+fn telemetry(reader: &mut Reader) -> Option<Given<telemetry::Settings>> {
+    let endpoint = reader.optional("telemetry.otlp_endpoint", |text| match text.parse::<Url>() {
+        Ok(url) if !matches!(url.scheme(), "https" | "http") || url.host().is_none() => {
+            Err("expected an address that begins with https:// or http://, such as http://localhost:4318".to_owned())
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() => {
+            Err("expected scheme, host, port and path only; what the collector must not be asked without goes into telemetry.headers".to_owned())
+        }
+        Ok(url) if url.path().trim_end_matches('/').ends_with("/v1/traces") => {
+            Err("expected the address without /v1/traces, which is added".to_owned())
+        }
+        Ok(url) => Ok(url),
+        Err(error) => Err(format!("expected an address such as http://localhost:4318 ({error})")),
+    });
+    let ratio = reader.required("telemetry.sample_ratio", |text| {
+        let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+        ratio.ok_or_else(|| "expected a number from 0 to 1, such as 0.01 for one trace in a hundred".to_owned())
+    });
+    let headers = reader.optional("telemetry.headers", header_values);
+    let (endpoint, sample_ratio, headers) = (endpoint?.value(), ratio?, headers?.value());
+    match (endpoint, headers) {
+        (Some(endpoint), headers) => {
+            let traces = telemetry::Settings::traces_of(&endpoint);
+            Some(Given::Value(telemetry::Settings { traces, sample_ratio, headers: headers.unwrap_or_default() }))
+        }
+        (None, None) => Some(Given::Nothing),
+        (None, Some(_)) => {
+            reader.refuse("telemetry.headers", "is set, but telemetry.otlp_endpoint is not: nobody would get them")
+        }
+    }
+}
+
+/// `name=value`, several with commas between them. Says which one is wrong by its place: the rest is secret.
+fn header_values(text: &str) -> Result<telemetry::Headers, String> {
+    let pairs = text.split(',').enumerate().map(|(at, pair)| {
+        let wrong = || format!("header {} is not name=value, such as api-key=…", at + 1);
+        let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
+        Ok((header_name(name.trim()).map_err(|_| wrong())?, value.trim()))
+    });
+    let pairs: Vec<_> = pairs.collect::<Result<_, String>>()?;
+    telemetry::Headers::new(&pairs)
 }
 
 fn checkpoints(reader: &mut Reader) -> Option<chain::Settings> {

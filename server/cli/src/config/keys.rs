@@ -293,6 +293,19 @@ pub static KEYS: &[Key] = &[
         "/var/lib/trunkline/functions",
         "Folder for the compiled engine of functions. Private: whoever may write there may run anything here.",
     ),
+    open(
+        "telemetry.otlp_endpoint",
+        Kind::Text,
+        "http://localhost:4318",
+        "OpenTelemetry collector that is sent traces of calls (OTLP over HTTP, protobuf; /v1/traces is added). Unset: nobody is.",
+    ),
+    set(
+        "telemetry.sample_ratio",
+        Kind::Number,
+        "0.01",
+        "Share of the traces beginning here that are sent, from 0 to 1. A trace that its caller keeps is always sent.",
+    ),
+    open("telemetry.headers", Kind::Secret, "api-key=…", "Headers for the collector, name=value, with commas between them."),
     set("log.format", Kind::Text, "json", "json or human."),
     set(
         "log.level",

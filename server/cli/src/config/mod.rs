@@ -13,7 +13,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use trunkline_platform::{
     accounts, catalog::api::supply, chain, db, egress, functions, network::Network, quota, record, redis, secret::MasterKey,
-    secret::Plaintext,
+    secret::Plaintext, telemetry,
 };
 use url::Url;
 
@@ -54,6 +54,8 @@ pub struct Config {
     pub checkpoints: chain::Settings,
     /// How descriptions of APIs are verified.
     pub supply: supply::Settings,
+    /// Who is told of calls, if anybody.
+    pub telemetry: Option<telemetry::Settings>,
     /// Private networks that tools may call.
     pub egress: egress::Settings,
     /// Code of tenants.

@@ -156,9 +156,9 @@ impl Egress {
     }
 
     /// Sends a request and reads the whole answer.
-    pub async fn send(&self, request: OutboundRequest) -> std::result::Result<OutboundAnswer, EgressError> {
+    pub async fn send(&self, mut request: OutboundRequest) -> std::result::Result<OutboundAnswer, EgressError> {
         self.check(&request.url)?;
-        let (deadline, mut on_its_way) = (request.deadline, OnItsWay::begin(&request.method, &request.url));
+        let (deadline, mut on_its_way) = (request.deadline, OnItsWay::begin(&mut request));
         let answer = tokio::time::timeout(deadline, self.exchange(request, &on_its_way)).await;
         let answer = answer.unwrap_or(Err(EgressError::Timeout));
         on_its_way.ended(answer.as_ref().err().copied());

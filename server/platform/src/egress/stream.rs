@@ -40,12 +40,12 @@ pub struct OutboundStream {
 
 impl Egress {
     /// Sends a request and reads the head of its answer; the body follows with `next_chunk`.
-    pub async fn open(&self, request: OutboundRequest, limits: StreamLimits) -> Result<OutboundStream, EgressError> {
+    pub async fn open(&self, mut request: OutboundRequest, limits: StreamLimits) -> Result<OutboundStream, EgressError> {
         self.check(&request.url)?;
         let now = Instant::now();
         let deadline = now + request.deadline.min(LONGEST);
         let first_byte = earlier(deadline, now, limits.first_byte);
-        let mut on_its_way = OnItsWay::begin(&request.method, &request.url);
+        let mut on_its_way = OnItsWay::begin(&mut request);
         let response = timeout_at(first_byte, self.begin(request)).await.unwrap_or(Err(EgressError::Timeout));
         let response = response.inspect_err(|error| on_its_way.ended(Some(*error)))?;
         on_its_way.answered(response.status());

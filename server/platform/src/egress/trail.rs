@@ -3,15 +3,22 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use reqwest::{Method, StatusCode};
+use reqwest::{
+    Method, StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::EgressError;
+use super::{EgressError, OutboundRequest};
+use crate::trace::{Given, SpanId, Trace};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Requests that are told one by one. A function makes at most 32, and what is tried again at most a few more.
 const MOST: usize = 64;
@@ -37,6 +44,9 @@ pub struct Exchange {
     pub at_us: i64,
     /// To the end of the answer, in microseconds.
     pub took_us: i64,
+    /// Its span, where the trace of its call is recorded. Told to a collector, and kept nowhere.
+    #[serde(skip)]
+    pub span: Option<SpanId>,
 }
 
 /// All of one call, in the order in which they began.
@@ -64,11 +74,17 @@ impl Exchanges {
 
 /// What is marked while a call's work goes on. Clones are the same trail.
 #[derive(Debug, Clone, Default)]
-pub struct Trail(Arc<Mutex<Marks>>);
+pub struct Trail {
+    marks: Arc<Mutex<Marks>>,
+    /// The trace that the call belongs to: whoever is asked is told.
+    trace: Option<Arc<Trace>>,
+}
 
 #[derive(Debug, Default)]
 struct Marks {
     made: Vec<Mark>,
+    /// Spans that stand in a message already, and whose requests are about to be made.
+    promised: Vec<SpanId>,
     more: u32,
     next: u64,
 }
@@ -82,6 +98,25 @@ struct Mark {
 }
 
 impl Trail {
+    /// Of a call that belongs to a trace.
+    pub fn of(trace: Option<Arc<Trace>>) -> Self {
+        Self { marks: Arc::default(), trace }
+    }
+
+    /// The trace of the work that is going on, and `traceparent` of the request that is made next, for messages that say it in their body.
+    pub fn promise() -> Option<(String, Option<String>)> {
+        let promise = |trail: &Self| {
+            let trace = trail.trace.as_ref()?;
+            let span = if trace.is_recorded { trail.marks().promise() } else { trace.span };
+            Some((trace.traceparent(span), trace.state.clone()))
+        };
+        TRAIL.try_with(promise).ok().flatten()
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs the work with this trail around it.
     pub fn around<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         TRAIL.scope(self.clone(), work)
@@ -90,7 +125,7 @@ impl Trail {
     /// What was made since the last time, measured from that moment. A request that is still on its way has taken as long as it has by now.
     pub fn take(&self, from: Instant) -> Exchanges {
         let (made, more) = {
-            let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut marks = self.marks();
             (std::mem::take(&mut marks.made), std::mem::take(&mut marks.more))
         };
         let told = |mark: Mark| Exchange {
@@ -103,14 +138,30 @@ impl Trail {
 }
 
 impl Marks {
-    fn begin(&mut self, method: &Method, url: &Url) -> Option<u64> {
+    fn promise(&mut self) -> SpanId {
+        let span = SpanId::draw();
+        // What was promised and never made is not worth more room than what can be made.
+        if self.promised.len() < MOST {
+            self.promised.push(span);
+        }
+        span
+    }
+
+    /// The span that the headers say, if it was promised for this request; or a new one.
+    fn span(&mut self, headers: &HeaderMap) -> SpanId {
+        let said = headers.get(TRACEPARENT).and_then(|value| Given::read(value.to_str().ok()?, None));
+        let promised = said.and_then(|said| self.promised.iter().position(|span| *span == said.span()));
+        promised.map_or_else(SpanId::draw, |at| self.promised.swap_remove(at))
+    }
+
+    fn begin(&mut self, method: &Method, url: &Url, span: Option<SpanId>) -> Option<u64> {
         if self.made.len() >= MOST {
             self.more = self.more.saturating_add(1);
             return None;
         }
         self.next += 1;
         let (to, method) = (url.origin().ascii_serialization(), word(method));
-        let exchange = Exchange { to, method, status: None, error: None, at_us: 0, took_us: 0 };
+        let exchange = Exchange { to, method, status: None, error: None, at_us: 0, took_us: 0, span };
         self.made.push(Mark { number: self.next, began: Instant::now(), took: None, exchange });
         Some(self.next)
     }
@@ -126,11 +177,18 @@ impl Marks {
 pub(super) struct OnItsWay(Option<(Trail, u64)>);
 
 impl OnItsWay {
-    /// One begins, if there is a trail.
-    pub(super) fn begin(method: &Method, url: &Url) -> Self {
+    /// One begins, if there is a trail. The request is told of its trace.
+    pub(super) fn begin(request: &mut OutboundRequest) -> Self {
         let begun = TRAIL.try_with(|trail| {
-            let number = trail.0.lock().unwrap_or_else(PoisonError::into_inner).begin(method, url)?;
-            Some((trail.clone(), number))
+            let mut marks = trail.marks();
+            let span = trail.trace.as_ref().filter(|trace| trace.is_recorded).map(|_| marks.span(&request.headers));
+            let number = marks.begin(&request.method, &request.url, span);
+            drop(marks);
+            if let Some(trace) = &trail.trace {
+                // Of what is only counted nobody is told a span: it is the call's.
+                tell(trace, number.and(span).unwrap_or(trace.span), &mut request.headers);
+            }
+            Some((trail.clone(), number?))
         });
         Self(begun.ok().flatten())
     }
@@ -151,7 +209,7 @@ impl OnItsWay {
 
     fn mark(&self, note: impl FnOnce(&mut Mark)) {
         if let Some((trail, number)) = &self.0 {
-            let mut marks = trail.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut marks = trail.marks();
             if let Some(mark) = marks.find(*number) {
                 note(mark);
             }
@@ -168,6 +226,17 @@ impl Drop for OnItsWay {
                 mark.exchange.error = Some("given_up".into());
             }
         });
+    }
+}
+
+/// Trace and state. What a caller has attached to them (`baggage`) is for us and goes no further.
+fn tell(trace: &Trace, span: SpanId, headers: &mut HeaderMap) {
+    headers.remove(TRACESTATE);
+    let state = trace.state.as_deref().map(|state| (TRACESTATE, state));
+    for (name, value) in [Some((TRACEPARENT, &*trace.traceparent(span))), state].into_iter().flatten() {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
     }
 }
 
@@ -196,17 +265,45 @@ mod tests {
         Url::parse("https://api.example.com:443/secret?of=theirs").expect("a URL")
     }
 
+    fn to(method: Method) -> OutboundRequest {
+        OutboundRequest { method, url: url(), headers: HeaderMap::new(), body: None, deadline: Duration::from_secs(1) }
+    }
+
+    #[tokio::test]
+    async fn each_request_is_told_its_own_span_and_the_one_that_was_promised() {
+        let trace = Arc::new(Trace::begin(1.0));
+        let trail = Trail::of(Some(Arc::clone(&trace)));
+        let mut sent = [to(Method::GET), to(Method::POST), to(Method::POST)];
+        let promised = trail
+            .around(async {
+                let (promised, _) = Trail::promise().expect("a trace");
+                for request in &mut sent[1..] {
+                    request.headers.insert(TRACEPARENT, HeaderValue::from_str(&promised).expect("a value"));
+                }
+                for request in &mut sent {
+                    OnItsWay::begin(request).ended(None);
+                }
+                promised
+            })
+            .await;
+        let told = sent.map(|request| request.headers[TRACEPARENT].to_str().expect("text").to_owned());
+        assert_eq!(told[1], promised);
+        assert!(told[0] != told[1] && told[2] != told[1], "a second try is another request: {told:?}");
+        let spans = trail.take(Instant::now()).requests.into_iter().map(|one| trace.traceparent(one.span.expect("a span")));
+        assert_eq!(spans.collect::<Vec<_>>(), told);
+    }
+
     #[tokio::test]
     async fn requests_are_told_in_their_order_and_never_what_they_were_about() {
         let (trail, from) = (Trail::default(), Instant::now());
         trail
             .around(async {
-                let mut first = OnItsWay::begin(&Method::GET, &url());
-                let second = OnItsWay::begin(&Method::POST, &url());
+                let mut first = OnItsWay::begin(&mut to(Method::GET));
+                let second = OnItsWay::begin(&mut to(Method::POST));
                 first.answered(StatusCode::OK);
                 first.ended(None);
                 drop(second);
-                OnItsWay::begin(&Method::PUT, &url()).ended(Some(EgressError::Timeout));
+                OnItsWay::begin(&mut to(Method::PUT)).ended(Some(EgressError::Timeout));
             })
             .await;
         let told = trail.take(from);
@@ -218,9 +315,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_many_is_counted_and_without_a_trail_nothing_is() {
-        drop(OnItsWay::begin(&Method::GET, &url()));
+        drop(OnItsWay::begin(&mut to(Method::GET)));
         let trail = Trail::default();
-        trail.around(async { (0..MOST + 3).for_each(|_| OnItsWay::begin(&Method::GET, &url()).ended(None)) }).await;
+        trail.around(async { (0..MOST + 3).for_each(|_| OnItsWay::begin(&mut to(Method::GET)).ended(None)) }).await;
         let told = trail.take(Instant::now());
         assert_eq!((told.requests.len(), told.more), (MOST, 3));
     }
@@ -228,7 +325,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_outlives_its_call_is_told_as_it_is_then() {
         let trail = Trail::default();
-        let mut open = trail.around(async { OnItsWay::begin(&Method::GET, &url()) }).await;
+        let mut open = trail.around(async { OnItsWay::begin(&mut to(Method::GET)) }).await;
         open.answered(StatusCode::OK);
         assert_eq!(trail.take(Instant::now()).requests[0].status, Some(200));
         open.ended(Some(EgressError::Broken));

@@ -19,7 +19,6 @@ use trunkline_protocol::mcp::{object::RawObject, tools::ToolResult};
 pub use account::Account;
 pub use conformance::TaskUse;
 pub use function::{CodeRun, run_code};
-pub(crate) use proxy::trace_id;
 pub use proxy::{asks_first, proxied_deadline, run_item, run_proxied, source_deadline, task_use};
 pub use validate::check;
 pub(crate) use validate::problems;

@@ -29,8 +29,9 @@ use crate::{
     },
     connections::Token,
     dialogue::{AskError, Dialogue, InputRequired, Reply, Retry},
-    hex,
+    egress::Trail,
     ids::{SourceId, UserId},
+    trace::{Given, Trace},
     upstream::{Target, TraceContext, UpstreamError, UpstreamRequest},
 };
 
@@ -101,7 +102,7 @@ pub async fn run_proxied(
         method: "tools/call",
         params,
         mirrored: tool.mirrored(),
-        trace: trace(&params_meta),
+        given: given(&params_meta),
         user: input.user,
         stop,
     };
@@ -155,7 +156,7 @@ pub async fn run_item(
         method: &method,
         params,
         mirrored: &[],
-        trace: trace(&params_meta),
+        given: given(&params_meta),
         user: input.user,
         stop,
     };
@@ -188,33 +189,12 @@ pub(super) fn unavailable() -> Run {
     Run::failed(Outcome::UpstreamError, "source_gone", "The source of this tool is not there any more.")
 }
 
-/// The caller's trace goes on with a span of ours; without one, a trace begins here.
-fn trace(meta: &str) -> TraceContext {
+/// The caller's trace, as it was given.
+fn given(meta: &str) -> Option<TraceContext> {
     let meta = RawObject::parse(meta).unwrap_or_default();
-    let given = meta.text("traceparent").filter(|text| is_traceparent(text));
-    let span = hex::encode(&crate::random::bytes::<8>());
-    match given {
-        Some(given) => TraceContext {
-            traceparent: format!("{}-{span}-{}", &given[..35], &given[53..55]),
-            tracestate: meta.text("tracestate").filter(|state| state.len() <= 512),
-        },
-        None => {
-            TraceContext { traceparent: format!("00-{}-{span}-00", hex::encode(&crate::random::bytes::<16>())), tracestate: None }
-        }
-    }
-}
-
-/// The trace that a `traceparent` names.
-pub(crate) fn trace_id(traceparent: &str) -> Option<&str> {
-    traceparent.get(3..35).filter(|_| is_traceparent(traceparent))
-}
-
-/// W3C Trace Context, version 00: trace and span that are not all zeros.
-fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<_> = text.split('-').collect();
-    let is_hex = |part: &str, length| part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    matches!(parts[..], ["00", trace, span, flags]
-        if is_hex(trace, 32) && is_hex(span, 16) && is_hex(flags, 2) && trace.contains(|c| c != '0') && span.contains(|c| c != '0'))
+    let given = Given::read(&meta.text("traceparent")?, meta.text("tracestate").as_deref())?;
+    let trace = Trace::follow(given, false);
+    Some(TraceContext { traceparent: trace.traceparent(trace.span), tracestate: trace.state })
 }
 
 struct Request<'a> {
@@ -224,7 +204,8 @@ struct Request<'a> {
     method: &'a str,
     params: RawObject<'static>,
     mirrored: &'a [Mirrored],
-    trace: TraceContext,
+    /// The caller's trace.
+    given: Option<TraceContext>,
     /// The person for whom the caller acts.
     user: Option<UserId>,
     stop: CancellationToken,
@@ -322,12 +303,14 @@ impl Request<'_> {
     }
 
     async fn exchange(&self, target: &Target, retry: Option<&Retry>, dialogue: &Dialogue) -> Result<Reply, UpstreamError> {
+        // What is no call of a tool is not recorded, and its caller's trace goes on as it came.
+        let next = Trail::promise().map(|(traceparent, tracestate)| TraceContext { traceparent, tracestate });
         let request = UpstreamRequest {
             method: self.method,
             params: &self.params,
             input: retry,
             mirrored: self.mirrored,
-            trace: Some(&self.trace),
+            trace: next.as_ref().or(self.given.as_ref()),
         };
         self.platform.upstreams.exchange(&self.platform.egress, target, request, dialogue, self.stop.clone()).await
     }
@@ -410,17 +393,13 @@ mod tests {
     }
 
     #[test]
-    fn traces_go_on_with_a_span_of_ours() {
-        let given = r#"{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"a=1"}"#;
-        let context = trace(given);
-        assert!(context.traceparent.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && context.traceparent.ends_with("-01"));
-        assert!(is_traceparent(&context.traceparent) && !context.traceparent.contains("b7ad6b7169203331"));
-        assert_eq!(context.tracestate.as_deref(), Some("a=1"));
-        for broken in
-            ["", "{}", r#"{"traceparent":"00-00000000000000000000000000000000-b7ad6b7169203331-01"}"#, r#"{"traceparent":"x"}"#]
-        {
-            let context = trace(broken);
-            assert!(is_traceparent(&context.traceparent) && context.tracestate.is_none(), "{broken}");
+    fn outside_of_a_call_the_trace_goes_on_as_it_came() {
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let context =
+            given(&format!(r#"{{"traceparent":"{traceparent}","tracestate":"a=1","baggage":"b=2"}}"#)).expect("a trace");
+        assert_eq!((context.traceparent.as_str(), context.tracestate.as_deref()), (traceparent, Some("a=1")));
+        for broken in ["", "{}", r#"{"traceparent":"x"}"#, r#"{"traceparent":1}"#, r#"{"tracestate":"a=1"}"#] {
+            assert!(given(broken).is_none(), "{broken}");
         }
     }
 }

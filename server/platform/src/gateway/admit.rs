@@ -14,7 +14,7 @@ use super::{
     call::Ready,
     converse,
     draft::Draft,
-    list, measure,
+    list,
     once::{Earlier, OnceOnly},
     slot::Slot,
     state::{Held, Opened, Place},
@@ -81,7 +81,7 @@ pub async fn admit_call(
         };
         let began = Instant::now();
         let decision = wanted.ask(platform, &caller, &tool, &draft.call_id()).await;
-        draft.entry.admission_us += measure::micros(began);
+        draft.decided(began);
         draft.entry.degraded = decision.is_degraded();
         draft.entry.reserved = wanted.reserved(platform, &decision);
         let refusal = match decision {

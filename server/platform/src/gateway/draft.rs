@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use serde_json::{Map, Value, value::RawValue};
 use trunkline_protocol::oauth::scope::Effect;
 
@@ -12,12 +14,14 @@ use crate::{
     catalog::{Consumed, Price, Typical, snapshot::LoadedTool},
     context::{Asked, Counter, Definition, Output},
     egress::{Exchanges, Trail},
-    execution::{self, Run},
+    execution::Run,
     ids::{EntryId, ToolId},
     metrics::Metrics,
     network::Network,
     quota::{Charged, Passage},
     record::{NotKept, Reservation},
+    telemetry::{Telemetry, Told},
+    trace::Trace,
 };
 
 /// The entry while the call is on its way. Dropped before the call is finished, by a panic or the end of the process, it is recorded with
@@ -44,6 +48,19 @@ pub(super) struct Draft {
     reading: Option<Reading>,
     /// Requests that its work makes.
     trail: Trail,
+    /// Who is told of it when it has ended, if its trace is recorded.
+    traced: Option<Traced>,
+}
+
+/// A call whose spans are told.
+#[derive(Debug)]
+struct Traced {
+    telemetry: Arc<Telemetry>,
+    trace: Arc<Trace>,
+    /// When its request came.
+    began: DateTime<Utc>,
+    /// When it was first asked whether it may.
+    admission: Option<Instant>,
 }
 
 /// Where a context is counted, and at what price.
@@ -71,6 +88,7 @@ impl Draft {
         place: Reservation,
     ) -> Self {
         let at = platform.clock.now();
+        let trace = platform.telemetry.trace(request.trace.clone()).map(Arc::new);
         let entry = Entry {
             id: EntryId::new(at),
             tenant: caller.snapshot.tenant,
@@ -95,7 +113,7 @@ impl Draft {
             degraded: false,
             user: caller.user(),
             jsonrpc_id: request.jsonrpc_id.map(clip),
-            trace_id: request.traceparent.and_then(execution::trace_id).map(str::to_owned),
+            trace_id: trace.as_ref().map(|trace| trace.id.to_string()),
             provenance: Provenance {
                 network: Some(Network::around(request.address)),
                 region: platform.settings.region.clone().map(Cow::Owned),
@@ -123,7 +141,8 @@ impl Draft {
             charged: None,
             passage: None,
             reading,
-            trail: Trail::default(),
+            traced: traced(&platform.telemetry, trace.as_ref(), at, measure),
+            trail: Trail::of(trace),
         }
     }
 
@@ -137,14 +156,45 @@ impl Draft {
         let trail = self.trail.clone();
         let metrics = Arc::clone(&self.metrics);
         let (measure, began) = (Measure::start(), Instant::now());
+        let of = |traced: &Traced| Traced {
+            telemetry: Arc::clone(&traced.telemetry),
+            trace: Arc::new(traced.trace.successor()),
+            began: at,
+            admission: None,
+        };
+        let traced = self.traced.as_ref().map(of);
         let (price, typical, has_effect, place) = (self.price, self.typical.clone(), self.has_effect, Some(place));
         let (billed, charged, passage, reading) = (None, None, None, self.reading.clone());
-        Some(Self { entry, measure, began, price, typical, billed, has_effect, metrics, place, charged, passage, reading, trail })
+        Some(Self {
+            entry,
+            measure,
+            began,
+            price,
+            typical,
+            billed,
+            has_effect,
+            metrics,
+            place,
+            charged,
+            passage,
+            reading,
+            trail,
+            traced,
+        })
     }
 
     /// Somebody else records it.
     pub(super) fn discard(mut self) {
         self.place = None;
+        self.traced = None;
+    }
+
+    /// It was asked, since then, whether it may. More than once, if what was known of its tenant was old.
+    pub(super) fn decided(&mut self, asked: Instant) {
+        self.entry.admission_us += measure::micros(asked);
+        if let Some(traced) = &mut self.traced {
+            traced.admission.get_or_insert(asked);
+        }
     }
 
     /// The tool that is called.
@@ -262,10 +312,33 @@ impl Draft {
         bytes_out: usize,
     ) -> Result<(), NotKept> {
         self.end(outcome, error, bytes_out);
-        match self.close() {
-            Some(place) => place.complete(&self.entry).await,
-            None => Ok(()),
+        let Some(place) = self.close() else { return Ok(()) };
+        let ready = Instant::now();
+        let kept = place.complete(&self.entry).await;
+        self.tell(Some(ready));
+        kept
+    }
+
+    /// Its spans, once. `ready`: since then somebody waits until its entry is safe.
+    fn tell(&mut self, ready: Option<Instant>) {
+        let Some(Traced { telemetry, trace, began, admission }) = self.traced.take() else { return };
+        let since = |moment: Instant| {
+            i64::try_from(moment.saturating_duration_since(self.measure.started).as_micros()).unwrap_or(i64::MAX)
+        };
+        let mut entry = self.entry.clone();
+        if entry.downstream.is_empty() {
+            // What was cut has not told of its requests.
+            entry.downstream = self.trail.take(self.began);
         }
+        let told = Told {
+            trace,
+            began,
+            admission_at_us: admission.map(since),
+            upstream_at_us: since(self.began),
+            record_us: ready.map(|ready| (since(ready), measure::micros(ready))),
+            entry,
+        };
+        telemetry.tell(told, &self.metrics);
     }
 
     /// The same where no answer waits for it.
@@ -301,7 +374,15 @@ impl Drop for Draft {
         if let Some(place) = self.close() {
             place.hand_over(&self.entry);
         }
+        self.tell(None);
     }
+}
+
+/// Of a trace that is recorded.
+fn traced(telemetry: &Arc<Telemetry>, trace: Option<&Arc<Trace>>, at: DateTime<Utc>, measure: Measure) -> Option<Traced> {
+    let trace = Arc::clone(trace.filter(|trace| trace.is_recorded)?);
+    let began = at - TimeDelta::microseconds(measure::micros(measure.started));
+    Some(Traced { telemetry: Arc::clone(telemetry), trace, began, admission: None })
 }
 
 /// At most 128 bytes of a name that somebody else chose, without control characters.

@@ -46,7 +46,10 @@ pub use speak::{Outgoing, Voice, deliver_answer};
 pub use streams::{OpenStream, StreamUse, Streams};
 pub use trial::{Trial, try_code, try_out};
 
-use crate::quota::{Remaining, Scope};
+use crate::{
+    quota::{Remaining, Scope},
+    trace,
+};
 
 /// What the transport knows of a call.
 #[derive(Debug, Clone)]
@@ -75,8 +78,8 @@ pub struct CallRequest<'a> {
     pub request_id: &'a str,
     /// Id of the JSON-RPC request, as it was written.
     pub jsonrpc_id: Option<&'a str>,
-    /// `traceparent` of its `_meta`.
-    pub traceparent: Option<&'a str>,
+    /// The trace that it belongs to for its caller.
+    pub trace: Option<trace::Given>,
 }
 
 /// What a caller brings back after a result that required input.

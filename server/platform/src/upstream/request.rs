@@ -29,7 +29,7 @@ impl<'a> Request<'a> {
     pub(super) fn meta(&self) -> RawObject<'a> {
         let mut meta = self.params.get("_meta").and_then(|json| RawObject::parse(json).ok()).unwrap_or_default().into_owned();
         let ours: Vec<String> = meta.iter().map(|(key, _)| key.to_owned()).filter(|key| key.starts_with(RESERVED)).collect();
-        for key in ours.iter().map(String::as_str).chain(["progressToken", "traceparent", "tracestate"]) {
+        for key in ours.iter().map(String::as_str).chain(["progressToken", "traceparent", "tracestate", "baggage"]) {
             meta.remove(key);
         }
         meta

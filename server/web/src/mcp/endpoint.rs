@@ -60,6 +60,7 @@ pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpReque
     let Ok(idempotency) = headers::idempotency(request.headers()) else {
         return respond::transport(400, "Idempotency-Key must be one value of 1 to 255 visible ASCII characters");
     };
+    let trace = headers::trace(request.headers());
     let exchange = Exchange {
         state: &state,
         place: &place,
@@ -70,6 +71,7 @@ pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpReque
         bytes_in: body.len(),
         mirrored: &mirrored,
         idempotency,
+        trace: trace.as_ref(),
     };
     let (credential, tenant) = (caller.credential.clone(), caller.snapshot.tenant);
     let response = take(&exchange, caller, incoming, request.headers()).await;

@@ -1,6 +1,7 @@
 //! Names of the headers of the transport, and the MCP headers of a request.
 
 use actix_web::http::header::HeaderMap;
+use trunkline_platform::trace;
 use trunkline_protocol::mcp::{
     headers::{METHOD, McpHeaders, NAME, PROTOCOL_VERSION},
     mirrored::PREFIX,
@@ -19,6 +20,13 @@ pub(super) fn of_era(headers: &HeaderMap) -> McpHeaders<'_> {
 /// The value of a header, trimmed; one that is not visible ASCII is none.
 pub(super) fn value<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+}
+
+/// The trace that an HTTP request belongs to. Of several states none is taken: their order would matter.
+pub(super) fn trace(headers: &HeaderMap) -> Option<trace::Given> {
+    let mut states = headers.get_all("tracestate");
+    let state = states.next().and_then(|state| state.to_str().ok()).filter(|_| states.next().is_none());
+    trace::Given::read(value(headers, "traceparent")?, state)
 }
 
 /// Arguments that are mirrored into headers, by lower-case name. A value that is no text is kept as one that nothing equals.

@@ -11,6 +11,7 @@ use trunkline_platform::{
     dialogue::ItemKind,
     gateway::{self, CallRequest, Caller, Input, ItemRequest, Measure, Refusal, Voice, search, tasks},
     session::{self, NewSession},
+    trace,
 };
 use trunkline_protocol::{
     jsonrpc::{ErrorObject, INVALID_PARAMS, METHOD_NOT_FOUND},
@@ -54,6 +55,8 @@ pub(super) struct Exchange<'a> {
     pub(super) mirrored: &'a [(String, String)],
     /// `Idempotency-Key`.
     pub(super) idempotency: Option<&'a str>,
+    /// `traceparent` and `tracestate`.
+    pub(super) trace: Option<&'a trace::Given>,
 }
 
 /// What a token lacks to read something that its agent may read. Lists are not asked for where their capability is not told.
@@ -272,7 +275,7 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
         bytes_in: exchange.bytes_in,
         request_id: exchange.request_id,
         jsonrpc_id: Some(request.id.get()),
-        traceparent: request.params.meta.as_ref().and_then(|meta| meta.traceparent.as_deref()),
+        trace: trace_of(exchange, request),
     };
     match Box::pin(gateway::admit_call(&exchange.state.platform, caller, &call, exchange.measure)).await {
         Ok(admitted) => {
@@ -292,6 +295,13 @@ async fn call_tool(exchange: &Exchange<'_>, caller: Caller, request: &Request<'_
         }
         Err(refusal) => respond::refusal(exchange.state, exchange.place, request.id, &refusal),
     }
+}
+
+/// The trace of a request: its own, or that of the HTTP request which brought it.
+fn trace_of(exchange: &Exchange<'_>, request: &Request<'_>) -> Option<trace::Given> {
+    let meta = request.params.meta.as_ref();
+    let own = meta.and_then(|meta| trace::Given::read(meta.traceparent.as_deref()?, meta.tracestate.as_deref()));
+    own.or_else(|| exchange.trace.cloned())
 }
 
 /// Search mode: a list of what fits a question, charged like a list.
