@@ -30,7 +30,11 @@ async fn x_01_x_02_attacks_end_at_their_limits() {
     let app = start().await;
     let (evil, good) = (app.tenant("evil").await, app.tenant("good").await);
     for (name, code, _) in ATTACKS {
-        evil.tool(name, within_ms(2000, function(code, &["http://127.0.0.1:9"]))).await;
+        evil.tool(
+            name,
+            within_ms(if name == "allocation_bomb" { 20_000 } else { 2000 }, function(code, &["http://127.0.0.1:9"])),
+        )
+        .await;
     }
     good.tool("quick", function("export default ({ n }) => String(n)", &[])).await;
     let (attacker, neighbour) = (evil.agent("agent", "tools:read").await, good.agent("agent", "tools:read").await);
@@ -84,4 +88,49 @@ async fn a_caller_that_goes_away_ends_the_process() {
         (!super::proc_file(process, "cmdline").exists()).then_some(())
     })
     .await;
+}
+
+/// Scheduling policies of a process's threads that are for calls, as the kernel numbers them: 0 is the ordinary one, 5 the one that comes last.
+fn policies(process: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(super::proc_file(process, "task")).expect("its threads");
+    let stats = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let of_calls = stats.filter(|stat| stat.contains("(function)"));
+    // The 41st field; the third comes after the name.
+    of_calls
+        .map(|stat| {
+            stat.rsplit(')').next().expect("fields").split_whitespace().nth(38).expect("a policy").parse().expect("a number")
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn x_01_a_call_that_computes_for_long_comes_last_and_the_next_does_not() {
+    let app = start().await;
+    let acme = app.tenant("acme").await;
+    acme.tool("quick", function("export default () => 'quick'", &[])).await;
+    let looping = "export default ({ ms }) => { const end = Date.now() + ms; while (Date.now() < end); return 'done' }";
+    acme.tool("long", within_ms(30_000, function(looping, &[]))).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    assert_eq!(agent.call(Era::Stateless, "quick", json!({})).await.result(), "quick");
+    let [process] = super::idle(&app)[..] else { panic!("one process") };
+    let before = policies(process);
+    assert!(before.len() > 1 && before.iter().all(|policy| *policy == 0), "{before:?}");
+    let (long, during) = tokio::join!(agent.call(Era::Stateless, "long", json!({ "ms": 1500 })), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        policies(process)
+    });
+    assert_eq!(long.result(), "done");
+    assert_eq!(during.iter().filter(|policy| **policy == 5).count(), 1, "{during:?}");
+    // Its thread is gone; the next call has another one of the same process.
+    assert_eq!(agent.call(Era::Stateless, "quick", json!({})).await.result(), "quick");
+    assert_eq!(policies(process), vec![0; before.len() - 1]);
+    assert_eq!(super::idle(&app), [process]);
+    // After as many as it has threads it ends, and another one goes on.
+    for _ in 0..before.len() * 4 {
+        assert_eq!(agent.call(Era::Stateless, "long", json!({ "ms": 60 })).await.result(), "done");
+        if super::idle(&app) != [process] {
+            break;
+        }
+    }
+    assert_ne!(super::idle(&app), [process]);
 }

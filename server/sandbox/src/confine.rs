@@ -48,8 +48,7 @@ mod system {
         BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
     };
 
-    /// Below everything else on this machine: code that computes without end takes what others leave. Still much above nothing, so that functions
-    /// go on where the machine is busy.
+    /// Calls that compute for a moment only are a little below everything else on this machine; the long ones come last (`fall_behind`).
     const NICE: i32 = 5;
     /// The newest rules that we know of; older kernels keep as many of them as they can.
     const RULES: ABI = ABI::V6;
@@ -64,6 +63,14 @@ mod system {
         let _ = rustix::process::setpriority_process(None, NICE);
         let all = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
         unshare(all).is_ok()
+    }
+
+    /// From now on this thread computes only when nobody else on this machine wants to, and gives way at once. There is no way back.
+    pub(crate) fn fall_behind() {
+        use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy};
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        // It also sets a nice value, which the filter refuses and this policy does not look at: so the result says nothing.
+        let _ = set_thread_priority_and_policy(thread_priority::thread_native_id(), ThreadPriority::Min, idle);
     }
 
     /// From here on only this directory can be opened; `None`: nothing. Holds for this thread and those that it starts.
@@ -137,6 +144,9 @@ mod system {
             let is_data = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0)?;
             rules.insert(call, vec![SeccompRule::new(vec![is_data])?]);
         }
+        let last = u64::from(libc::SCHED_IDLE.unsigned_abs());
+        let is_last = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, last)?;
+        rules.insert(libc::SYS_sched_setscheduler, vec![SeccompRule::new(vec![is_last])?]);
         let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
         let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
         SeccompFilter::new(rules, refuse, SeccompAction::Allow, architecture)?.try_into()
@@ -151,6 +161,8 @@ mod system {
     pub(crate) fn separate() -> bool {
         false
     }
+
+    pub(crate) fn fall_behind() {}
 
     pub(crate) fn only(_: Option<&Path>) -> bool {
         false

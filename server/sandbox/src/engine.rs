@@ -21,8 +21,8 @@ use crate::{
 /// QuickJS-NG as WebAssembly, from npm's quickjs-wasi; `build.rs` has held its digest against the one that was reviewed.
 const QUICKJS: &[u8] = include_bytes!("../vendor/quickjs.wasm");
 const PRELUDE: &str = include_str!("prelude.js");
-/// How late the end of a call may be noticed.
-const TICK: Duration = Duration::from_millis(5);
+/// How late it may be noticed that a call computes for long, or is over.
+const TICK: Duration = Duration::from_millis(2);
 /// Stack of the engine's own code. QuickJS counts the code's calls and stops them before this ends.
 const WASM_STACK_BYTES: usize = 1536 * 1024;
 /// Longest time that beginning takes, on a machine that has other things to do.
@@ -158,6 +158,7 @@ fn store(engine: &Engine, host: Host) -> Store<Host> {
     store.limiter(|host| host);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut store| {
+        store.data_mut().give_way();
         if store.data_mut().is_over() { Ok(UpdateDeadline::Interrupt) } else { Ok(UpdateDeadline::Continue(1)) }
     });
     store

@@ -8,6 +8,7 @@ use std::{
 use wasmtime::{Caller, Extern, Linker, Memory, ResourceLimiter, Result, format_err};
 
 use crate::{
+    confine,
     guest::{Guest, Value},
     limits,
     wire::{Class, Line, Order, Report, Request},
@@ -21,6 +22,14 @@ const INVAL: i32 = 28;
 const MOST_RANDOM: usize = 65_536;
 /// Longest line of a log, in bytes.
 const MAX_LINE_BYTES: usize = 4096;
+
+/// A call that has computed for so long comes after everything else that this machine has to do.
+const SHORT: Duration = Duration::from_millis(10);
+
+/// Processor time that this thread has had.
+fn computed() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).unwrap_or_default()
+}
 
 /// Where a call's questions go.
 pub(crate) trait Outside: Send {
@@ -40,10 +49,10 @@ pub(crate) struct Host {
     pub(crate) began: Instant,
     /// When it has to be over.
     pub(crate) until: Instant,
-    /// When it began to run after it had waited.
-    pub(crate) running_since: Instant,
-    /// How long it ran before that.
-    pub(crate) busy: Duration,
+    /// What its thread had computed before it.
+    computed_before: Duration,
+    /// It computes for long, and its thread comes last.
+    pub(crate) is_behind: bool,
     /// It ran out of time.
     pub(crate) is_late: bool,
     /// It wanted more memory than there is.
@@ -72,8 +81,8 @@ impl Host {
             guest: None,
             began,
             until: began + timeout,
-            running_since: began,
-            busy: Duration::ZERO,
+            computed_before: computed(),
+            is_behind: false,
             is_late: false,
             wants_memory: false,
             done: None,
@@ -86,9 +95,17 @@ impl Host {
         }
     }
 
-    /// How long its code has run.
+    /// Processor time that its code has had.
     pub(crate) fn busy(&self) -> Duration {
-        self.busy + self.running_since.elapsed()
+        computed().saturating_sub(self.computed_before)
+    }
+
+    /// Who computes for long gives way to those that do not: other tenants' calls, and the platform itself.
+    pub(crate) fn give_way(&mut self) {
+        if !self.is_behind && self.busy() >= SHORT {
+            self.is_behind = true;
+            confine::fall_behind();
+        }
     }
 
     /// Has it had its time?

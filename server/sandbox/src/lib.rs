@@ -21,7 +21,7 @@ pub mod limits {
 
     /// Memory of the engine and of all it holds, in bytes.
     pub const MEMORY_BYTES: usize = 64 * 1024 * 1024;
-    /// Time in which code runs, without that in which it waits.
+    /// Processor time of the code; waiting is none.
     pub const BUSY: Duration = Duration::from_secs(5);
     /// What a function gives back, in bytes.
     pub const OUTPUT_BYTES: usize = 1024 * 1024;

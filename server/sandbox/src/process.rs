@@ -19,8 +19,10 @@ use crate::{
     wire::{self, Order, Report, Setup},
 };
 
-/// Stack of the thread that runs functions: the engine's own, and ours around it.
+/// Stack of a thread that runs functions: the engine's own, and ours around it.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
+/// Threads for calls. Each has one call at most that computes for long.
+const THREADS: usize = 32;
 /// Answers that wait to be read: never more than a call makes requests.
 const MOST_WAITING: usize = limits::REQUESTS as usize + 1;
 
@@ -43,7 +45,7 @@ pub fn serve() -> ExitCode {
     let landlock = confine::only(Some(&setup.cache));
     let (orders, heard) = sync_channel(MOST_WAITING);
     let started = thread::Builder::new().name("ear".to_owned()).spawn(move || listen(&orders));
-    let worker = thread::Builder::new().name("function".to_owned()).stack_size(STACK_BYTES);
+    let worker = thread::Builder::new().name("engine".to_owned()).stack_size(STACK_BYTES);
     let worker = started
         .and_then(|_| worker.spawn(move || work(&setup, Confinement { landlock, namespaces, ..Confinement::default() }, heard)));
     match worker.map(thread::JoinHandle::join) {
@@ -86,19 +88,44 @@ fn listen(orders: &SyncSender<Order>) {
     std::process::exit(0)
 }
 
+/// Prepares the engine, and the threads that run calls one after the other, each until it has had one that computes for long: such a thread
+/// stays behind everything else. Then the next takes its place, since no thread can begin here any more; after the last, the process ends.
 fn work(setup: &Setup, so_far: Confinement, heard: Receiver<Order>) -> io::Result<()> {
     let prepared = Prepared::new(Some(&setup.cache))
         .map_err(|error| io::Error::other(format!("the engine cannot be prepared: {error:#}")))?;
     let landlock = confine::only(None) && so_far.landlock;
+    let (prepared, heard) = (Arc::new(prepared), Arc::new(Mutex::new(heard)));
+    let turn = Arc::new(Mutex::new(()));
+    // None begins before the walls stand.
+    let first = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let threads = (0..THREADS).map(|_| {
+        let (prepared, heard, turn) = (Arc::clone(&prepared), Arc::clone(&heard), Arc::clone(&turn));
+        let thread = thread::Builder::new().name("function".to_owned()).stack_size(STACK_BYTES);
+        thread.spawn(move || serve_calls(&prepared, &heard, &turn))
+    });
+    let threads = threads.collect::<io::Result<Vec<_>>>()?;
     let limits = confine::limit();
     let seccomp = confine::filter();
     wire::write(&mut io::stdout(), &Report::Ready(Confinement { landlock, seccomp, limits, ..so_far }))?;
-    let heard = Arc::new(Mutex::new(heard));
+    drop(first);
+    threads
+        .into_iter()
+        .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a function's thread panicked"))))
+}
+
+/// When it is this thread's turn: calls, until one has computed for long.
+fn serve_calls(prepared: &Prepared, heard: &Arc<Mutex<Receiver<Order>>>, turn: &Mutex<()>) -> io::Result<()> {
+    let turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let order = heard.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match order {
             Ok(Order::Run(job)) => {
-                let done = run::run(&prepared, Box::new(Pipe(Arc::clone(&heard))), &job);
+                let run::Ran { done, is_behind } = run::run(prepared, Box::new(Pipe(Arc::clone(heard))), &job);
+                if is_behind {
+                    // Before it is said: the next call shall not wait for this thread to get on.
+                    drop(turn);
+                    return wire::write(&mut io::stdout(), &Report::Done(done));
+                }
                 wire::write(&mut io::stdout(), &Report::Done(done))?;
             }
             Ok(Order::Ping) => wire::write(&mut io::stdout(), &Report::Pong)?,

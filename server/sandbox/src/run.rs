@@ -15,27 +15,36 @@ use crate::{
 /// As errors name the code.
 const NAME: &str = "function.js";
 
+/// What came of a call, and what became of its thread.
+pub(crate) struct Ran {
+    pub(crate) done: Done,
+    /// The thread comes after everything else from now on: it is for no other call.
+    pub(crate) is_behind: bool,
+}
+
 /// Runs a function.
-pub(crate) fn run(prepared: &Prepared, outside: Box<dyn Outside>, job: &Job) -> Done {
+pub(crate) fn run(prepared: &Prepared, outside: Box<dyn Outside>, job: &Job) -> Ran {
     let host = Host::new(outside, Duration::from_millis(job.timeout_ms.into()));
     let mut copy = match prepared.copy(host) {
         Ok(copy) => copy,
         Err(error) => {
             let outcome = failed(Class::Crashed, format!("the engine does not begin: {error}"), "");
-            return Done { outcome, logs: Vec::new(), lost_lines: 0, requests: 0, busy_us: 0 };
+            let done = Done { outcome, logs: Vec::new(), lost_lines: 0, requests: 0, busy_us: 0 };
+            return Ran { done, is_behind: false };
         }
     };
     let outcome = go(&mut copy, job);
     let outcome = judge(copy.store.data(), outcome);
     let busy = copy.store.data().busy();
     let host = copy.store.data_mut();
-    Done {
+    let done = Done {
         outcome,
         logs: std::mem::take(&mut host.logs),
         lost_lines: host.lost_lines,
         requests: host.requests,
         busy_us: u64::try_from(busy.as_micros()).unwrap_or(u64::MAX),
-    }
+    };
+    Ran { done, is_behind: host.is_behind }
 }
 
 /// Until the function has said what it gives, or has nothing left to do.
@@ -86,14 +95,6 @@ fn go(copy: &mut Copy, job: &Job) -> Result<Outcome> {
 
 /// Waits for the next answer or timer. `None`: there is nothing to wait for, or the time is over.
 fn wait(host: &mut Host) -> Option<(String, String)> {
-    host.busy = host.busy();
-    host.running_since = Instant::now();
-    let event = next(host);
-    host.running_since = Instant::now();
-    event
-}
-
-fn next(host: &mut Host) -> Option<(String, String)> {
     if host.is_over() {
         return None;
     }

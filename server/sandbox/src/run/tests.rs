@@ -26,7 +26,7 @@ impl Outside for Echo {
 }
 
 fn ran(code: &str, input: &str) -> Done {
-    run(&PREPARED, Box::<Echo>::default(), &Job { code: code.to_owned(), input: input.to_owned(), timeout_ms: 2000 })
+    run(&PREPARED, Box::<Echo>::default(), &Job { code: code.to_owned(), input: input.to_owned(), timeout_ms: 2000 }).done
 }
 
 fn text(code: &str) -> String {
