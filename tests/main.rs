@@ -44,6 +44,8 @@ mod publishing;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod sessions;
 #[cfg(test)]
 mod sources;

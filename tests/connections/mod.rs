@@ -3,7 +3,7 @@
 mod asking;
 mod connecting;
 mod keeping;
-mod provider;
+pub(crate) mod provider;
 mod refreshing;
 
 use serde_json::json;
@@ -16,17 +16,19 @@ use crate::support::{
 use provider::Service;
 
 /// A tenant with a source at which each person uses their own account.
-struct World<'a> {
+pub(crate) struct World<'a> {
     app: &'a TestApp,
-    acme: Tenant<'a>,
-    owner: Visitor,
+    /// The tenant.
+    pub(crate) acme: Tenant<'a>,
+    /// Its owner's browser.
+    pub(crate) owner: Visitor,
     source: SourceId,
     client: OAuthClient,
 }
 
 impl<'a> World<'a> {
     /// The source is there, its provider found and its lists read with the owner's account.
-    async fn new(app: &'a TestApp, service: &Service) -> Self {
+    pub(crate) async fn new(app: &'a TestApp, service: &Service) -> Self {
         let world = Self::without_provider(app, service).await;
         world.personal(&[]).await.leads_to(&world.connect_path());
         service.says("owner");
@@ -99,6 +101,11 @@ impl<'a> World<'a> {
         .await;
     }
 
+    /// A client that has registered itself.
+    pub(crate) fn client(&self) -> &OAuthClient {
+        &self.client
+    }
+
     /// Somebody else, with a browser.
     async fn person(&self, name: &str) -> Visitor {
         let email = format!("{name}@acme.example");
@@ -107,7 +114,7 @@ impl<'a> World<'a> {
     }
 
     /// Whoever acts for that person.
-    async fn caller(&self, person: &Visitor) -> Agent {
+    pub(crate) async fn caller(&self, person: &Visitor) -> Agent {
         let tokens = self.client.connect(person, &self.acme, &["tools:read", "prompts:read"]).await;
         self.acme.with_token(&tokens.access)
     }

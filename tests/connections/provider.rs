@@ -114,6 +114,12 @@ impl Service {
         format!("http://{}/mcp", self.addr)
     }
 
+    /// All tokens that it has given and still takes.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        let state = self.state();
+        state.access.keys().chain(state.refresh.keys()).cloned().collect()
+    }
+
     /// From now on, this is who says yes there.
     pub(crate) fn says(&self, person: &str) {
         person.clone_into(&mut self.state().person);

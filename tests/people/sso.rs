@@ -14,6 +14,12 @@ const SETTINGS: &str = "/t/acme/settings/sign-in";
 
 pub(crate) async fn connect(app: &TestApp, provider: &OpenId, slug: &str) -> Visitor {
     let owner = Visitor::signed_in(&app.url, &format!("owner@{slug}.example")).await;
+    connect_as(&owner, provider, slug).await;
+    owner
+}
+
+/// The same by an owner who is signed in.
+pub(crate) async fn connect_as(owner: &Visitor, provider: &OpenId, slug: &str) {
     let fields = [
         ("issuer", provider.issuer()),
         ("client_id", CLIENT.0.to_owned()),
@@ -25,7 +31,6 @@ pub(crate) async fn connect(app: &TestApp, provider: &OpenId, slug: &str) -> Vis
     ];
     let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
     owner.post(&format!("/t/{slug}/settings/sso"), &fields).await.leads_to(&format!("/t/{slug}/settings/sign-in"));
-    owner
 }
 
 pub(crate) fn person(subject: &str, email: &str, groups: &[&str]) -> Value {

@@ -1,6 +1,6 @@
 //! A replica as a process, for what only a process can do: be killed, start again. It shares the database, Redis and key of an installation.
 
-use std::process::Stdio;
+use std::{fs::File, process::Stdio};
 
 use nix::sys::signal::Signal;
 use trunkline::services::free_port;
@@ -37,10 +37,16 @@ impl Replica {
 
     /// The same with other settings.
     pub(crate) async fn start_with(app: &TestApp, port: u16, settings: &[(&str, &str)]) -> Self {
+        Self::start_telling(app, port, settings, None).await
+    }
+
+    /// The same; all that it prints goes there.
+    pub(crate) async fn start_telling(app: &TestApp, port: u16, settings: &[(&str, &str)], printed: Option<&File>) -> Self {
         let mut starting = command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
         starting.envs(app.settings()).env("TRUNKLINE_MAIL_SMTP_URL", "smtp://127.0.0.1:1").env("TRUNKLINE_LOG_LEVEL", "error");
         starting.envs(settings.iter().copied());
-        starting.stdout(Stdio::null()).stderr(Stdio::null());
+        let output = || printed.map_or_else(Stdio::null, |file| file.try_clone().expect("a descriptor").into());
+        starting.stdout(output()).stderr(output());
         let replica = Self { process: Process::start(starting), url: format!("http://127.0.0.1:{port}"), spool: None };
         eventually("the replica is ready", SOON, async || {
             let answer = http().get(format!("{}/readyz", replica.url)).send().await.ok()?;
