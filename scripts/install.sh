@@ -55,6 +55,8 @@ if [ "$purpose" = test ]; then
     has chromedriver || need chromium-driver chromedriver
     has_venv || need python3-venv python
     has openssl || need openssl openssl
+    # For promtool, which checks the rules in deploy/prometheus; no server runs.
+    has promtool || need prometheus prometheus
 fi
 
 [ -n "$debian" ] || exit 0
@@ -99,18 +101,25 @@ case $debian in
 esac
 had_redis=no
 [ -e /lib/systemd/system/redis-server.service ] && had_redis=yes
+had_prometheus=no
+[ -e /lib/systemd/system/prometheus.service ] && had_prometheus=yes
 $as_root apt-get update -qq || echo "install: apt-get update failed; trying with the package lists there are" >&2
 if ! $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $debian; then
     echo "install: the packages could not be installed; run this by hand and see what it says:" >&2
     echo "    $manual" >&2
     exit 1
 fi
-# The same for Redis, but only if this script brought it.
-case $debian in
-*redis-server* | *valkey-server*)
-    if [ "$had_redis" = no ] && has systemctl && [ -d /run/systemd/system ]; then
-        $as_root systemctl disable --now redis-server valkey-server >/dev/null 2>&1 || true
-    fi
-    ;;
-esac
+# The same for Redis and Prometheus, but only for what this script brought.
+if has systemctl && [ -d /run/systemd/system ]; then
+    case $debian in
+    *redis-server* | *valkey-server*)
+        [ "$had_redis" = yes ] || $as_root systemctl disable --now redis-server valkey-server >/dev/null 2>&1 || true
+        ;;
+    esac
+    case $debian in
+    *prometheus*)
+        [ "$had_prometheus" = yes ] || $as_root systemctl disable --now prometheus >/dev/null 2>&1 || true
+        ;;
+    esac
+fi
 echo "install: done"

@@ -52,6 +52,8 @@ mod sources;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod tenancy;
 #[cfg(test)]
 mod upstream;
