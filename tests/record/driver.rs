@@ -28,7 +28,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.sent.extend(other.sent);
         self.delivered.extend(other.delivered);
         self.refused.extend(other.refused);
@@ -71,7 +71,7 @@ pub(super) async fn drive(agent: &Agent, tools: &[&str], workers: usize, pace: D
 }
 
 /// One call with an id of its own; nothing without a complete answer.
-async fn call(client: &Client, agent: &Agent, tool: &str, id: &str) -> Option<(u16, Value)> {
+pub(super) async fn call(client: &Client, agent: &Agent, tool: &str, id: &str) -> Option<(u16, Value)> {
     let mut body = message(Era::Stateless, "tools/call", json!({ "name": tool, "arguments": { "text": "x" } }));
     body["id"] = json!(id);
     let request = client.post(&agent.url).bearer_auth(&agent.key).header("accept", "application/json, text/event-stream");

@@ -12,5 +12,6 @@ mod long;
 mod postgres_away;
 mod prices;
 mod retention;
+mod rolling;
 mod spools;
 mod traces;

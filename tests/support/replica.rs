@@ -79,6 +79,11 @@ impl Replica {
 
     /// Asks it to end and waits until it has.
     pub(crate) fn stop(mut self) {
+        self.end();
+    }
+
+    /// The same of one that is replaced.
+    pub(crate) fn end(&mut self) {
         self.process.signal(Signal::SIGTERM);
         assert_eq!(self.process.wait(SOON), Some(0));
     }
