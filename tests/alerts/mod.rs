@@ -5,9 +5,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use hmac::Mac as _;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use trunkline_platform::{alerts, clock::Clock as _, ids::ToolId, mail::Outbox, rotation};
+use trunkline_platform::{
+    alerts,
+    clock::Clock as _,
+    ids::ToolId,
+    mail::Outbox,
+    publishing::{Health, Subject},
+    rotation,
+};
 
-use crate::support::{Agent, Era, SOON, Tenant, TestApp, Upstream, Visitor, eventually, tools};
+use crate::{
+    publishing::{
+        self, Mine,
+        server::{Mode, Shaky},
+    },
+    support::{Agent, Era, SOON, Tenant, TestApp, Upstream, Visitor, eventually, tools},
+};
 
 /// What the tests' receiver was told at that path.
 fn told(receiver: &Upstream, path: &str) -> Vec<Value> {
@@ -179,6 +192,71 @@ async fn m_48_each_kind_of_incident_is_told_once_and_once_when_it_is_over() {
     assert_eq!(told(&scene.receiver, "/chat").len(), hooks.len());
     let text = told(&scene.receiver, "/chat")[0]["text"].as_str().expect("a text").to_owned();
     assert!(text.contains("pay fails more than usual (acme)") && text.contains("/t/acme/alerts"), "{text}");
+}
+
+#[tokio::test]
+async fn m_48_refused_credentials_are_told_once_and_once_when_it_is_over() {
+    let app = TestApp::start().await;
+    let (acme, receiver) = (app.tenant("acme").await, Upstream::start().await);
+    let agent = acme.agent("agent", "tools:read").await;
+    tell(&app, &receiver.url("/hook"), "").await;
+    let minutes_with = async |count: usize, refused: usize| {
+        for _ in 0..count {
+            for number in 0..refused {
+                // One is no credential at all, the other is somebody's key with another secret.
+                let bearer = if number % 2 == 0 { "nothing-of-ours".to_owned() } else { spoilt(&agent.key) };
+                assert_eq!(acme.with_token(&bearer).list(Era::Stateless).await.status, 401);
+            }
+            // Counting is told in the background.
+            eventually("counted", SOON, async || app.platform.conversations.is_empty().then_some(())).await;
+            minute(&app, &acme).await;
+        }
+    };
+    minutes_with(3, 3).await;
+    // As many as people make who connect something.
+    assert_eq!(kinds(&receiver), [""; 0]);
+    minutes_with(5, 15).await;
+    eventually("told", SOON, async || (kinds(&receiver).len() == 1).then_some(())).await;
+    let told_of = &told(&receiver, "/hook")[0]["data"];
+    assert_eq!((&told_of["kind"], &told_of["subject"]["name"]), (&json!("authentication"), &json!("acme")), "{told_of}");
+    let owner = Visitor::signed_in(&app.url, "owner@acme.example").await;
+    let page = owner.get("/t/acme/alerts").await.ok();
+    assert!(
+        page.body.contains("acme refuses more credentials than usual") && page.body.contains("/t/acme/connect"),
+        "{}",
+        page.body
+    );
+    minutes_with(24, 0).await;
+    eventually("told", SOON, async || (kinds(&receiver).len() == 2).then_some(())).await;
+    minutes_with(3, 0).await;
+    assert_eq!(kinds(&receiver), ["alert.firing", "alert.resolved"]);
+}
+
+/// The same key with another end.
+fn spoilt(key: &str) -> String {
+    let (head, _) = key.split_at(key.len() - 6);
+    format!("{head}zzzzzz")
+}
+
+#[tokio::test]
+async fn m_48_a_failing_probe_is_told_once_and_once_when_it_is_over() {
+    let (app, server, receiver) = (TestApp::start().await, Shaky::start().await, Upstream::start().await);
+    let acme = app.tenant("acme").await;
+    let mine = Mine::live(&app, &acme, "pay", publishing::keep(&server), publishing::terms()).await;
+    let secret = tell(&app, &receiver.url("/hook"), "").await;
+    assert!(secret.starts_with("whsec_"));
+    minutes(&app, &acme, 3).await;
+    assert_eq!(kinds(&receiver), [""; 0]);
+    server.is(Mode::Empty);
+    publishing::one_interval(&app, &acme, Subject::Tool(mine.tool), Health::Failing).await;
+    minutes(&app, &acme, 3).await;
+    eventually("told", SOON, async || (kinds(&receiver).len() == 1).then_some(())).await;
+    assert_eq!(told(&receiver, "/hook")[0]["data"]["kind"], "probe");
+    server.is(Mode::Well);
+    publishing::one_interval(&app, &acme, Subject::Tool(mine.tool), Health::Well).await;
+    minutes(&app, &acme, 3).await;
+    eventually("told", SOON, async || (kinds(&receiver).len() == 2).then_some(())).await;
+    assert_eq!(kinds(&receiver), ["alert.firing", "alert.resolved"]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 mod apis;
 mod gate;
 mod probes;
-mod server;
+pub(crate) mod server;
 mod sources;
 mod versions;
 
@@ -23,21 +23,22 @@ use crate::support::{SOON, Tenant, TestApp, eventually, tools};
 use server::Shaky;
 
 /// A tool that keeps notes at that server.
-fn keep(server: &Shaky) -> NewVersion {
+pub(crate) fn keep(server: &Shaky) -> NewVersion {
     tools::http(HttpMethod::Get, &server.api(), &[("note", Place::Query)])
 }
 
 /// How it is tried: a note, and what has to come of it, sooner than the server is when it is slow.
-fn terms() -> Terms {
+pub(crate) fn terms() -> Terms {
     let arguments = json!({ "note": "bring an umbrella" }).as_object().cloned();
     Terms { arguments, expected: "/kept=true".to_owned(), within_ms: 300, ..Terms::default() }
 }
 
 /// A tool of a tenant, with verbs that a test needs.
-struct Mine<'a> {
+pub(crate) struct Mine<'a> {
     app: &'a TestApp,
     tenant: &'a Tenant<'a>,
-    tool: ToolId,
+    /// Its id.
+    pub(crate) tool: ToolId,
 }
 
 impl<'a> Mine<'a> {
@@ -53,7 +54,7 @@ impl<'a> Mine<'a> {
     }
 
     /// Published at once.
-    async fn live(app: &'a TestApp, tenant: &'a Tenant<'a>, name: &str, new: NewVersion, terms: Terms) -> Self {
+    pub(crate) async fn live(app: &'a TestApp, tenant: &'a Tenant<'a>, name: &str, new: NewVersion, terms: Terms) -> Self {
         let mine = Self::draft(app, tenant, name, new, terms).await;
         assert!(matches!(mine.publish(1).await, Ok(Publication::Live(1))), "the gate lets it pass");
         mine
@@ -107,7 +108,7 @@ async fn until(app: &TestApp, tenant: &Tenant<'_>, subject: Subject, what: &str,
 }
 
 /// One interval goes by: the probe that is due, and the second look that follows a result which says something new.
-async fn one_interval(app: &TestApp, tenant: &Tenant<'_>, subject: Subject, expected: Health) -> Probe {
+pub(crate) async fn one_interval(app: &TestApp, tenant: &Tenant<'_>, subject: Subject, expected: Health) -> Probe {
     let before = probe_of(app, tenant, subject).await;
     app.clock.advance(TimeDelta::seconds(300 - 20));
     until(app, tenant, subject, "it is tried", |probe| probe.checked_at > before.checked_at).await;

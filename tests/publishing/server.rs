@@ -17,7 +17,7 @@ use crate::support::world;
 
 /// What is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Well,
     Down,
     Slow,
@@ -29,7 +29,7 @@ pub(super) enum Mode {
 
 impl Mode {
     /// Each way to be broken, with the checks that may find it.
-    pub(super) const BROKEN: [(Self, &'static [&'static str]); 6] = [
+    pub(crate) const BROKEN: [(Self, &'static [&'static str]); 6] = [
         (Self::Down, &["call", "handshake"]),
         (Self::Slow, &["time"]),
         (Self::Echo, &["echo"]),
@@ -41,7 +41,7 @@ impl Mode {
 
 /// The server. Ends when dropped.
 #[derive(Debug)]
-pub(super) struct Shaky {
+pub(crate) struct Shaky {
     addr: SocketAddr,
     mode: Arc<Mutex<Mode>>,
     calls: Arc<Mutex<Vec<String>>>,
@@ -49,7 +49,7 @@ pub(super) struct Shaky {
 }
 
 impl Shaky {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listening = world().spawn(TcpListener::bind(("127.0.0.1", 0))).await.expect("no panic");
         let listener = listening.expect("a free port");
         let addr = listener.local_addr().expect("an address");
@@ -63,21 +63,21 @@ impl Shaky {
         Self { addr, mode, calls, task }
     }
 
-    pub(super) fn is(&self, mode: Mode) {
+    pub(crate) fn is(&self, mode: Mode) {
         *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
     }
 
     /// Takes the argument `note` in its query.
-    pub(super) fn api(&self) -> String {
+    pub(crate) fn api(&self) -> String {
         format!("http://{}/notes", self.addr)
     }
 
-    pub(super) fn mcp(&self) -> String {
+    pub(crate) fn mcp(&self) -> String {
         format!("http://{}/mcp", self.addr)
     }
 
     /// Calls of its tool, by either way.
-    pub(super) fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }

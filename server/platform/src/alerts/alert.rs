@@ -18,10 +18,12 @@ pub enum Kind {
     Limits,
     /// A tool or a source fails what it is tried by.
     Probe,
+    /// More credentials are refused than usual.
+    Authentication,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::ErrorRate, Self::P99, Self::Limits, Self::Probe];
+    const ALL: [Self; 5] = [Self::ErrorRate, Self::P99, Self::Limits, Self::Probe, Self::Authentication];
 
     /// As stored, and as hooks are told.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Kind {
             Self::P99 => "p99",
             Self::Limits => "limits",
             Self::Probe => "probe",
+            Self::Authentication => "authentication",
         }
     }
 
@@ -40,6 +43,7 @@ impl Kind {
             Self::P99 => "Slow",
             Self::Limits => "Refused",
             Self::Probe => "Probe",
+            Self::Authentication => "Credentials",
         }
     }
 
@@ -54,6 +58,8 @@ impl Kind {
             (Self::Limits, false) => format!("{name} is within its limits"),
             (Self::Probe, true) => format!("{name} fails its probes"),
             (Self::Probe, false) => format!("{name} passes its probes"),
+            (Self::Authentication, true) => format!("{name} refuses more credentials than usual"),
+            (Self::Authentication, false) => format!("{name} refuses no more credentials than usual"),
         }
     }
 
@@ -124,7 +130,7 @@ pub struct Alert {
     pub id: AlertId,
     /// In which way.
     pub kind: Kind,
-    /// Id of the tool, agent or source that it is about.
+    /// Id of the tool, agent, source or tenant that it is about.
     pub subject: String,
     /// What that was called.
     pub name: String,

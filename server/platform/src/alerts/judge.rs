@@ -21,6 +21,10 @@ const LIMITED: (f64, f64) = (0.20, 0.10);
 const SLOWER: (f64, f64) = (2.0, 1.5);
 const SLOWER_MS: (f64, f64) = (200.0, 100.0);
 
+/// Refused credentials in ten minutes without which nothing begins, and times the usual: where it begins, and below which it is over.
+const LEAST_REFUSED: f64 = 20.0;
+const REFUSED: (f64, f64) = (5.0, 2.0);
+
 /// What a look says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -133,6 +137,19 @@ pub(super) fn limits(recent: &Recent) -> (Verdict, String) {
     (verdict, format!("Limits or budgets refused {} of {} calls in the last 10 minutes.", percent(share), recent.calls))
 }
 
+/// Are more credentials refused than usual?
+pub(super) fn authentication(refused: i64, usual: f64) -> (Verdict, String) {
+    let now = float(refused);
+    let verdict = if now <= (usual * REFUSED.1).max(LEAST_REFUSED / 2.0) {
+        Verdict::Good
+    } else if now >= (usual * REFUSED.0).max(LEAST_REFUSED) {
+        Verdict::Bad
+    } else {
+        Verdict::Between
+    };
+    (verdict, format!("{refused} credentials were refused in the last 10 minutes; usually {usual:.0}."))
+}
+
 fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
@@ -177,6 +194,13 @@ mod tests {
         assert_eq!(p99(&slow(9.0, 100), 3.0).0, Good);
         assert_eq!(p99(&slow(500.0, 100), 300.0).0, Between);
         assert_eq!(Usual { ran: 10, failed: 0, p99_ms: Some(3.0) }.p99_ms(), None);
+    }
+
+    #[test]
+    fn refused_credentials_are_measured_by_what_is_usual() {
+        let verdict = |refused, usual| authentication(refused, usual).0;
+        assert_eq!([verdict(0, 0.0), verdict(10, 0.0), verdict(15, 0.0), verdict(20, 0.0)], [Good, Good, Between, Bad]);
+        assert_eq!([verdict(40, 20.0), verdict(99, 20.0), verdict(100, 20.0)], [Good, Between, Bad]);
     }
 
     #[test]

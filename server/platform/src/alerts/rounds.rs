@@ -15,6 +15,7 @@ use crate::{
     Platform,
     db::TenantTx,
     error::{Error, Result},
+    handshake::{self, Refused},
     ids::{AlertId, TenantId, ToolId},
 };
 
@@ -85,12 +86,15 @@ async fn look_and_tell(platform: &Platform, tenant: TenantId) -> (TenantId, bool
 
 async fn look_at(platform: &Platform, tenant: TenantId) -> Result<()> {
     let now = platform.clock.now();
+    // Before the transaction, which waits for nobody. Without Redis this look says nothing of it.
+    let refused = handshake::refused(platform, tenant, now).await.ok();
     let mut tx = platform.db.tenant(tenant).await?;
     if !store::lock_round(&mut tx, now).await? {
         return Ok(());
     }
     let open = store::open(&mut tx).await?;
-    let looks = looks(&mut tx, &open, now).await?;
+    let mut looks = looks(&mut tx, &open, now).await?;
+    looks.push(of_credentials(&mut tx, refused, &open).await?);
     let mut open: HashMap<(Kind, String), Alert> =
         open.into_iter().map(|alert| ((alert.kind, alert.subject.clone()), alert)).collect();
     let mut changed = Vec::new();
@@ -208,6 +212,18 @@ async fn looks(tx: &mut TenantTx, open: &[Alert], now: DateTime<Utc>) -> Result<
         looks.push(Look { kind: Kind::Probe, subject, name, verdict: Verdict::Bad, usual: 0.0, message });
     }
     Ok(looks)
+}
+
+/// What was refused to those who are nobody's agent yet.
+async fn of_credentials(tx: &mut TenantTx, refused: Option<Refused>, open: &[Alert]) -> Result<Look> {
+    let begun = open.iter().find(|alert| alert.kind == Kind::Authentication);
+    let usual = begun.map(|alert| alert.usual).or_else(|| refused.map(|refused| refused.usual)).unwrap_or_default();
+    let (verdict, message) = match refused {
+        Some(refused) => judge::authentication(refused.now, usual),
+        None => (Verdict::Between, begun.map(|alert| alert.message.clone()).unwrap_or_default()),
+    };
+    let (name, _) = store::organisation(tx).await?;
+    Ok(Look { kind: Kind::Authentication, subject: tx.tenant().to_string(), name, verdict, usual, message })
 }
 
 /// What is usual for those tools: learnt once an hour, and not from the trouble itself.

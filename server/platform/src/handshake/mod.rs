@@ -5,6 +5,7 @@
 
 mod attempt;
 mod finding;
+mod refused;
 mod step;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -12,6 +13,7 @@ use redis::cmd;
 
 pub use attempt::{Attempt, attempts};
 pub use finding::Finding;
+pub(crate) use refused::{Refused, of as refused};
 pub use step::{Fault, Hop, Step};
 
 use crate::{
@@ -129,6 +131,7 @@ async fn keep(platform: &Platform, tenant: Option<TenantId>, step: Step) -> std:
     for earlier in earlier.into_iter().flatten().filter_map(|step| serde_json::from_str(&step).ok()) {
         push(platform, &key, &earlier, MOST, KEPT_S).await?;
     }
+    refused::count(platform, tenant, &step).await?;
     push(platform, &key, &step, MOST, KEPT_S).await
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use trunkline_platform::{
     Error, Result,
     actor::{Permission, Role},
-    alerts::{self, Alert, NewTargets, State, Targets},
+    alerts::{self, Alert, Kind, NewTargets, State, Targets},
     ids::{AgentId, AlertId, SourceId, ToolId},
 };
 
@@ -122,7 +122,10 @@ fn alert_row(slug: &str, alert: &Alert, acknowledged_by: &str, now: DateTime<Utc
         headline: alert.headline(),
         kind: alert.kind.label(),
         message: alert.message.clone(),
-        url: subject_url(slug, &alert.subject),
+        url: match alert.kind {
+            Kind::Authentication => urls::connect(slug),
+            _ => subject_url(slug, &alert.subject),
+        },
         state: match alert.state {
             State::Firing if alert.is_silenced(now) => "silenced",
             state => state.as_str(),
