@@ -45,6 +45,7 @@ pub(crate) struct Shaky {
     addr: SocketAddr,
     mode: Arc<Mutex<Mode>>,
     calls: Arc<Mutex<Vec<String>>>,
+    tools: Arc<Mutex<Vec<Value>>>,
     task: JoinHandle<()>,
 }
 
@@ -54,17 +55,23 @@ impl Shaky {
         let listener = listening.expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let (mode, calls) = (Arc::new(Mutex::new(Mode::Well)), Arc::<Mutex<Vec<String>>>::default());
-        let (its_mode, its_calls) = (Arc::clone(&mode), Arc::clone(&calls));
+        let tools = Arc::new(Mutex::new(vec![tool("Keeps a note.")]));
+        let (its_mode, its_calls, its_tools) = (Arc::clone(&mode), Arc::clone(&calls), Arc::clone(&tools));
         let task = world().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&its_mode), Arc::clone(&its_calls)));
+                tokio::spawn(serve(stream, Arc::clone(&its_mode), Arc::clone(&its_calls), Arc::clone(&its_tools)));
             }
         });
-        Self { addr, mode, calls, task }
+        Self { addr, mode, calls, tools, task }
     }
 
     pub(crate) fn is(&self, mode: Mode) {
         *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// From now on its MCP server has these tools.
+    pub(super) fn offers(&self, tools: &[Value]) {
+        *self.tools.lock().unwrap_or_else(PoisonError::into_inner) = tools.to_vec();
     }
 
     /// Takes the argument `note` in its query.
@@ -88,13 +95,15 @@ impl Drop for Shaky {
     }
 }
 
-async fn serve(mut stream: TcpStream, mode: Arc<Mutex<Mode>>, calls: Arc<Mutex<Vec<String>>>) {
+async fn serve(mut stream: TcpStream, mode: Arc<Mutex<Mode>>, calls: Arc<Mutex<Vec<String>>>, tools: Arc<Mutex<Vec<Value>>>) {
     while let Some((head, body)) = read(&mut stream).await {
         let mode = *mode.lock().unwrap_or_else(PoisonError::into_inner);
         if mode == Mode::Down {
             return;
         }
-        let (status, answer, is_call) = if head.starts_with("GET /notes") { api(&head, mode) } else { mcp(&head, &body, mode) };
+        let tools = tools.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (status, answer, is_call) =
+            if head.starts_with("GET /notes") { api(&head, mode) } else { mcp(&head, &body, mode, &tools) };
         if is_call {
             calls.lock().unwrap_or_else(PoisonError::into_inner).push(head.lines().next().unwrap_or_default().to_owned());
             if mode == Mode::Slow {
@@ -122,7 +131,7 @@ fn api(head: &str, mode: Mode) -> (&'static str, String, bool) {
     (status, answer, true)
 }
 
-fn mcp(head: &str, body: &str, mode: Mode) -> (&'static str, String, bool) {
+fn mcp(head: &str, body: &str, mode: Mode, tools: &[Value]) -> (&'static str, String, bool) {
     if !head.starts_with("POST ") {
         return ("405 Method Not Allowed", String::new(), false);
     }
@@ -135,7 +144,7 @@ fn mcp(head: &str, body: &str, mode: Mode) -> (&'static str, String, bool) {
         "initialize" => json!({
             "protocolVersion": "2025-06-18", "capabilities": { "tools": {} }, "serverInfo": { "name": "shaky", "version": "1" },
         }),
-        "tools/list" => json!({ "tools": [tool()] }),
+        "tools/list" => json!({ "tools": tools }),
         "tools/call" => result(&request["params"]["arguments"], mode),
         _ if request.get("id").is_none() => return ("202 Accepted", String::new(), false),
         _ => return ("400 Bad Request", "no such method".to_owned(), false),
@@ -143,10 +152,11 @@ fn mcp(head: &str, body: &str, mode: Mode) -> (&'static str, String, bool) {
     ("200 OK", json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }).to_string(), method == "tools/call")
 }
 
-fn tool() -> Value {
+/// Its tool, in those words.
+pub(super) fn tool(description: &str) -> Value {
     json!({
         "name": "keep",
-        "description": "Keeps a note.",
+        "description": description,
         "inputSchema": {
             "type": "object",
             "properties": { "note": { "type": "string", "examples": ["bring an umbrella"] } },

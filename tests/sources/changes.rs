@@ -77,6 +77,8 @@ async fn m_10_where_the_policy_blocks_a_waiting_change_hides_the_tool_and_nothin
     let mine = Mine::add(&app, &acme, "s", &server.url(), strict()).await;
     mine.read().await;
     assert_eq!(agent.list(Era::Stateless).await.tool_names(), ["s.read"]);
+    let sent = || server.seen().iter().filter(|(method, _)| method == "tools/call").count();
+    let before = sent();
     // Not even a comma.
     server.set("tools", &[tool("read", "Reads one file.")]);
     assert_eq!(mine.read().await.pending, 1);
@@ -84,7 +86,7 @@ async fn m_10_where_the_policy_blocks_a_waiting_change_hides_the_tool_and_nothin
         assert!(agent.list(era).await.tool_names().is_empty());
         assert_eq!(agent.call(era, "s.read", json!({})).await.code(), -32602);
     }
-    assert!(server.seen().iter().all(|(method, _)| method != "tools/call"), "nothing was sent");
+    assert_eq!(sent(), before, "nothing was sent");
     // The source goes back to what was approved: so does the list.
     server.set("tools", &[tool("read", "Reads a file.")]);
     mine.read().await;

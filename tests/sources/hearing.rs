@@ -54,7 +54,8 @@ async fn a_source_that_is_switched_off_or_moved_is_not_heard_any_more() {
 }
 
 fn named(name: &str) -> Value {
-    json!({ "name": name, "inputSchema": { "type": "object" }, "annotations": { "readOnlyHint": true } })
+    // Without a word on whether it only reads, so that nothing is called before it is listed: the server has no such tool.
+    json!({ "name": name, "inputSchema": { "type": "object" } })
 }
 
 #[tokio::test]

@@ -50,6 +50,7 @@ async fn a_list_has_the_sources_own_words_to_the_byte() {
         "execution": { "taskSupport": "optional" }, "_meta": { "vendor/k": { "z": 1, "a": 2 } }, "unknown": "é",
     })])
     .await;
+    server.give(&json!({ "content": [], "structuredContent": [1] }));
     let acme = app.tenant("acme").await;
     let agent = acme.agent("agent", "tools:read").await;
     let mine = Mine::add(&app, &acme, "s", &server.url(), trusting()).await;
@@ -117,7 +118,8 @@ async fn sources_are_read_again_every_few_minutes_by_one_replica() {
         (here.tool_names() == ["s.a", "s.b"] && there.tool_names() == ["s.a", "s.b"]).then_some(())
     })
     .await;
-    let asked = server.seen()[before..].iter().filter(|(method, _)| method == "tools/list").count();
+    // The list of tools is asked for once more, when what is new goes through the gate.
+    let asked = server.seen()[before..].iter().filter(|(method, _)| method == "prompts/list").count();
     assert_eq!(asked, 1, "one of the two replicas read it");
 }
 

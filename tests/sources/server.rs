@@ -19,6 +19,7 @@ use crate::support::world;
 struct State {
     lists: BTreeMap<&'static str, Vec<Value>>,
     broken: Option<&'static str>,
+    result: Option<Value>,
     is_gone: bool,
     seen: Vec<(String, String)>,
 }
@@ -57,6 +58,11 @@ impl Server {
     /// Changes one of its lists: `tools`, `prompts`, `resources`, `resourceTemplates`.
     pub(super) fn set(&self, list: &'static str, items: &[Value]) {
         self.state().lists.insert(list, items.to_vec());
+    }
+
+    /// What its tools give from now on.
+    pub(super) fn give(&self, result: &Value) {
+        self.state().result = Some(result.clone());
     }
 
     /// From now on that method gets nonsense instead of an answer; or all is well again.
@@ -134,6 +140,7 @@ fn answer(head: &str, body: &str, state: &mut State) -> (&'static str, String) {
             "serverInfo": { "name": "theirs", "version": "1" },
         }),
         "tools/list" => list(state, "tools"),
+        "tools/call" if state.result.is_some() => json!(state.result),
         "tools/call" => json!({ "content": [{ "type": "text", "text": "All is well." }] }),
         "prompts/list" => list(state, "prompts"),
         "resources/list" => list(state, "resources"),

@@ -4,9 +4,10 @@ use trunkline_platform::{
     agents::{self, NewKey},
     catalog::{
         SecretChange,
-        source::{self, NewDefinitions, NewSource, Policy, Refreshed, SourceName},
+        source::{self, DefinitionFilter, NewDefinitions, NewSource, Pick, Policy, Refreshed, Show, SourceName},
         toolset::{self, NewToolset, ToolsetName},
     },
+    db::page::Search,
     ids::SourceId,
 };
 use trunkline_protocol::oauth::scope::Effect;
@@ -53,7 +54,23 @@ impl Tenant<'_> {
             refreshed.await.filter(|refreshed| matches!(refreshed, Refreshed::Done(_)))
         })
         .await;
+        self.let_in(id).await;
         id
+    }
+
+    /// Switches on what the gate stopped: servers of tests have tools that answer nothing sensible.
+    async fn let_in(&self, id: SourceId) {
+        let owner = self.owner.clone();
+        self.app
+            .act(move |platform| async move {
+                let filter = DefinitionFilter { kind: None, show: Show::Waiting };
+                let search = Search::new("", 1).sized(2_000);
+                let waiting = source::search_definitions(&platform, &owner, id, filter, &search).await.expect("definitions");
+                let stopped = waiting.items.iter().filter(|listed| !listed.reason.is_empty()).map(|listed| listed.id);
+                let (pick, seen) = (Pick::These(stopped.collect()), platform.clock.now());
+                source::switch_on(&platform, &owner, id, pick, seen).await.expect("decided");
+            })
+            .await;
     }
 
     /// A toolset of these tools, and its endpoint.

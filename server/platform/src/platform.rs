@@ -13,7 +13,7 @@ use url::Url;
 use crate::{
     accounts,
     bus::Bus,
-    catalog::{api::supply, snapshot::Snapshots},
+    catalog::{self, api::supply, snapshot::Snapshots},
     chain,
     clock::Clock,
     connections, context,
@@ -161,6 +161,8 @@ pub struct Inner {
     pub(crate) running: Arc<AtomicU32>,
     /// What the source of the conformance suite has.
     pub(crate) conformance: fn(ItemKind) -> Vec<Box<RawValue>>,
+    /// Tries what a source would let in by itself.
+    pub(crate) trial: catalog::source::Trial,
 }
 
 impl Platform {
@@ -205,6 +207,7 @@ impl Platform {
             metrics,
             running: Arc::default(),
             conformance: execution::conformance::definitions,
+            trial: publishing::trial,
         }))
     }
 }

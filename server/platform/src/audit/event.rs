@@ -189,6 +189,8 @@ pub enum Event {
     DefinitionChanged(DefinitionId),
     /// It changed, and the change waits for a person.
     ChangePending(ChangeId, DefinitionId),
+    /// The policy of its source would have let it in, and the gate stopped it at that check: it waits for a person.
+    DefinitionStopped(DefinitionId, &'static str),
     /// A member took the change.
     ChangeApproved(ChangeId, DefinitionId),
     /// A member did not take it.
@@ -322,6 +324,7 @@ impl Event {
             Self::DefinitionReturned(_) => "definition.returned",
             Self::DefinitionChanged(_) => "definition.changed",
             Self::ChangePending(..) => "definition.change_pending",
+            Self::DefinitionStopped(..) => "definition.stopped",
             Self::ChangeApproved(..) => "definition.change_approved",
             Self::ChangeRejected(..) => "definition.change_rejected",
             Self::ToolsetCreated(_) => "toolset.created",
@@ -434,6 +437,7 @@ impl Event {
             | Self::DefinitionRemoved(id)
             | Self::DefinitionReturned(id)
             | Self::DefinitionChanged(id)
+            | Self::DefinitionStopped(id, _)
             | Self::ChangePending(_, id)
             | Self::ChangeApproved(_, id)
             | Self::ChangeRejected(_, id) => id.to_string(),
@@ -488,7 +492,9 @@ impl Event {
             Self::ApiDescriptionReplaced(_, found)
             | Self::ApiDescriptionReturned(_, found)
             | Self::ApiDescriptionDismissed(_, found) => json!({ "found": found }),
-            Self::SourceStopped(_, check) | Self::ApiStopped(_, check) => json!({ "check": check }),
+            Self::SourceStopped(_, check) | Self::ApiStopped(_, check) | Self::DefinitionStopped(_, check) => {
+                json!({ "check": check })
+            }
             Self::ToolFailing(_, check) | Self::SourceFailing(_, check) => json!({ "check": check }),
             Self::ToolPublished(_, number, difference) | Self::ToolRolledBack(_, number, difference) => {
                 difference.put(json!({ "version": number }))

@@ -3,6 +3,7 @@
 //!
 //! Knows no tenant and no database: for `trunkline gate`, for publishing and for probes alike.
 
+mod each;
 mod echo;
 mod judge;
 mod own;
@@ -19,6 +20,7 @@ use trunkline_protocol::mcp::{
     object::{RawObject, json_string},
 };
 
+pub use each::{Each, run_each};
 pub use echo::is_echo;
 pub use own::{Broken, harmless, look_at, run_own};
 pub use report::{Check, Checked, Report, Verdict};
@@ -113,13 +115,24 @@ impl Gate<'_> {
         let Some(tool) = tools.iter().find(|tool| tool.key == sample.tool) else {
             return checks.fail(Check::Call, None, (format!("it has no tool named {}", sample.tool), sample::ABSENT));
         };
-        let (reply, took) = self.call(checks, tool, &sample).await?;
+        self.try_one(checks, tool, &sample, &self.plan.expected).await
+    }
+
+    /// Calls it and judges the answer.
+    async fn try_one(
+        &self,
+        checks: &mut Checks,
+        tool: &Definition,
+        sample: &Sample,
+        expected: &[Expected],
+    ) -> Result<(), Stopped> {
+        let (reply, took) = self.call(checks, tool, sample).await?;
         let result = judge::result(checks, &reply, took)?;
         judge::content(checks, &result);
         judge::schema(checks, tool, &result);
         judge::time(checks, took, self.plan.within);
-        judge::echo(checks, &sample, &result, self.plan.may_echo);
-        judge::expected(checks, &result, &self.plan.expected);
+        judge::echo(checks, sample, &result, self.plan.may_echo);
+        judge::expected(checks, &result, expected);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod rounds;
 mod sample;
 mod source;
 mod store;
+mod trial;
 
 use std::collections::HashMap;
 
@@ -23,6 +24,7 @@ pub use probe::{EVERY_S, Health, HealthOfTools, Kind, PAUSES_S, Probe, RunReport
 pub use rounds::probe_due;
 pub(crate) use sample::reseal;
 pub use source::{Admission, admit, watch_source};
+pub(crate) use trial::trial;
 
 use crate::{
     Platform,

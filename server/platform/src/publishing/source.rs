@@ -33,6 +33,12 @@ pub async fn admit(platform: &Platform, actor: &Member, id: SourceId, untried: O
     actor.require(Permission::ManageTools)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
     if !store::waits_for_gate(&mut tx, id).await? {
+        // Nothing has to be tried, and what somebody says of it is kept all the same.
+        if let Some(reason) = untried {
+            super::check_reason(reason)?;
+            audit::append(&mut tx, platform.clock.now(), actor, &Event::SourceUntried(id, reason.to_owned())).await?;
+            tx.commit().await?;
+        }
         return Ok(Admission::Open);
     }
     let probe = super::ensured(platform, &mut tx, Subject::Source(id)).await?;
@@ -63,7 +69,7 @@ pub async fn admit(platform: &Platform, actor: &Member, id: SourceId, untried: O
     Ok(Admission::Open)
 }
 
-async fn begin(platform: &Platform, tx: &mut crate::db::TenantTx, probe: &Probe) -> Result<()> {
+pub(super) async fn begin(platform: &Platform, tx: &mut crate::db::TenantTx, probe: &Probe) -> Result<()> {
     match probe.terms.every_s {
         Some(pause) => store::schedule(tx, probe.id, platform.clock.now() + rounds::spread(pause)).await,
         None => Ok(()),
@@ -87,18 +93,23 @@ pub(super) async fn try_source(platform: &Platform, tenant: TenantId, id: Source
     Ok(Some(Found { report, version: None }))
 }
 
-async fn go(platform: &Platform, target: &Target, terms: &Terms, kind: Kind) -> Report {
+/// What is asked of it, and which call is made if somebody has named one that may be made.
+pub(super) fn plan(terms: &Terms, kind: Kind, demand: Demand) -> Plan {
     let is_allowed = terms.confirmed && (kind == Kind::Gate || terms.repeats);
     let named = !terms.called.is_empty() && is_allowed;
     let sample = named.then(|| Sample { tool: terms.called.clone(), arguments: terms.arguments.clone().unwrap_or_default() });
-    let plan = Plan {
+    Plan {
         sample,
         within: Duration::from_millis(terms.within_ms.into()),
         may_echo: terms.may_echo,
         // What is expected is expected of the call that was named.
         expected: if named { terms.expectations() } else { Vec::new() },
-        demand: if kind == Kind::Gate { Demand::Call } else { Demand::CallIfHarmless },
-    };
+        demand,
+    }
+}
+
+async fn go(platform: &Platform, target: &Target, terms: &Terms, kind: Kind) -> Report {
+    let plan = plan(terms, kind, if kind == Kind::Gate { Demand::Call } else { Demand::CallIfHarmless });
     let alone = gate::alone();
     let report = gate::run(&alone, &platform.egress, target, &plan).await;
     alone.sweep(Duration::ZERO).await;

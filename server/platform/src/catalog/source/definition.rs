@@ -36,7 +36,7 @@ pub struct ListedDefinition {
     pub definition: Box<RawValue>,
     /// What became of it.
     pub state: DefinitionState,
-    /// Why it is blocked; empty if it is not.
+    /// Why it is blocked; of one that waits, what the gate found where the policy alone would have let it in; else empty.
     pub reason: String,
     /// What was found in it.
     pub findings: Vec<Finding>,
@@ -66,6 +66,8 @@ pub struct ListedChange {
     pub id: ChangeId,
     /// What it introduces.
     pub findings: Vec<Finding>,
+    /// What the gate found, where the policy alone would have taken it; else empty.
+    pub reason: String,
     /// Since when.
     pub created_at: DateTime<Utc>,
 }
@@ -79,6 +81,8 @@ pub struct Change {
     pub definition: Box<RawValue>,
     /// What it introduces.
     pub findings: Vec<Finding>,
+    /// What the gate found, where the policy alone would have taken it; else empty.
+    pub reason: String,
     /// What became of it.
     pub state: ChangeState,
     /// Since when it was known.

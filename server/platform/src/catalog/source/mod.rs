@@ -11,6 +11,7 @@ mod refresh;
 #[expect(clippy::module_inception, reason = "one file per noun, and this is the noun")]
 mod source;
 pub(super) mod store;
+mod trial;
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub use definition::{
 };
 pub use refresh::{Refreshed, Tally, refresh, refresh_due};
 pub use source::{Changes, Meanwhile, NewDefinitions, NewSource, Policy, Source, SourceKind, SourceName, Stale, parse_url};
+
+pub(crate) use trial::{Stopped, Trial};
 
 pub use conformance::{create_conformance, switch_conformance};
 

@@ -8,6 +8,7 @@ use super::{
     definition::DefinitionState,
     names::Names,
     source::{Changes, Meanwhile, NewDefinitions, Source},
+    trial::Stopped,
 };
 use crate::{
     catalog::definition::{Definition, Finding, FindingKind, ItemKind, exposed_key, risk},
@@ -37,6 +38,8 @@ pub(super) struct Known {
 pub(super) struct Judged {
     pub(super) definition: Definition,
     pub(super) findings: Vec<Finding>,
+    /// What the gate found, if it was tried.
+    pub(super) stopped: Option<Stopped>,
 }
 
 /// What to do. Numbers lead into what the source has.
@@ -103,7 +106,7 @@ pub(super) fn judge(
                 Some(known) if known.digest == definition.digest && !is_name_taken(known) => Vec::new(),
                 _ => risk(None, &definition, silent),
             };
-            Judged { definition, findings }
+            Judged { definition, findings, stopped: None }
         })
         .collect()
 }
@@ -120,6 +123,16 @@ pub(super) fn changed(known: &[Known], listed: &[Definition]) -> Vec<DefinitionI
 
 fn by_key(known: &[Known]) -> HashMap<(ItemKind, &str), &Known> {
     known.iter().map(|known| ((known.kind, known.upstream_key.as_str()), known)).collect()
+}
+
+/// Is there a tool that may be new or another one? What is not known here is told apart by `plan`.
+pub(super) fn brings(known: &[Known], listed: &[Definition]) -> bool {
+    let by_key = by_key(known);
+    listed.iter().filter(|definition| definition.kind == ItemKind::Tools).any(|definition| {
+        by_key
+            .get(&(definition.kind, definition.key.as_str()))
+            .is_none_or(|known| known.digest != definition.digest || known.is_removed || is_name_taken(known))
+    })
 }
 
 /// Might it be served now, because a name has become free?
@@ -176,9 +189,10 @@ fn fate(source: &Source, judged: &Judged, claim: impl FnOnce() -> Result<(), Str
     }
     match claim() {
         Err(whose) => (DefinitionState::Blocked, format!("{}: {whose}", FindingKind::NameTaken.label())),
-        Ok(()) if source.policy.new == NewDefinitions::Approve && judged.findings.is_empty() => {
-            (DefinitionState::Approved, String::new())
-        }
+        Ok(()) if source.policy.new == NewDefinitions::Approve && judged.findings.is_empty() => match &judged.stopped {
+            None => (DefinitionState::Approved, String::new()),
+            Some(stopped) => (DefinitionState::Waiting, stopped.reason.clone()),
+        },
         Ok(()) => (DefinitionState::Waiting, String::new()),
     }
 }
@@ -189,6 +203,17 @@ pub(super) fn reason(finding: &Finding) -> String {
 }
 
 impl Plan {
+    /// Tools that nobody has looked at as they are now, and that would be served.
+    pub(super) fn lets_in(&self, known: &[Known], judged: &[Judged]) -> Vec<usize> {
+        let digests: HashMap<DefinitionId, [u8; 32]> = known.iter().map(|known| (known.id, known.digest)).collect();
+        let is_on = |fate: &&Fate| fate.state == DefinitionState::Approved;
+        let fates = self.added.iter().chain(self.rewritten.iter().map(|(_, fate)| fate)).filter(is_on).map(|fate| fate.listed);
+        // Of what stays as it was approved, only its effect may be another: by what somebody says of the source.
+        let is_other = |(id, at): &&(DefinitionId, usize)| digests.get(id) != Some(&judged[*at].definition.digest);
+        let accepted = self.accepted.iter().filter(is_other).map(|(_, at)| *at);
+        fates.chain(accepted).filter(|at| judged[*at].definition.kind == ItemKind::Tools).collect()
+    }
+
     fn approved(
         &mut self,
         source: &Source,
@@ -223,7 +248,7 @@ impl Plan {
             // It waits already.
         } else if rejected.contains(&(known.id, definition.digest)) {
             withdraw(self);
-        } else if source.policy.changes == Changes::HarmlessPass && judged.findings.is_empty() {
+        } else if source.policy.changes == Changes::HarmlessPass && judged.findings.is_empty() && judged.stopped.is_none() {
             withdraw(self);
             self.accepted.push((known.id, at));
             self.is_seen = true;
@@ -249,9 +274,9 @@ impl Plan {
             }
             return;
         }
-        let (mut state, reason) = fate(source, judged, claim);
+        let (mut state, mut reason) = fate(source, judged, claim);
         if known.state == DefinitionState::Off && state != DefinitionState::Blocked {
-            state = DefinitionState::Off;
+            (state, reason) = (DefinitionState::Off, String::new());
         }
         if is_same && !known.is_removed && (state, &reason) == (known.state, &known.reason) {
             return;

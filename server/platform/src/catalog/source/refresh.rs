@@ -11,12 +11,15 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::value::RawValue;
 
 use super::{
+    Target,
     definition::DefinitionState,
     fetch,
+    names::Names,
     publish::{Publication, publish},
     reconcile::{self, Fate, Judged, Known, Plan},
     source::{Source, SourceKind},
     store::{self, Settled, Waiting},
+    trial::Trials,
 };
 use crate::{
     Platform,
@@ -35,9 +38,9 @@ const EVERY: TimeDelta = TimeDelta::minutes(5);
 /// Between two looks at a source that cannot be read: the longer it has been so, the longer, within these.
 const AGAIN_FIRST: TimeDelta = TimeDelta::minutes(1);
 const AGAIN_LAST: TimeDelta = TimeDelta::minutes(15);
-/// Longest time for reading all lists of a source, and how long nobody else begins.
+/// Longest time for reading all lists of a source, and how long nobody else begins: what is let in by itself is tried after that.
 const DEADLINE: Duration = Duration::from_secs(45);
-const LEASE: TimeDelta = TimeDelta::seconds(90);
+const LEASE: TimeDelta = TimeDelta::seconds(150);
 /// Sources that one replica reads at the same time, each of another tenant: one whose sources hang delays nobody else's.
 const TOGETHER: usize = 8;
 /// Somebody else decided something while the lists were judged; more often than this, the next round may try.
@@ -176,7 +179,7 @@ async fn look(platform: &Platform, tenant: TenantId, id: SourceId) -> Result<(Re
         Err(_) => return stale(platform, tenant, &source, "its lists took longer than 45 s").await,
     };
     let (listed, notice) = blocking(move || read(lists)).await?;
-    match settle(platform, tenant, &source, listed, &notice).await? {
+    match settle(platform, target.as_ref(), (tenant, &source), listed, &notice).await? {
         Some(tally) => Ok((Refreshed::Done(tally), None)),
         None => Err(Error::conflict("The source was changed while it was read. Refresh it again.")),
     }
@@ -216,23 +219,31 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)
 }
 
-/// Decides about what the source has and carries it out. `None`: it is not the source any more that was asked, or decisions of others kept
-/// coming in between.
+/// Decides about what the source has and carries it out. What its policy would let in by itself is tried first, outside of any transaction.
+/// `None`: it is not the source any more that was asked, or decisions of others kept coming in between.
 async fn settle(
     platform: &Platform,
-    tenant: TenantId,
-    source: &Source,
+    target: Option<&Target>,
+    (tenant, source): (TenantId, &Source),
     listed: Vec<Definition>,
     notice: &str,
 ) -> Result<Option<Tally>> {
+    let mut trials = Trials::default();
     for _ in 0..ATTEMPTS {
         let mut tx = platform.db.tenant(tenant).await?;
         let known = store::known(&mut tx, source.id).await?;
         let texts = store::texts(&mut tx, &reconcile::changed(&known, &listed)).await?;
+        let grounds = Grounds::read(&mut tx, source).await?;
         tx.commit().await?;
         // Judged outside of the transaction, which nobody should have to wait for.
         let (judging, again, silent) = (known.clone(), listed.clone(), source.default_effect);
-        let judged = blocking(move || reconcile::judge(&judging, &approved(&judging, texts), again, silent)).await?;
+        let mut judged = blocking(move || reconcile::judge(&judging, &approved(&judging, texts), again, silent)).await?;
+        // Without a network there is nothing to go through.
+        if let Some(target) = target.filter(|_| reconcile::brings(&known, &listed)) {
+            let wanted = grounds.plan(source, &known, &judged).1.lets_in(&known, &judged);
+            trials.run(platform, target, &judged, &wanted).await?;
+            trials.note(&mut judged);
+        }
 
         let mut tx = platform.db.tenant(tenant).await?;
         store::lock_names(&mut tx).await?;
@@ -242,7 +253,12 @@ async fn settle(
         if store::known(&mut tx, source.id).await? != known {
             continue;
         }
-        let (tally, is_seen) = carry_out(platform, &mut tx, &current, &known, &judged, notice).await?;
+        let (names, plan) = Grounds::read(&mut tx, &current).await?.plan(&current, &known, &judged);
+        if target.is_some() && !trials.have(&judged, &plan.lets_in(&known, &judged)) {
+            // A name has become free meanwhile.
+            continue;
+        }
+        let (tally, is_seen) = carry_out(platform, &mut tx, (&current, &names), (&known, &judged), &plan, notice).await?;
         tx.commit().await?;
         if is_seen {
             epoch::changed(platform, tenant).await;
@@ -250,6 +266,25 @@ async fn settle(
         return Ok(Some(tally));
     }
     Ok(None)
+}
+
+/// What a plan depends on beside what is known and listed.
+struct Grounds {
+    rejected: HashSet<(DefinitionId, [u8; 32])>,
+    names: Names,
+}
+
+impl Grounds {
+    async fn read(tx: &mut TenantTx, source: &Source) -> Result<Self> {
+        let rejected = store::rejected(tx, source.id).await?.into_iter().collect();
+        Ok(Self { rejected, names: store::names(tx, source).await? })
+    }
+
+    /// The plan, and the names as it leaves them.
+    fn plan(mut self, source: &Source, known: &[Known], judged: &[Judged]) -> (Names, Plan) {
+        let plan = reconcile::plan(source, known, &self.rejected, &mut self.names, judged);
+        (self.names, plan)
+    }
 }
 
 fn approved(known: &[Known], texts: Vec<(DefinitionId, Box<RawValue>)>) -> HashMap<DefinitionId, Definition> {
@@ -261,15 +296,12 @@ fn approved(known: &[Known], texts: Vec<(DefinitionId, Box<RawValue>)>) -> HashM
 async fn carry_out(
     platform: &Platform,
     tx: &mut TenantTx,
-    source: &Source,
-    known: &[Known],
-    judged: &[Judged],
+    (source, names): (&Source, &Names),
+    (known, judged): (&[Known], &[Judged]),
+    plan: &Plan,
     notice: &str,
 ) -> Result<(Tally, bool)> {
     let now = platform.clock.now();
-    let rejected: HashSet<_> = store::rejected(tx, source.id).await?.into_iter().collect();
-    let mut names = store::names(tx, source).await?;
-    let plan = reconcile::plan(source, known, &rejected, &mut names, judged);
     store::set_refreshed(tx, source.id, now, notice).await?;
     if plan.is_empty() {
         return Ok((Tally::default(), false));
@@ -291,14 +323,23 @@ async fn carry_out(
     store::insert_definitions(tx, source.id, &added, now).await?;
     store::rewrite_definitions(tx, &rewritten, now).await?;
     events.extend(added.iter().map(|one| Event::DefinitionFound(one.id, source.id, one.state.as_str())));
+    let fates = ids.iter().copied().zip(&plan.added).chain(plan.rewritten.iter().map(|(id, fate)| (*id, fate)));
+    events.extend(fates.filter(|(_, fate)| fate.state == DefinitionState::Waiting).filter_map(|(id, fate)| {
+        let stopped = judged[fate.listed].stopped.as_ref()?;
+        Some(Event::DefinitionStopped(id, stopped.check))
+    }));
     events.extend(plan.accepted.iter().map(|(id, _)| Event::DefinitionChanged(*id)));
 
     let changes: Vec<_> = plan.pending.iter().map(|(id, listed)| waiting(*id, &judged[*listed], now)).collect();
     store::insert_changes(tx, &changes, now).await?;
     events.extend(changes.iter().map(|change| Event::ChangePending(change.id, change.of)));
+    events.extend(plan.pending.iter().filter_map(|(id, listed)| {
+        let stopped = judged[*listed].stopped.as_ref()?;
+        Some(Event::DefinitionStopped(*id, stopped.check))
+    }));
 
-    let publications = publications(&plan, &ids, known, judged);
-    events.extend(publish(tx, source, &names, &publications, None, now).await?);
+    let publications = publications(plan, &ids, known, judged);
+    events.extend(publish(tx, source, names, &publications, None, now).await?);
     audit::append_all(tx, now, None, &events).await?;
     let tally = Tally {
         added: plan.added.len(),
@@ -330,7 +371,8 @@ fn accepted<'a>(id: DefinitionId, listed: usize, known: &[Known], judged: &'a [J
 }
 
 fn waiting(of: DefinitionId, judged: &Judged, now: DateTime<Utc>) -> Waiting<'_> {
-    Waiting { id: ChangeId::new(now), of, definition: &judged.definition, findings: &judged.findings }
+    let reason = judged.stopped.as_ref().map_or("", |stopped| &stopped.reason);
+    Waiting { id: ChangeId::new(now), of, definition: &judged.definition, findings: &judged.findings, reason }
 }
 
 /// Everything that is served anew, or otherwise than before.

@@ -571,13 +571,15 @@ pub(super) struct Waiting<'a> {
     pub(super) of: DefinitionId,
     pub(super) definition: &'a Definition,
     pub(super) findings: &'a [Finding],
+    pub(super) reason: &'a str,
 }
 
 pub(super) async fn insert_changes(tx: &mut TenantTx, changes: &[Waiting<'_>], at: DateTime<Utc>) -> Result<()> {
     sqlx::query(
-        "INSERT INTO app.definition_changes (id, tenant_id, definition_id, definition, digest, findings, state, created_at)
-         SELECT n.id, $1, n.definition_id, n.definition::json, n.digest, n.findings, 'pending', $2
-         FROM UNNEST($3::uuid[], $4::uuid[], $5::text[], $6::bytea[], $7::jsonb[]) AS n (id, definition_id, definition, digest, findings)",
+        "INSERT INTO app.definition_changes (id, tenant_id, definition_id, definition, digest, findings, reason, state, created_at)
+         SELECT n.id, $1, n.definition_id, n.definition::json, n.digest, n.findings, n.reason, 'pending', $2
+         FROM UNNEST($3::uuid[], $4::uuid[], $5::text[], $6::bytea[], $7::jsonb[], $8::text[])
+              AS n (id, definition_id, definition, digest, findings, reason)",
     )
     .bind(tx.tenant())
     .bind(at)
@@ -586,6 +588,7 @@ pub(super) async fn insert_changes(tx: &mut TenantTx, changes: &[Waiting<'_>], a
     .bind(changes.iter().map(|one| one.definition.raw.get()).collect::<Vec<_>>())
     .bind(changes.iter().map(|one| &one.definition.digest[..]).collect::<Vec<_>>())
     .bind(changes.iter().map(|one| Json(one.findings)).collect::<Vec<_>>())
+    .bind(changes.iter().map(|one| one.reason).collect::<Vec<_>>())
     .execute(tx.connection())
     .await?;
     Ok(())
@@ -637,6 +640,7 @@ struct ListedRow {
     changed_at: DateTime<Utc>,
     change_id: Option<ChangeId>,
     change_findings: Option<Json<Vec<Finding>>>,
+    change_reason: Option<String>,
     change_created_at: Option<DateTime<Utc>>,
 }
 
@@ -645,7 +649,9 @@ impl TryFrom<ListedRow> for ListedDefinition {
 
     fn try_from(row: ListedRow) -> Result<Self> {
         let pending = match (row.change_id, row.change_findings, row.change_created_at) {
-            (Some(id), Some(findings), Some(created_at)) => Some(ListedChange { id, findings: findings.0, created_at }),
+            (Some(id), Some(findings), Some(created_at)) => {
+                Some(ListedChange { id, findings: findings.0, reason: row.change_reason.unwrap_or_default(), created_at })
+            }
             _ => None,
         };
         Ok(Self {
@@ -692,7 +698,7 @@ pub(super) async fn search(
     let rows: Vec<ListedRow> = sqlx::query_as(
         "SELECT d.id, d.kind, d.upstream_key, d.exposed_key, d.definition, d.state, d.reason, d.findings, d.tool_id,
                 t.state = 'published' AS tool_enabled, d.removed_at, d.changed_at, c.id AS change_id, c.findings AS change_findings,
-                c.created_at AS change_created_at
+                c.reason AS change_reason, c.created_at AS change_created_at
          FROM app.definitions d
          LEFT JOIN app.tools t ON t.tenant_id = d.tenant_id AND t.id = d.tool_id
          LEFT JOIN app.definition_changes c ON c.tenant_id = d.tenant_id AND c.definition_id = d.id AND c.state = 'pending'
@@ -721,7 +727,7 @@ pub(super) async fn listed(tx: &mut TenantTx, source: SourceId, ids: &[Definitio
     let rows: Vec<ListedRow> = sqlx::query_as(
         "SELECT d.id, d.kind, d.upstream_key, d.exposed_key, d.definition, d.state, d.reason, d.findings, d.tool_id,
                 t.state = 'published' AS tool_enabled, d.removed_at, d.changed_at, c.id AS change_id, c.findings AS change_findings,
-                c.created_at AS change_created_at
+                c.reason AS change_reason, c.created_at AS change_created_at
          FROM app.definitions d
          LEFT JOIN app.tools t ON t.tenant_id = d.tenant_id AND t.id = d.tool_id
          LEFT JOIN app.definition_changes c ON c.tenant_id = d.tenant_id AND c.definition_id = d.id AND c.state = 'pending'
@@ -735,12 +741,12 @@ pub(super) async fn listed(tx: &mut TenantTx, source: SourceId, ids: &[Definitio
     rows.into_iter().map(ListedDefinition::try_from).collect()
 }
 
-/// New definitions of a source in which nothing was found.
+/// New definitions of a source in which nothing was found, also by the gate.
 pub(super) async fn waiting(tx: &mut TenantTx, source: SourceId, kind: Option<ItemKind>) -> Result<Vec<DefinitionId>> {
     Ok(sqlx::query_scalar(
         "SELECT id FROM app.definitions
          WHERE tenant_id = $1 AND source_id = $2 AND ($3::text IS NULL OR kind = $3) AND state = 'waiting' AND removed_at IS NULL
-           AND findings = '[]' ORDER BY id",
+           AND findings = '[]' AND reason = '' ORDER BY id",
     )
     .bind(tx.tenant())
     .bind(source)
@@ -791,6 +797,7 @@ struct ChangeRow {
     definition_id: DefinitionId,
     definition: Json<Box<RawValue>>,
     findings: Json<Vec<Finding>>,
+    reason: String,
     state: String,
     created_at: DateTime<Utc>,
     decided_at: Option<DateTime<Utc>>,
@@ -803,6 +810,7 @@ impl ChangeRow {
             id: self.id,
             definition: self.definition.0,
             findings: self.findings.0,
+            reason: self.reason,
             state,
             created_at: self.created_at,
             decided_at: self.decided_at,
@@ -814,7 +822,7 @@ impl ChangeRow {
 /// Changes of one definition, newest first.
 pub(super) async fn changes(tx: &mut TenantTx, of: DefinitionId) -> Result<Vec<Change>> {
     let rows: Vec<ChangeRow> = sqlx::query_as(
-        "SELECT id, definition_id, definition, findings, state, created_at, decided_at FROM app.definition_changes
+        "SELECT id, definition_id, definition, findings, reason, state, created_at, decided_at FROM app.definition_changes
          WHERE tenant_id = $1 AND definition_id = $2 ORDER BY created_at DESC, id DESC LIMIT 20",
     )
     .bind(tx.tenant())
@@ -827,7 +835,7 @@ pub(super) async fn changes(tx: &mut TenantTx, of: DefinitionId) -> Result<Vec<C
 /// Changes by id, of that source only, held so that one person decides.
 pub(super) async fn lock_changes(tx: &mut TenantTx, source: SourceId, ids: &[ChangeId]) -> Result<Vec<(DefinitionId, Change)>> {
     let rows: Vec<ChangeRow> = sqlx::query_as(
-        "SELECT c.id, c.definition_id, c.definition, c.findings, c.state, c.created_at, c.decided_at
+        "SELECT c.id, c.definition_id, c.definition, c.findings, c.reason, c.state, c.created_at, c.decided_at
          FROM app.definition_changes c
          JOIN app.definitions d ON d.tenant_id = c.tenant_id AND d.id = c.definition_id
          WHERE c.tenant_id = $1 AND d.source_id = $2 AND c.id = ANY ($3) ORDER BY c.id FOR UPDATE OF c",

@@ -75,6 +75,8 @@ struct ChangeDetail {
     since: Moment,
     findings: Vec<FindingRow>,
     is_forbidden: bool,
+    /// What the gate found, where the policy alone would have taken it.
+    reason: String,
     /// What agents see meanwhile.
     meanwhile: &'static str,
     /// Words of the description; empty if it is the same.
@@ -168,6 +170,7 @@ fn change_detail(slug: &str, source: &Source, standing: &Definition, change: &Ch
         url: urls::change(slug, source.id, change.id),
         since: Moment::second(change.created_at),
         findings: change.findings.iter().map(FindingRow::new).collect(),
+        reason: change.reason.clone(),
         is_forbidden: change.findings.iter().any(|finding| finding.kind.forbids()),
         meanwhile: match source.policy.meanwhile {
             Meanwhile::ServeApproved => "Agents go on with the version below until you decide.",

@@ -288,7 +288,7 @@ fn fields(member: &Allowed<ManageTools>, draft: Draft, errors: FieldErrors) -> S
             &draft.new_definitions,
             &[
                 ("wait", "Off until you switch them on", "Nothing reaches an agent that nobody has looked at."),
-                ("approve", "On at once", "Unless something about one is suspicious; then it waits."),
+                ("approve", "On at once", "Unless one is suspicious or fails the gate’s real call; then it waits."),
             ],
         ),
         changes: of(
@@ -297,7 +297,7 @@ fn fields(member: &Allowed<ManageTools>, draft: Draft, errors: FieldErrors) -> S
                 (
                     "harmless_pass",
                     "Harmless ones pass",
-                    "Instructions, new addresses, new required parameters and the like wait for you.",
+                    "Instructions, new addresses, new required parameters and the like wait for you; so does what fails the gate’s real call.",
                 ),
                 ("everything_waits", "Every change waits", "Not a comma changes without you."),
             ],

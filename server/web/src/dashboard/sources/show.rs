@@ -158,7 +158,9 @@ async fn show(state: web::Data<WebState>, member: InTenant, id: Path<SourceId>, 
     } else {
         None
     };
-    let is_stopped = probe.as_ref().and_then(|card| card.runs.first()).is_some_and(|run| run.kind == "Gate" && !run.passed);
+    let has_failed = probe.as_ref().and_then(|card| card.runs.first()).is_some_and(|run| run.kind == "Gate" && !run.passed);
+    // Beyond the first tools nobody is asked for a reason.
+    let is_stopped = has_failed && listed.of(ItemKind::Tools).on == 0;
     page(&SourcePage {
         layout: member.layout(source.name.as_str(), "sources"),
         base: urls::tenant(slug),
@@ -342,7 +344,7 @@ fn row(slug: &str, source: &Source, listed: &ListedDefinition, can: &mut Can) ->
             _ => "",
         },
         state: definition_state(listed),
-        reason: listed.reason.clone(),
+        reason: listed.pending.as_ref().map_or(&listed.reason, |change| &change.reason).clone(),
         findings: if is_served { Vec::new() } else { badges(findings) },
         pickable: switch_on || switch_off || listed.pending.is_some(),
     }

@@ -139,6 +139,29 @@ fn a_change_is_asked_about_once() {
 }
 
 #[test]
+fn what_the_gate_stopped_waits_and_only_what_is_other_is_tried() {
+    let (before, after) = (tool("a", "Reads a file."), tool("a", "Reads one file."));
+    let world = World::new(Policy { new: NewDefinitions::Approve, ..Policy::default() })
+        .with(DefinitionState::Approved, &before)
+        .with(DefinitionState::Approved, &tool("same", "x"))
+        .with(DefinitionState::Off, &tool("off", "x"));
+    let listed = [after, tool("same", "x"), tool("off", "y"), tool("new", "x")];
+    let mut judged = judge(&world.known, &world.approved, listed.iter().map(read).collect(), Effect::Destructive);
+    let planned = |judged: &[Judged]| plan(&world.source, &world.known, &world.rejected, &mut Names::default(), judged);
+    let mut tried = planned(&judged).lets_in(&world.known, &judged);
+    tried.sort_unstable();
+    assert_eq!(tried, [0, 3], "not what is off, not what is the same");
+    for judged in &mut judged {
+        judged.stopped = Some(Stopped { check: "echo", reason: "It echoes.".to_owned() });
+    }
+    let stopped = planned(&judged);
+    assert_eq!((stopped.accepted.len(), stopped.pending.len()), (0, 1));
+    assert_eq!((stopped.added[0].state, &*stopped.added[0].reason), (DefinitionState::Waiting, "It echoes."));
+    assert_eq!(stopped.rewritten[0].1.reason, "", "what is off has no reason but its owner's");
+    assert!(stopped.lets_in(&world.known, &judged).is_empty());
+}
+
+#[test]
 fn what_is_gone_comes_back_as_it_was() {
     let value = tool("a", "Reads.");
     let mut world =
