@@ -7,7 +7,7 @@ use trunkline_platform::{
 };
 
 use super::{function, start};
-use crate::support::{Era, TestApp, Upstream, process};
+use crate::support::{Era, SOON, TestApp, Upstream, eventually, process, tools};
 
 #[tokio::test]
 async fn fetch_reaches_the_named_hosts_only() {
@@ -83,4 +83,44 @@ async fn a_secret_is_added_outside_of_the_code() {
     }
     assert!(first.seen()[0].head.contains("x-key: s3cr3t-value") && !first.seen()[0].head.contains("mine"));
     assert!(second.seen()[0].head.contains("x-key: mine") && !second.seen()[0].head.contains("s3cr3t"));
+}
+
+#[tokio::test]
+async fn a_host_that_fails_most_requests_is_left_alone_by_functions_and_http_tools_together() {
+    let (app, upstream) = (start().await, Upstream::start().await);
+    let (acme, other) = (app.tenant("acme").await, app.tenant("other").await);
+    let there = upstream.url("");
+    let code = format!(
+        "export default async ({{ path, times }}) => {{
+            const said = [];
+            for (let i = 0; i < times; i++) {{
+                try {{ said.push((await fetch('{there}' + path)).status); }} catch (error) {{ said.push(error.message); }}
+            }}
+            return said.join(', ');
+        }}"
+    );
+    for tenant in [&acme, &other] {
+        tenant.tool("ask", function(&code, &[&there])).await;
+    }
+    acme.tool("look", tools::get(&upstream.url("/ok"))).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    let ask = async |path: &str, times: u32| {
+        let answer = agent.call(Era::Stateless, "ask", json!({ "path": path, "times": times })).await;
+        answer.result().to_owned()
+    };
+    // Half of twenty, within ten seconds.
+    assert_eq!(ask("/status/404", 10).await, ["404"; 10].join(", "), "what is not found is no failure");
+    assert_eq!(ask("/status/503", 10).await, ["503"; 10].join(", "));
+    let before = upstream.seen().len();
+    let left = ask("/ok", 1).await;
+    assert!(left.contains("is left alone for a moment") && left.contains("try again in"), "{left}");
+    let refused = agent.call(Era::Stateless, "look", json!({})).await;
+    assert_eq!(refused.code(), 5030, "it is the same breaker: {}", refused.text);
+    assert_eq!(upstream.seen().len(), before, "nothing was sent");
+    let neighbour = other.agent("agent", "tools:read").await;
+    let answered = neighbour.call(Era::Stateless, "ask", json!({ "path": "/ok", "times": 1 })).await;
+    assert_eq!(answered.result(), "200", "{}", answered.text);
+    // One tries, and it is well again.
+    eventually("it is tried again", SOON, async || (ask("/ok", 1).await == "200").then_some(())).await;
+    assert!(agent.call(Era::Stateless, "look", json!({})).await.is_ok());
 }

@@ -106,7 +106,7 @@ pub struct Inner {
     /// Budgets whose owners were told.
     pub(crate) noticed: quota::Noticed,
     /// Upstreams that are left alone for a while.
-    pub breakers: quota::Breakers,
+    pub breakers: Arc<quota::Breakers>,
     /// What is held here of the installation's bucket.
     pub installation: quota::Installation,
     /// What is said to Redis after calls.
@@ -181,7 +181,7 @@ impl Platform {
             counters: quota::Counters::default(),
             noticed: quota::Noticed::default(),
             afterwards: quota::Afterwards::default(),
-            breakers: quota::Breakers::default(),
+            breakers: Arc::default(),
             installation: quota::Installation::default(),
             replicas: Replicas::new(id),
             bus: Bus::new(id),

@@ -1,26 +1,30 @@
 //! A function: what of its end the caller gets to see.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json, value::to_raw_value};
 use trunkline_sandbox::wire::{Job, Line};
 
-use super::{Answer, Run};
+use super::{Answer, Care, Run};
 use crate::{
     call::Outcome,
     catalog::{FunctionTool, check_header_name},
     dialogue::Reply,
     egress::Egress,
-    functions::{Bound, Functions, Gave, Ran, Reach},
+    functions::{Bound, Functions, Gave, Guard, Ran, Reach},
     ids::TenantId,
+    quota::breakers::Protected,
     secret::Rotating,
 };
 
 /// Runs it, and gives what it said beside its result too.
 pub(crate) async fn execute(
     (functions, egress): (&Functions, &Egress),
-    tenant: TenantId,
+    (tenant, care): (TenantId, Option<Care<'_>>),
     function: &FunctionTool,
     arguments: &Map<String, Value>,
     secret: Option<Rotating>,
@@ -30,10 +34,20 @@ pub(crate) async fn execute(
         origins: function.hosts.iter().map(|host| host.as_str().to_owned()).collect(),
         secret: used.map(|((header, host), secret)| Bound { origin: host.as_str().to_owned(), header: header.clone(), secret }),
         may_set: Some(may_set),
+        guard: care.map(|care| guard(tenant, care, function)),
     };
     let input = Value::Object(arguments.clone()).to_string();
     let job = Job { code: function.code.clone(), input, timeout_ms: function.timeout_ms };
     functions.run(egress, tenant, job, &reach).await
+}
+
+/// Its hosts are left alone when HTTP tools of the same host would be.
+fn guard(tenant: TenantId, care: Care<'_>, function: &FunctionTool) -> Guard {
+    let terms = function.hosts.iter().map(|host| {
+        let origin = host.as_str().to_owned();
+        (origin.clone(), care.table.of(&Protected::Origin(origin)).breaker)
+    });
+    Guard { breakers: Arc::clone(care.breakers), tenant, terms: terms.collect() }
 }
 
 /// The same headers that HTTP tools may set, and the type of what is sent.
@@ -132,5 +146,5 @@ impl CodeRun {
 pub async fn run_code(functions: &Functions, egress: &Egress, function: &FunctionTool, input: &Map<String, Value>) -> CodeRun {
     let began = Instant::now();
     let nobody = TenantId::new(DateTime::<Utc>::UNIX_EPOCH);
-    CodeRun::of(execute((functions, egress), nobody, function, input, None).await, began)
+    CodeRun::of(execute((functions, egress), (nobody, None), function, input, None).await, began)
 }

@@ -11,7 +11,7 @@ mod proxy;
 mod retry;
 mod validate;
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, value::RawValue};
 use trunkline_protocol::mcp::{object::RawObject, tools::ToolResult};
@@ -35,7 +35,10 @@ use crate::{
     egress::{Egress, EgressError},
     functions::{self, Functions},
     ids::{TenantId, UserId},
-    quota::{breakers::Protected, resilience::Resilience},
+    quota::{
+        breakers::{Breakers, Protected},
+        resilience::{Resilience, ResilienceTable},
+    },
     secret::Rotating,
 };
 use operation::Proofs;
@@ -221,6 +224,17 @@ pub struct Means<'a> {
     pub functions: &'a Functions,
     /// Whose tool it is.
     pub tenant: TenantId,
+    /// Which hosts of functions are left alone. `None`: each is tried.
+    pub care: Option<Care<'a>>,
+}
+
+/// Breakers, and what the tenant has said of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Care<'a> {
+    /// All of this replica.
+    pub breakers: &'a Arc<Breakers>,
+    /// Of the tenant.
+    pub table: &'a ResilienceTable,
 }
 
 /// Checks the arguments against the schema and reads them. The failure is a result for the caller.
@@ -280,7 +294,7 @@ async fn run_alone(
         }
         Executor::Function(function) => {
             let ways = (means.functions, means.egress);
-            function::read(function::execute(ways, means.tenant, function, arguments, secret.cloned()).await)
+            function::read(function::execute(ways, (means.tenant, means.care), function, arguments, secret.cloned()).await)
         }
         // Those go by `run_proxied`, where they can talk.
         Executor::Upstream { .. } => proxy::unavailable(),

@@ -1,5 +1,7 @@
 //! A request that a function wants made: to the origins that its author has named, by the guarded way out, and nowhere else.
 
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use reqwest::{
@@ -15,6 +17,8 @@ use url::Url;
 
 use crate::{
     egress::{Egress, EgressError, OutboundAnswer, OutboundRequest},
+    ids::TenantId,
+    quota::breakers::{Breakers, Passage, Protected, Terms},
     secret::{Plaintext, Rotating},
 };
 
@@ -22,6 +26,8 @@ use crate::{
 const MAX_HEADERS: usize = 64;
 /// Longest of them, and longest address, in bytes.
 const MAX_TEXT_BYTES: usize = 8192;
+/// A server that did not answer within less was not given the time.
+const FAIR: Duration = Duration::from_secs(1);
 
 /// Where a function may go.
 #[derive(Debug, Default)]
@@ -32,6 +38,28 @@ pub struct Reach {
     pub secret: Option<Bound>,
     /// May a function set that header?
     pub may_set: Option<fn(&str) -> bool>,
+    /// Which of the origins are left alone for a while. `None`: each is tried.
+    pub guard: Option<Guard>,
+}
+
+/// The breakers of a tenant's upstreams: the same that its HTTP tools pass.
+#[derive(Debug)]
+pub struct Guard {
+    /// All of this replica.
+    pub breakers: Arc<Breakers>,
+    /// Whose.
+    pub tenant: TenantId,
+    /// When an origin is left alone, where somebody has said so; else by the defaults.
+    pub terms: HashMap<String, Terms>,
+}
+
+impl Guard {
+    fn enter(&self, origin: &str) -> Result<Passage, String> {
+        let terms = self.terms.get(origin).copied().unwrap_or_default();
+        self.breakers.enter(self.tenant, Protected::Origin(origin.to_owned()), terms).map_err(|retry_after_ms| {
+            format!("{origin} fails most requests and is left alone for a moment: try again in {retry_after_ms} ms")
+        })
+    }
 }
 
 /// A secret and the one origin that it is sent to.
@@ -48,7 +76,14 @@ pub struct Bound {
 /// Makes the request. The failure is for the code that asked.
 pub(super) async fn fetch(egress: &Egress, reach: &Reach, request: Request, until: Instant) -> Result<Answer, String> {
     let outbound = build(reach, request, until)?;
-    let answer = send(egress, reach, outbound, until).await.map_err(|error| match error {
+    let origin = outbound.url.origin().ascii_serialization();
+    let passage = reach.guard.as_ref().map(|guard| guard.enter(&origin)).transpose()?;
+    let given = outbound.deadline;
+    let sent = send(egress, reach, outbound, until).await;
+    if let (Some(passage), Some(failed)) = (passage, is_failure(&sent, given)) {
+        passage.note(failed);
+    }
+    let answer = sent.map_err(|error| match error {
         EgressError::Refused => "the address is not allowed: functions reach public hosts only".to_owned(),
         other => other.to_string(),
     })?;
@@ -61,6 +96,17 @@ pub(super) async fn fetch(egress: &Egress, reach: &Reach, request: Request, unti
         Err(bytes) => Body::Base64(STANDARD.encode(bytes.as_bytes())),
     };
     Ok(Answer { status: answer.status.as_u16(), headers: answer.headers.iter().filter_map(text).collect(), body })
+}
+
+/// Does it say that the server is in trouble? `None`: it says nothing of it.
+fn is_failure(sent: &Result<OutboundAnswer, EgressError>, given: Duration) -> Option<bool> {
+    match sent {
+        Ok(answer) => Some(answer.status.is_server_error()),
+        Err(EgressError::Unreachable) => Some(true),
+        Err(EgressError::Timeout) => (given >= FAIR).then_some(true),
+        Err(EgressError::TooLarge | EgressError::Broken) => Some(false),
+        Err(EgressError::Refused) => None,
+    }
 }
 
 /// Sends it. Where the secret is being exchanged and the server refuses the new value, it gets the one before: what it refused did not run.
@@ -145,7 +191,8 @@ mod tests {
         let secret = Rotating::alone(Plaintext::new("s3".to_owned()));
         let secret = Bound { origin: "https://a.example".to_owned(), header: "X-Key".to_owned(), secret };
         let origins = vec!["https://a.example".to_owned(), "https://b.example:8443".to_owned()];
-        let reach = Reach { origins, secret: Some(secret), may_set: Some(|name| !name.eq_ignore_ascii_case("host")) };
+        let reach =
+            Reach { origins, secret: Some(secret), may_set: Some(|name| !name.eq_ignore_ascii_case("host")), guard: None };
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         build(&reach, Request { url: url.to_owned(), method: "GET".to_owned(), headers, body: None }, Instant::now())
     }

@@ -28,7 +28,7 @@ use trunkline_sandbox::{
 };
 
 use self::child::{Broken, Child};
-pub use self::fetch::{Bound, Reach};
+pub use self::fetch::{Bound, Guard, Reach};
 use crate::{egress::Egress, ids::TenantId};
 pub use trunkline_sandbox::wire::Line;
 

@@ -30,7 +30,7 @@ use crate::{
     catalog::snapshot::{LoadedTool, Snapshot},
     context::Output,
     dialogue::{Dialogue, InputRequired, Listener, Reply},
-    execution::{self, Account, Answer, Input, Means, Run, TaskUse},
+    execution::{self, Account, Answer, Care, Input, Means, Run, TaskUse},
     publishing::Answered,
     quota::Remaining,
     secret::{Rotating, SealError},
@@ -223,6 +223,7 @@ pub(super) async fn quietly(
         tokens: &platform.client_tokens,
         functions: &platform.sandboxes,
         tenant: snapshot.tenant,
+        care: Some(Care { breakers: &platform.breakers, table: &snapshot.resilience }),
     };
     let deadline = execution::deadline(&tool.tool.version.executor, resilience);
     tokio::select! {

@@ -100,7 +100,7 @@ pub async fn try_code(
     let began = Instant::now();
     let ran = function::execute(
         (&platform.sandboxes, &platform.egress),
-        actor.tenant,
+        (actor.tenant, None),
         function,
         &input,
         typed.map(Rotating::alone).or(kept),

@@ -122,6 +122,8 @@ async fn call(candidate: Candidate<'_>, arguments: Map<String, Value>) -> Result
         tokens: &platform.client_tokens,
         functions: &platform.sandboxes,
         tenant: current.tenant,
+        // Whoever tries it wants to know whether it works.
+        care: None,
     };
     let deadline = execution::deadline(executor, resilience);
     let run = tokio::time::timeout(deadline, execution::run(means, tool, &arguments, secret, account)).await;
