@@ -143,6 +143,7 @@ async fn a_function_s_requests_carry_the_new_value_or_for_a_while_the_one_before
         hosts: vec![trunkline_platform::catalog::Origin::parse(&upstream.url("")).expect("a host")],
         secret_header: Some(HEADER.to_owned()),
         timeout_ms: 5_000,
+        keep_logs: false,
     };
     let secret = SecretChange::Set(trunkline_platform::secret::Plaintext::new("old".to_owned()));
     keeper.tenant.tool("ask", NewVersion { executor: Executor::Function(function), secret, ..new }).await;

@@ -3,6 +3,7 @@
 mod calls;
 mod command;
 mod limits;
+mod logs;
 mod page;
 mod reach;
 mod walls;
@@ -28,6 +29,7 @@ fn function(code: &str, hosts: &[&str]) -> NewVersion {
         hosts: hosts.iter().map(|host| Origin::parse(host).expect("a host")).collect(),
         secret_header: None,
         timeout_ms: 5000,
+        keep_logs: false,
     };
     NewVersion { executor: Executor::Function(function), ..tools::echo() }
 }

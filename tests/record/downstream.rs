@@ -56,6 +56,7 @@ fn function(code: &str, host: &str) -> NewVersion {
         hosts: vec![Origin::parse(host).expect("a host")],
         secret_header: None,
         timeout_ms: 5000,
+        keep_logs: false,
     };
     NewVersion { executor: Executor::Function(function), ..tools::echo() }
 }

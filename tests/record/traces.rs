@@ -85,6 +85,7 @@ fn function(upstream: &Upstream) -> NewVersion {
         hosts: vec![Origin::parse(&upstream.url("")).expect("a host")],
         secret_header: None,
         timeout_ms: 5000,
+        keep_logs: false,
     };
     NewVersion { executor: Executor::Function(function), ..tools::echo() }
 }

@@ -129,6 +129,7 @@ pub(crate) async fn everything<'a>(app: &'a TestApp, slug: &str, upstream: &Upst
     insert_connection(&mut sql, app, &tenant, &canary, source, developer.user).await;
     insert_probes(&mut sql, app, &tenant, &canary, (tool, source)).await;
     insert_pin(&mut sql, app, &tenant, agent.id, tool).await;
+    insert_function_log(&mut sql, app, &tenant, tool).await;
     let (api, operation) = insert_api(&mut sql, app, &tenant, &canary, tool).await;
     let credential = exchange_secret(&mut sql, app, &tenant, &canary, tool).await;
     let toolset = insert_toolset(&mut sql, app, &tenant, &canary, tool).await;
@@ -259,6 +260,20 @@ async fn insert_pin(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'_>, 
     .execute(sql)
     .await
     .expect("a pin");
+}
+
+/// What a function of the tenant logged, beside the verbs: long enough ago not to be shown, since nothing can open it.
+async fn insert_function_log(sql: &mut PgConnection, app: &TestApp, tenant: &Tenant<'_>, tool: ToolId) {
+    sqlx::query(
+        "WITH noted AS (INSERT INTO app.function_tenants (tenant) VALUES ($1) ON CONFLICT DO NOTHING)
+         INSERT INTO app.function_logs (id, tenant_id, tool_id, sealed, at) VALUES (gen_random_uuid(), $1, $2, 'sealed', $3)",
+    )
+    .bind(tenant.id)
+    .bind(tool)
+    .bind(app.clock.now() - chrono::TimeDelta::days(8))
+    .execute(sql)
+    .await
+    .expect("what a function logged");
 }
 
 /// How the tool and the source are tried, what came of it, and that the tool was published by hand, beside the verbs.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use trunkline_platform::{
-    Platform, Result, accounts, alerts, bus, catalog, chain, connections, jobs, oauth, publishing, quota, record, session,
-    telemetry, upstream,
+    Platform, Result, accounts, alerts, bus, catalog, chain, connections, execution, jobs, oauth, publishing, quota, record,
+    session, telemetry, upstream,
 };
 
 use crate::lifecycle::Tasks;
@@ -20,6 +20,8 @@ const FORGET_EVERY: Duration = Duration::from_mins(15);
 const NOTE_KEYS_EVERY: Duration = Duration::from_secs(5);
 /// Tenants that nobody calls leave memory.
 const DROP_IDLE_EVERY: Duration = Duration::from_mins(1);
+/// What functions logged is not shown from its last second on; this is how soon it is destroyed.
+const FORGET_LOGS_EVERY: Duration = Duration::from_hours(1);
 /// Processes of functions have a minute; this is how exactly.
 const SWEEP_SANDBOXES_EVERY: Duration = Duration::from_secs(10);
 /// A change of the signing keys whose notification was missed is noticed after this.
@@ -64,6 +66,13 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     tasks.spawn("idle upstreams", |stop| done(sweep_upstreams(to_greet, stop)));
     let (to_end, to_tell) = (platform.clone(), platform.clone());
     tasks.spawn("traces", |stop| done(async move { telemetry::run(to_tell, stop).await }));
+    let (to_keep, to_destroy) = (platform.clone(), platform.clone());
+    tasks.spawn("logs of functions", |stop| done(async move { execution::logs::run(to_keep, stop).await }));
+    tasks.spawn("old logs of functions", |stop| {
+        let forget = |platform: Platform| async move { execution::logs::forget_old(&platform).await };
+        let failure = "old logs of functions stay until the next round";
+        done(async move { every(&to_destroy, FORGET_LOGS_EVERY, stop, failure, forget).await })
+    });
     tasks.spawn("idle sandboxes", |stop| done(sweep_sandboxes(to_end, stop)));
     start_rounds(tasks, platform);
 }

@@ -61,6 +61,8 @@ pub struct Metrics {
     pub probes: Counter,
     /// Those of them that failed.
     pub failed_probes: Counter,
+    /// Lines of functions that should have been kept and were not: too many waited, or the database was away.
+    pub log_lines_dropped: Counter,
     /// Spans that a collector took.
     pub spans_exported: Counter,
     /// Spans that no collector took: too many waited, or it was away, or it refused them.
@@ -108,6 +110,12 @@ impl Default for Metrics {
         let (probes, failed_probes) = (Counter::default(), Counter::default());
         registry.register("trunkline_probes", "Probes of tools and sources", Counter::clone(&probes));
         registry.register("trunkline_failed_probes", "Probes that failed", Counter::clone(&failed_probes));
+        let log_lines_dropped = Counter::default();
+        registry.register(
+            "trunkline_function_log_lines_dropped",
+            "Lines of functions that were to be kept and are not",
+            Counter::clone(&log_lines_dropped),
+        );
         let (spans_exported, spans_dropped) = (Counter::default(), Counter::default());
         registry.register("trunkline_spans_exported", "Spans that the collector took", Counter::clone(&spans_exported));
         registry.register("trunkline_spans_dropped", "Spans that no collector took", Counter::clone(&spans_dropped));
@@ -128,6 +136,7 @@ impl Default for Metrics {
             contexts_not_counted,
             probes,
             failed_probes,
+            log_lines_dropped,
             spans_exported,
             spans_dropped,
         }

@@ -153,6 +153,8 @@ pub struct Inner {
     pub(crate) refusals: Arc<Refusals>,
     /// Servers that are called for tenants.
     pub upstreams: Upstreams,
+    /// What functions logged, on its way.
+    pub(crate) logs: execution::logs::Logs,
     /// Numbers for Prometheus.
     pub metrics: Arc<Metrics>,
     /// Counts what models read.
@@ -203,6 +205,7 @@ impl Platform {
             echoes: publishing::Echoes::default(),
             client_tokens: connections::ClientTokens::default(),
             upstreams: Upstreams::default(),
+            logs: execution::logs::Logs::new(Arc::clone(&metrics)),
             contexts: Arc::new(context::Counter::new(Arc::clone(&metrics))),
             metrics,
             running: Arc::default(),

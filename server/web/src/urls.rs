@@ -293,6 +293,11 @@ pub fn tool(slug: &str, tool: ToolId) -> String {
     format!("/t/{slug}/tools/{tool}")
 }
 
+/// What a function logged in calls of agents.
+pub fn tool_logs(slug: &str, tool: ToolId) -> String {
+    format!("/t/{slug}/tools/{tool}/logs")
+}
+
 /// The form that changes a tool.
 pub fn tool_edit(slug: &str, tool: ToolId) -> String {
     format!("/t/{slug}/tools/{tool}/edit")

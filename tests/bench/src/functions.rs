@@ -96,6 +96,7 @@ fn function(code: &str) -> Executor {
         hosts: Vec::new(),
         secret_header: None,
         timeout_ms: 5_000,
+        keep_logs: false,
     })
 }
 

@@ -77,6 +77,7 @@ async fn test(config: Option<PathBuf>, arguments: &TestArguments) -> anyhow::Res
         hosts,
         secret_header: None,
         timeout_ms: arguments.timeout_ms,
+        keep_logs: false,
     };
     function.check()?;
     let (egress, cache) = ways(config)?;

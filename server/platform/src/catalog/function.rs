@@ -24,6 +24,9 @@ pub struct FunctionTool {
     pub secret_header: Option<String>,
     /// Longest time of a call, in milliseconds.
     pub timeout_ms: u32,
+    /// Are the last lines that it logs kept, for whoever may change it? They may be somebody's data, so not unless somebody says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_logs: bool,
 }
 
 /// `scheme://host:port` without a port where it is the usual one.

@@ -145,11 +145,13 @@ impl ToolVersion {
             (Some(_), false) => "set",
             (Some(_), true) => "replaced",
         };
+        let keeps_logs = |version: &Self| matches!(&version.executor, Executor::Function(function) if function.keep_logs);
         let is_other = self.credential.is_some() && self.credential != after.credential;
         Difference::default()
             .of("title", &self.title, &after.title)
             .of("description", &self.description, &after.description)
             .of("effect", self.effect.as_str(), after.effect.as_str())
+            .of("keeps_logs", keeps_logs(self), keeps_logs(after))
             .of("request", http_before.as_ref().map(request), http_after.as_ref().map(request))
             .of("parameters", http_before.as_ref().map(parameters), http_after.as_ref().map(parameters))
             .of("timeout_ms", http_before.as_ref().map(|http| http.timeout_ms), http_after.as_ref().map(|http| http.timeout_ms))

@@ -38,7 +38,7 @@ pub static CHECKS: &[Check] = &[
         sql: "SELECT c.oid::regclass::text FROM pg_class c
               WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'app'::regnamespace
               AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped)
-              AND c.relname NOT IN ('tenants', 'users', 'user_sessions', 'signups', 'password_resets', 'email_changes', 'totp_secrets', 'recovery_codes', 'passkeys', 'sign_in_attempts', 'identities', 'jobs', 'replicas', 'refreshes', 'probe_rounds', 'api_rounds', 'alert_rounds', 'connection_refreshes', 'credential_overlaps', 'signing_keys', 'client_registrations', 'client_documents', 'plans', 'spools', 'audit_keys', '_sqlx_migrations')",
+              AND c.relname NOT IN ('tenants', 'users', 'user_sessions', 'signups', 'password_resets', 'email_changes', 'totp_secrets', 'recovery_codes', 'passkeys', 'sign_in_attempts', 'identities', 'jobs', 'replicas', 'refreshes', 'probe_rounds', 'api_rounds', 'alert_rounds', 'connection_refreshes', 'credential_overlaps', 'function_tenants', 'signing_keys', 'client_registrations', 'client_documents', 'plans', 'spools', 'audit_keys', '_sqlx_migrations')",
     },
     Check {
         id: "I-03",

@@ -6,6 +6,7 @@ mod builtin;
 pub mod conformance;
 pub(crate) mod function;
 mod http;
+pub mod logs;
 pub mod operation;
 mod proxy;
 mod retry;
@@ -41,6 +42,7 @@ use crate::{
     },
     secret::Rotating,
 };
+use logs::Keep;
 use operation::Proofs;
 use retry::Retries;
 
@@ -226,6 +228,8 @@ pub struct Means<'a> {
     pub tenant: TenantId,
     /// Which hosts of functions are left alone. `None`: each is tried.
     pub care: Option<Care<'a>>,
+    /// Where what a function logs goes. `None`: nowhere.
+    pub keep: Option<Keep<'a>>,
 }
 
 /// Breakers, and what the tenant has said of them.
@@ -294,7 +298,12 @@ async fn run_alone(
         }
         Executor::Function(function) => {
             let ways = (means.functions, means.egress);
-            function::read(function::execute(ways, (means.tenant, means.care), function, arguments, secret.cloned()).await)
+            let began = means.clock.now();
+            let ran = function::execute(ways, (means.tenant, means.care), function, arguments, secret.cloned()).await;
+            if let Some(keep) = means.keep.filter(|_| function.keep_logs) {
+                keep.offer((means.tenant, tool.tool.id), began, &ran.logs, ran.lost_lines);
+            }
+            function::read(ran)
         }
         // Those go by `run_proxied`, where they can talk.
         Executor::Upstream { .. } => proxy::unavailable(),

@@ -30,7 +30,7 @@ use crate::{
     catalog::snapshot::{LoadedTool, Snapshot},
     context::Output,
     dialogue::{Dialogue, InputRequired, Listener, Reply},
-    execution::{self, Account, Answer, Care, Input, Means, Run, TaskUse},
+    execution::{self, Account, Answer, Care, Input, Means, Run, TaskUse, logs::Keep},
     publishing::Answered,
     quota::Remaining,
     secret::{Rotating, SealError},
@@ -119,7 +119,8 @@ impl AdmittedCall {
                 let secret = caller.snapshot.secret(&tool, platform.clock.now());
                 let accounts = caller.snapshot.accounts_of(&tool);
                 let account = accounts.and_then(|source| Account::of(platform, &caller.snapshot, source, input.user));
-                let run = quietly(platform, &caller.snapshot, &tool, secret, account, &input.arguments, &cancelled);
+                let keep = Some(Keep { logs: &platform.logs, call: draft.entry.id });
+                let run = quietly(platform, &caller.snapshot, &tool, (secret, account), &input.arguments, keep, &cancelled);
                 let run = draft.trail().around(run).await;
                 arguments = input.arguments;
                 (run, None)
@@ -202,9 +203,9 @@ pub(super) async fn quietly(
     platform: &Platform,
     snapshot: &Snapshot,
     tool: &LoadedTool,
-    secret: Option<Result<Rotating, SealError>>,
-    account: Option<Account<'_>>,
+    (secret, account): (Option<Result<Rotating, SealError>>, Option<Account<'_>>),
     arguments: &Map<String, Value>,
+    keep: Option<Keep<'_>>,
     cancelled: &CancellationToken,
 ) -> Run {
     let secret = match secret.transpose() {
@@ -224,6 +225,7 @@ pub(super) async fn quietly(
         functions: &platform.sandboxes,
         tenant: snapshot.tenant,
         care: Some(Care { breakers: &platform.breakers, table: &snapshot.resilience }),
+        keep,
     };
     let deadline = execution::deadline(&tool.tool.version.executor, resilience);
     tokio::select! {

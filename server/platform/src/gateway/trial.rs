@@ -62,7 +62,7 @@ pub async fn try_out(platform: &Platform, actor: &Member, id: ToolId, arguments:
         Ok(arguments) => {
             let accounts = current.accounts_of(&tool);
             let account = accounts.and_then(|source| Account::of(platform, &current, source, Some(actor.user)));
-            quietly(platform, &current, &tool, secret, account, &arguments, &CancellationToken::new()).await
+            quietly(platform, &current, &tool, (secret, account), &arguments, None, &CancellationToken::new()).await
         }
         Err(misfit) => misfit,
     };

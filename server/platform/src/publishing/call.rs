@@ -124,6 +124,7 @@ async fn call(candidate: Candidate<'_>, arguments: Map<String, Value>) -> Result
         tenant: current.tenant,
         // Whoever tries it wants to know whether it works.
         care: None,
+        keep: None,
     };
     let deadline = execution::deadline(executor, resilience);
     let run = tokio::time::timeout(deadline, execution::run(means, tool, &arguments, secret, account)).await;

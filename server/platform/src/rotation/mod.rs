@@ -13,6 +13,7 @@ use crate::{
     audit::{self, Event},
     catalog, chain, connections, epoch,
     error::{Error, Result},
+    execution,
     ids::{TenantId, uuid_v7},
     jobs, oauth, publishing, vault,
 };
@@ -110,6 +111,7 @@ async fn reseal(platform: &Platform, tenant: TenantId) -> Result<u64> {
         let count = catalog::credential::reseal(&mut tx, &keys, VALUES).await?
             + connections::reseal(&mut tx, &keys, VALUES).await?
             + accounts::reseal_sso(&mut tx, &keys).await?
+            + execution::logs::reseal(&mut tx, &keys, VALUES).await?
             + publishing::reseal(&mut tx, &keys, VALUES).await?
             + alerts::reseal(&mut tx, &keys, platform.clock.now()).await?;
         tx.commit().await?;

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use trunkline_platform::{execution::CodeRun, gateway, ids::ToolId, secret::Plaintext};
 
-use super::{draft::Draft, edit::typed_secret, trial};
+use super::{draft::Draft, edit::typed_secret, logs::LogLine, trial};
 use crate::{
     WebState,
     dashboard::format,
@@ -31,12 +31,6 @@ pub(super) struct Ran {
     pub(super) logs: Vec<LogLine>,
     /// Says that lines are missing; empty if none is.
     pub(super) lost: String,
-}
-
-pub(super) struct LogLine {
-    pub(super) at: String,
-    pub(super) level: &'static str,
-    pub(super) text: String,
 }
 
 /// Runs what stands in the form; `None` if it does not fit, which the errors say.
@@ -82,17 +76,6 @@ impl Ran {
             1 => Some("1 request".to_owned()),
             more => Some(format!("{more} requests")),
         };
-        let line = |line: &trunkline_platform::functions::Line| LogLine {
-            at: format!("{} ms", line.at_ms),
-            level: match line.level.as_str() {
-                "warn" => "warn",
-                "error" => "error",
-                "info" => "info",
-                "debug" => "debug",
-                _ => "log",
-            },
-            text: line.text.clone(),
-        };
         Self {
             outcome: run.outcome.as_str(),
             took: format::micros(i64::try_from(run.took.as_micros()).unwrap_or(i64::MAX)),
@@ -101,7 +84,7 @@ impl Ran {
             cut,
             line: run.line.map(|line| line.to_string()).unwrap_or_default(),
             lost: if hidden == 0 { String::new() } else { format!("{hidden} more lines are not shown.") },
-            logs: run.logs.iter().take(SHOWN_LINES).map(line).collect(),
+            logs: run.logs.iter().take(SHOWN_LINES).map(LogLine::of).collect(),
             error: run.error.unwrap_or_default(),
         }
     }

@@ -58,6 +58,7 @@ pub(super) struct Draft {
     pub(super) code: String,
     pub(super) input_schema: String,
     pub(super) hosts: String,
+    pub(super) keep_logs: bool,
     /// Input of a test run; belongs to no version.
     pub(super) example: String,
     pub(super) price: String,
@@ -138,6 +139,7 @@ impl Draft {
                 kind: "function".to_owned(),
                 code: function.code.clone(),
                 input_schema: format!("{:#}", function.input_schema),
+                keep_logs: function.keep_logs,
                 hosts: function.hosts.iter().map(Origin::brief).collect::<Vec<_>>().join("\n"),
                 example: format!("{:#}", example(&function.input_schema)),
                 secret_header: function.secret_header.clone().unwrap_or_default(),
@@ -174,6 +176,7 @@ impl Draft {
             code: lines("code"),
             input_schema: lines("input_schema"),
             hosts: lines("hosts"),
+            keep_logs: !form.get("keep_logs").is_empty(),
             example: lines("example"),
             price: text("price"),
             price_kib: text("price_kib"),
@@ -256,7 +259,8 @@ impl Draft {
         let hosts = errors.take(named.map(Origin::parse).collect())?;
         let (Some(timeout_ms), Some(input_schema), Some(hosts)) = (timeout_ms, input_schema, hosts) else { return Ok(None) };
         let secret_header = Some(self.secret_header.clone()).filter(|name| !name.is_empty());
-        Ok(Some(FunctionTool { code: self.code.clone(), input_schema, hosts, secret_header, timeout_ms }))
+        let (code, keep_logs) = (self.code.clone(), self.keep_logs);
+        Ok(Some(FunctionTool { code, input_schema, hosts, secret_header, timeout_ms, keep_logs }))
     }
 
     fn parse_http(&mut self, errors: &mut FieldErrors) -> Result<Option<HttpTool>, HtmlError> {

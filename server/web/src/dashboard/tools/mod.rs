@@ -3,6 +3,7 @@
 mod code;
 mod draft;
 mod edit;
+mod logs;
 mod publish;
 mod show;
 mod trial;
@@ -36,7 +37,7 @@ use crate::{
 pub(super) fn routes() -> Vec<Route> {
     let list = Route::get("/t/{tenant}/tools", Access::Member(Permission::View), list);
     // `new` before `{tool}`: the first that fits is taken.
-    std::iter::once(list).chain(edit::routes()).chain(publish::routes()).chain(show::routes()).collect()
+    std::iter::once(list).chain(edit::routes()).chain(publish::routes()).chain(logs::routes()).chain(show::routes()).collect()
 }
 
 /// Characters of a description in the list.

@@ -75,6 +75,8 @@ struct ToolPage {
     budgets: Vec<BudgetRow>,
     budgets_url: String,
     logs_url: String,
+    /// What its code logs; empty if it has none, or nobody may see it who looks.
+    function_logs_url: String,
     draft: Option<DraftCard>,
     /// `None`: it is tried with its server.
     probe: Option<ProbeCard>,
@@ -251,6 +253,10 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, tool: Tool, status: St
         result: said.result,
         recent: calls.into_iter().take(RECENT).map(|call| CallRow::new(slug, currency, call)).collect(),
         logs_url,
+        function_logs_url: match &tool.version.executor {
+            Executor::Function(_) if member.may(Permission::ManageTools) => urls::tool_logs(slug, id),
+            _ => String::new(),
+        },
         budgets: budgets::rows(state, member, BudgetScope::Tool(id)).await?,
         budgets_url: urls::tool_budgets(slug, id),
         draft: publish::draft_card(state, member, &tool).await?,
