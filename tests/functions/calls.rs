@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{function, idle, start, taking};
-use crate::support::{Era, SOON, eventually};
+use crate::support::{Era, SOON, TestApp, eventually, private::Folder, process};
 
 #[tokio::test]
 async fn an_agent_calls_a_function() {
@@ -132,4 +132,32 @@ async fn x_08_a_place_changes_hands_by_a_new_process() {
         assert!(now.len() == 1 && now != last, "{now:?} after {last:?}");
         last = now;
     }
+}
+
+#[tokio::test]
+async fn the_engine_is_compiled_before_the_first_call_where_there_are_functions() {
+    process::binary();
+    let compiled = |folder: &str| {
+        let mut folders = vec![std::path::PathBuf::from(folder)];
+        let mut files = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.path().is_dir() { folders.push(entry.path()) } else { files += 1 }
+            }
+        }
+        files
+    };
+    let (app, cache) = (TestApp::start().await, Folder::new("engine"));
+    let at = |name: &str| cache.0.join(name).display().to_string();
+    // Nobody has a function: nothing is compiled for nobody.
+    let (none, some) = (at("none"), at("some"));
+    let idle_replica = app.with_settings(&[("FUNCTIONS_CACHE_DIR", none.as_str())]).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(compiled(&none), 0);
+    drop(idle_replica);
+    let acme = app.tenant("acme").await;
+    acme.tool("hello", function("export default () => 'hello'", &[])).await;
+    let replica = app.with_settings(&[("FUNCTIONS_CACHE_DIR", some.as_str())]).await;
+    eventually("it is compiled", SOON * 2, async || (compiled(&some) > 0).then_some(())).await;
+    assert!(idle(&app).is_empty() && replica.platform.sandboxes.idle_processes().is_empty(), "nobody's process stays");
 }

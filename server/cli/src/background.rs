@@ -66,7 +66,8 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     tasks.spawn("idle upstreams", |stop| done(sweep_upstreams(to_greet, stop)));
     let (to_end, to_tell) = (platform.clone(), platform.clone());
     tasks.spawn("traces", |stop| done(async move { telemetry::run(to_tell, stop).await }));
-    let (to_keep, to_destroy) = (platform.clone(), platform.clone());
+    let (to_keep, to_destroy, to_warm) = (platform.clone(), platform.clone(), platform.clone());
+    tasks.spawn("engine of functions", |stop| done(async move { execution::warm_functions(to_warm, stop).await }));
     tasks.spawn("logs of functions", |stop| done(async move { execution::logs::run(to_keep, stop).await }));
     tasks.spawn("old logs of functions", |stop| {
         let forget = |platform: Platform| async move { execution::logs::forget_old(&platform).await };

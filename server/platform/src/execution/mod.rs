@@ -11,6 +11,7 @@ pub mod operation;
 mod proxy;
 mod retry;
 mod validate;
+mod warm;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -23,6 +24,7 @@ pub use function::{CodeRun, run_code};
 pub use proxy::{asks_first, proxied_deadline, run_item, run_proxied, source_deadline, task_use};
 pub use validate::check;
 pub(crate) use validate::problems;
+pub use warm::warm_functions;
 
 use crate::{
     call::{self, Outcome},

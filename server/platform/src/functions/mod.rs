@@ -188,6 +188,11 @@ impl Functions {
         Ok(self.start().await?.confinement)
     }
 
+    /// Has the engine compiled, where that is still to be done: starts a process, which leaves what it compiled to all that come after it.
+    pub async fn warm(&self) -> std::io::Result<()> {
+        self.start().await.map(drop)
+    }
+
     /// Ends processes that nobody has used for a while.
     pub fn sweep(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| one.since.elapsed() < IDLE);

@@ -216,6 +216,14 @@ pub async fn forget_old(platform: &Platform) -> Result<()> {
     }
 }
 
+/// Has any tenant a function, or had one?
+pub(super) async fn are_functions(platform: &Platform) -> Result<bool> {
+    let mut tx = platform.db.system().await?;
+    let tenants = store::tenants(&mut tx, None).await?;
+    tx.commit().await?;
+    Ok(!tenants.is_empty())
+}
+
 /// Seals anew what older data keys have sealed; at most so many. How many.
 pub(crate) async fn reseal(tx: &mut TenantTx, keys: &DataKeys, most: i64) -> Result<u64> {
     let tenant = tx.tenant();
