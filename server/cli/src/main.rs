@@ -9,5 +9,16 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    small_pages();
     trunkline::commands::run(trunkline::commands::Arguments::parse())
 }
+
+/// The allocator asks for huge pages, of which an idle process fills little: without them it takes 30 MB less.
+#[cfg(target_os = "linux")]
+fn small_pages() {
+    // Where the kernel does not have it, memory is all that is lost.
+    let _ = nix::sys::prctl::set_thp_disable(true);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn small_pages() {}
