@@ -257,6 +257,7 @@ fn shouting() -> NewVersion {
         hosts: Vec::new(),
         secret_header: None,
         timeout_ms: 5_000,
+        keep_logs: true,
     };
     NewVersion { executor: Executor::Function(function), ..tools::echo() }
 }
