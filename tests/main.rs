@@ -57,3 +57,5 @@ mod telemetry;
 mod tenancy;
 #[cfg(test)]
 mod upstream;
+#[cfg(test)]
+mod usage;

@@ -65,7 +65,7 @@ async fn minutes(app: &TestApp, tenant: &Tenant<'_>, count: usize) {
 async fn sums(sql: &mut PgConnection, of: (&Tenant<'_>, &Agent, ToolId), (step, at): (i16, DateTime<Utc>), calls: Calls) {
     let Calls { ok, failed, limited, bucket } = calls;
     sqlx::query(
-        "INSERT INTO app.usage_rollups AS u (tenant_id, step, start, agent_id, tool_id, ok, upstream_error, limited, latency)
+        "INSERT INTO app.usage_rollups AS u (tenant_id, step, start, agent_id, tool_id, ok, upstream_error, limited, histogram)
          VALUES ($1, $2, date_trunc(CASE $2 WHEN 1 THEN 'minute' ELSE 'hour' END, $3), $4, $5, $6, $7, $8, array_fill(0::bigint, ARRAY[$9]) || ($6 + $7))
          ON CONFLICT (tenant_id, step, start, agent_id, tool_id) DO UPDATE
            SET ok = u.ok + $6, upstream_error = u.upstream_error + $7, limited = u.limited + $8",
@@ -92,10 +92,10 @@ struct Calls {
     bucket: i32,
 }
 
-const USUAL: Calls = Calls { ok: 500, failed: 2, limited: 0, bucket: 40 };
-const WELL: Calls = Calls { ok: 60, failed: 0, limited: 0, bucket: 40 };
+const USUAL: Calls = Calls { ok: 500, failed: 2, limited: 0, bucket: 80 };
+const WELL: Calls = Calls { ok: 60, failed: 0, limited: 0, bucket: 80 };
 const FAILING: Calls = Calls { ok: 20, failed: 40, ..WELL };
-const SLOW: Calls = Calls { bucket: 56, ..WELL };
+const SLOW: Calls = Calls { bucket: 112, ..WELL };
 const LIMITED: Calls = Calls { limited: 60, ..WELL };
 
 /// A tenant that is told by webhook and chat, with a tool that was well for days.

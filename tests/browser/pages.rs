@@ -22,6 +22,7 @@ const NOT_PAGES: &[&str] = &[
     "/.well-known/",
     "/oauth/",
     "/t/{tenant}/audit/export",
+    "/t/{tenant}/usage/cost.csv",
     "/t/{tenant}/connect/status",
     "/login/sso/callback",
 ];

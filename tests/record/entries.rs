@@ -17,7 +17,7 @@ async fn by_outcome(sql: &mut PgConnection, query: &str) -> BTreeMap<String, i64
 }
 
 /// Nothing is missing, nothing is there twice, and the sums are those of the calls.
-pub(super) async fn reconcile(sql: &mut PgConnection) -> BTreeMap<String, i64> {
+pub(crate) async fn reconcile(sql: &mut PgConnection) -> BTreeMap<String, i64> {
     let apart: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM app.calls c FULL JOIN (SELECT * FROM app.audit_entries WHERE action = 'tools/call') a
          ON a.id = c.id AND a.tenant_id = c.tenant_id AND a.at = c.at AND a.actor_id = c.agent_id AND a.request_id = c.request_id
@@ -30,25 +30,44 @@ pub(super) async fn reconcile(sql: &mut PgConnection) -> BTreeMap<String, i64> {
     let twice: i64 =
         sqlx::query_scalar("SELECT count(*) - count(DISTINCT id) FROM app.calls").fetch_one(&mut *sql).await.expect("a count");
     assert_eq!(twice, 0);
+    reconcile_sums(sql).await
+}
+
+/// All sums are those of the calls; gives how many there are by outcome.
+pub(crate) async fn reconcile_sums(sql: &mut PgConnection) -> BTreeMap<String, i64> {
     let calls = by_outcome(sql, "SELECT outcome, count(*) FROM app.calls GROUP BY 1").await;
-    for step in [1, 60] {
+    let pairs = [1, 60].map(|step| (format!("app.usage_rollups u WHERE u.step = {step}"), true));
+    // Every kind counts every call once, in each of its steps; what is of each has no latencies.
+    let kinds = [
+        ("all", &[1, 60, 1440][..]),
+        ("tool", &[60, 1440]),
+        ("agent", &[60, 1440]),
+        ("version", &[1440]),
+        ("grant", &[1440]),
+        ("user", &[1440]),
+        ("each", &[1440]),
+    ];
+    let kinds = kinds.iter().flat_map(|(kind, steps)| steps.iter().map(move |step| (*kind, step)));
+    let kinds =
+        kinds.map(|(kind, step)| (format!("app.usage_sums u WHERE u.kind = '{kind}' AND u.step = {step}"), kind != "each"));
+    for (table, has_latency) in pairs.into_iter().chain(kinds) {
         let sums = format!(
-            "SELECT o.outcome, sum(o.n)::bigint FROM app.usage_rollups u, LATERAL (VALUES ('ok', ok), ('tool_error', tool_error),
+            "SELECT o.outcome, sum(o.n)::bigint FROM (SELECT * FROM {table}) u, LATERAL (VALUES ('ok', ok), ('tool_error', tool_error),
                ('upstream_error', upstream_error), ('timeout', timeout), ('denied', denied), ('limited', limited),
-               ('cancelled', cancelled), ('unknown', unknown)) AS o (outcome, n) WHERE u.step = {step} GROUP BY 1"
+               ('cancelled', cancelled), ('unknown', unknown)) AS o (outcome, n) GROUP BY 1"
         );
-        assert_eq!(by_outcome(sql, &sums).await, calls, "step {step}");
+        assert_eq!(by_outcome(sql, &sums).await, calls, "{table}");
         let totals = format!(
-            "SELECT 'differs', count(*) FROM (SELECT sum(cost_micro) AS c, sum(bytes_in) AS i, sum(bytes_out) AS o FROM app.usage_rollups WHERE step = {step}) u,
+            "SELECT 'differs', count(*) FROM (SELECT sum(cost_micro) AS c, sum(bytes_in) AS i, sum(bytes_out) AS o FROM {table}) u,
                (SELECT sum(cost_micro) AS c, sum(bytes_in) AS i, sum(bytes_out) AS o FROM app.calls) t
              WHERE (u.c, u.i, u.o) IS DISTINCT FROM (t.c, t.i, t.o)"
         );
-        assert!(by_outcome(sql, &totals).await.is_empty(), "cost and bytes of step {step}");
-        let ran = format!(
-            "SELECT 'differs', 1::bigint WHERE (SELECT COALESCE(sum(x), 0) FROM app.usage_rollups u, unnest(u.latency) x WHERE u.step = {step})
-               IS DISTINCT FROM (SELECT count(*) FROM app.calls WHERE outcome NOT IN ('denied', 'limited'))"
-        );
-        assert!(by_outcome(sql, &ran).await.is_empty(), "latencies of step {step}");
+        assert!(by_outcome(sql, &totals).await.is_empty(), "cost and bytes of {table}");
+        let ran =
+            format!("SELECT 'latencies', COALESCE(sum(x), 0)::bigint FROM (SELECT * FROM {table}) u, unnest(u.histogram) x");
+        let expected = calls.iter().filter(|(outcome, _)| has_latency && !["denied", "limited"].contains(&outcome.as_str()));
+        let expected: i64 = expected.map(|(_, count)| count).sum();
+        assert_eq!(by_outcome(sql, &ran).await.values().sum::<i64>(), expected, "latencies of {table}");
     }
     calls
 }

@@ -15,3 +15,5 @@ mod retention;
 mod rolling;
 mod spools;
 mod traces;
+
+pub(crate) use entries::{reconcile, reconcile_sums};

@@ -233,6 +233,7 @@ async fn the_role_that_writes_records_reads_nothing_of_them() {
         "UPDATE app.calls SET outcome = 'ok'",
         "DELETE FROM app.calls",
         "DELETE FROM app.usage_rollups",
+        "DELETE FROM app.usage_sums",
     ] {
         assert_eq!(state(&mut server, statement.to_owned()).await, "42501", "{statement}");
     }

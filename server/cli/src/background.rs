@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use trunkline_platform::{
     Platform, Result, accounts, alerts, bus, catalog, chain, connections, execution, jobs, oauth, publishing, quota, record,
-    session, telemetry, upstream,
+    session, telemetry, upstream, usage,
 };
 
 use crate::lifecycle::Tasks;
@@ -38,6 +38,8 @@ const SOURCES_EVERY: Duration = Duration::from_secs(5);
 const PROBES_EVERY: Duration = Duration::from_secs(2);
 /// How soon a tenant that is due to be looked at for alerts is noticed.
 const ALERTS_EVERY: Duration = Duration::from_secs(2);
+/// How soon a tenant whose sums are due to be held against the record is noticed.
+const SUMS_EVERY: Duration = Duration::from_secs(30);
 /// How soon a description that is due is noticed.
 const DESCRIPTIONS_EVERY: Duration = Duration::from_secs(10);
 /// Partitions exist months ahead; this only has to happen now and then.
@@ -117,6 +119,8 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
         let look = |platform: Platform| async move { alerts::look_due(&platform).await };
         done(async move { every(&to_look, ALERTS_EVERY, stop, "nobody looks for alerts", look).await })
     });
+    let to_check = platform.clone();
+    tasks.spawn("sums of usage", |stop| done(check_sums(to_check, stop)));
     start_oauth_rounds(tasks, platform);
     start_credential_rounds(tasks, platform);
     tasks.spawn("partitions", |stop| {
@@ -216,6 +220,16 @@ async fn verify_descriptions(platform: Platform, stop: CancellationToken) {
         async move { until.run_until_cancelled(catalog::api::supply::read_due(&platform)).await.unwrap_or(Ok(())) }
     };
     every(&platform, DESCRIPTIONS_EVERY, stop, "descriptions are not verified", verify).await;
+}
+
+async fn check_sums(platform: Platform, stop: CancellationToken) {
+    // Cut when told to stop: it only reads, and another replica goes on when the lease has ended.
+    let until = stop.clone();
+    let check = |platform: Platform| {
+        let until = until.clone();
+        async move { until.run_until_cancelled(usage::check_due(&platform)).await.unwrap_or(Ok(())) }
+    };
+    every(&platform, SUMS_EVERY, stop, "sums of usage are not held against the record", check).await;
 }
 
 async fn probe_tools(platform: Platform, stop: CancellationToken) {

@@ -57,6 +57,8 @@ pub struct Metrics {
     pub records_refused: Counter,
     /// Calls whose tokens should have been counted and were not.
     pub contexts_not_counted: Counter,
+    /// Sums of usage that differ from the record.
+    pub usage_sums_wrong: Counter,
     /// Probes of tools and sources that were made.
     pub probes: Counter,
     /// Those of them that failed.
@@ -107,6 +109,12 @@ impl Default for Metrics {
             "Calls whose tokens were not counted",
             Counter::clone(&contexts_not_counted),
         );
+        let usage_sums_wrong = Counter::default();
+        registry.register(
+            "trunkline_usage_sums_wrong",
+            "Sums of usage that differ from the record",
+            Counter::clone(&usage_sums_wrong),
+        );
         let (probes, failed_probes) = (Counter::default(), Counter::default());
         registry.register("trunkline_probes", "Probes of tools and sources", Counter::clone(&probes));
         registry.register("trunkline_failed_probes", "Probes that failed", Counter::clone(&failed_probes));
@@ -134,6 +142,7 @@ impl Default for Metrics {
             record_retries,
             records_refused,
             contexts_not_counted,
+            usage_sums_wrong,
             probes,
             failed_probes,
             log_lines_dropped,

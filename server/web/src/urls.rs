@@ -473,6 +473,26 @@ pub fn limits(slug: &str) -> String {
     format!("/t/{slug}/limits")
 }
 
+/// What a tenant's agents have called.
+pub fn usage(slug: &str) -> String {
+    format!("/t/{slug}/usage")
+}
+
+/// What that has cost.
+pub fn cost(slug: &str) -> String {
+    format!("/t/{slug}/usage/cost")
+}
+
+/// What of it were calls of a tool.
+pub fn tool_usage(slug: &str, tool: ToolId) -> String {
+    format!("{}/usage", self::tool(slug, tool))
+}
+
+/// What of it was called by an agent.
+pub fn agent_usage(slug: &str, agent: AgentId) -> String {
+    format!("{}/usage", self::agent(slug, agent))
+}
+
 /// A tenant's calls.
 pub fn logs(slug: &str) -> String {
     format!("/t/{slug}/logs")

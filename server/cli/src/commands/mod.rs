@@ -16,6 +16,7 @@ mod serve;
 mod services;
 mod source;
 mod tool;
+mod usage;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -58,6 +59,9 @@ enum Command {
     /// Verify the record, and show the key that signs it
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Hold the sums that pages and budgets read against the record, and make them right
+    #[command(subcommand)]
+    Usage(usage::UsageCommand),
     /// Write the record of a tenant to standard output
     #[command(subcommand)]
     Export(export::ExportCommand),
@@ -128,6 +132,7 @@ async fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Conformance(arguments) => conformance::run(config, &arguments).await,
         Command::Keys(command) => keys::run(config, command).await,
         Command::Audit(command) => audit::run(config, command).await,
+        Command::Usage(command) => usage::run(config, command).await,
         Command::Export(command) => export::run(config, command).await,
         Command::Plans(command) => plans::run(config, command).await,
         Command::Tenants(command) => plans::run_tenants(config, command).await,

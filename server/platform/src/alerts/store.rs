@@ -172,11 +172,11 @@ async fn percentiles(
     tools: Option<&[ToolId]>,
 ) -> Result<HashMap<ToolId, f64>> {
     let rows: Vec<(ToolId, i64, i64)> = sqlx::query_as(
-        "SELECT u.tool_id, l.bucket, sum(l.count)::bigint
-         FROM app.usage_rollups u, unnest(u.latency) WITH ORDINALITY AS l (count, bucket)
+        "SELECT u.tool_id, array_lower(u.histogram, 1) - 1 + l.place AS bucket, sum(l.count)::bigint
+         FROM app.usage_rollups u, unnest(u.histogram) WITH ORDINALITY AS l (count, place)
          WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3 AND ($4::timestamptz IS NULL OR u.start < $4)
            AND ($5::uuid[] IS NULL OR u.tool_id = ANY ($5)) AND l.count > 0
-         GROUP BY u.tool_id, l.bucket",
+         GROUP BY 1, 2",
     )
     .bind(tx.tenant())
     .bind(step)

@@ -38,7 +38,7 @@ pub static CHECKS: &[Check] = &[
         sql: "SELECT c.oid::regclass::text FROM pg_class c
               WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'app'::regnamespace
               AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped)
-              AND c.relname NOT IN ('tenants', 'users', 'user_sessions', 'signups', 'password_resets', 'email_changes', 'totp_secrets', 'recovery_codes', 'passkeys', 'sign_in_attempts', 'identities', 'jobs', 'replicas', 'refreshes', 'probe_rounds', 'api_rounds', 'alert_rounds', 'connection_refreshes', 'credential_overlaps', 'function_tenants', 'signing_keys', 'client_registrations', 'client_documents', 'plans', 'spools', 'audit_keys', '_sqlx_migrations')",
+              AND c.relname NOT IN ('tenants', 'users', 'user_sessions', 'signups', 'password_resets', 'email_changes', 'totp_secrets', 'recovery_codes', 'passkeys', 'sign_in_attempts', 'identities', 'jobs', 'replicas', 'refreshes', 'probe_rounds', 'api_rounds', 'alert_rounds', 'usage_checks', 'connection_refreshes', 'credential_overlaps', 'function_tenants', 'signing_keys', 'client_registrations', 'client_documents', 'plans', 'spools', 'audit_keys', '_sqlx_migrations')",
     },
     Check {
         id: "I-03",
@@ -49,7 +49,9 @@ pub static CHECKS: &[Check] = &[
                        AND qual = '(tenant_id = app.current_tenant())' AND with_check = qual)
               AND NOT (tablename = 'memberships' AND policyname = 'own' AND cmd = 'SELECT'
                        AND qual = '(user_id = (NULLIF(current_setting(''app.user''::text, true), ''''::text))::uuid)')
-              AND NOT (tablename IN ('calls', 'audit_entries', 'usage_rollups', 'audit_unchained') AND policyname LIKE 'writer%' AND roles = '{trunkline_audit}')
+              AND NOT (tablename IN ('calls', 'audit_entries', 'usage_rollups', 'usage_sums', 'audit_unchained') AND policyname LIKE 'writer%' AND roles = '{trunkline_audit}')
+              AND NOT (tablename IN ('usage_rollups', 'usage_sums') AND policyname = 'retention' AND roles = '{trunkline_chain}'
+                       AND qual = '((step = 1) AND (start < (now() - ''8 days''::interval)))' AND with_check = 'false')
               AND NOT (tablename IN ('calls', 'audit_entries', 'audit_unchained', 'audit_chain', 'audit_heads', 'audit_checkpoints', 'audit_receipts') AND policyname = 'chainer' AND roles = '{trunkline_chain}')
               AND NOT (tablename = 'audit_entries' AND policyname = 'retention' AND cmd = 'INSERT' AND roles = '{trunkline_chain}'
                        AND with_check = '(action = ''record.month_dropped''::text)')

@@ -42,6 +42,12 @@ impl Db {
         Ok(TenantTx { inner: self.begin(begin).await?, tenant })
     }
 
+    /// Begins a transaction in that tenant that only reads, and reads everything as it was at one moment.
+    pub(crate) async fn tenant_snapshot(&self, tenant: TenantId) -> Result<TenantTx> {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SELECT set_config('app.tenant', ";
+        Ok(TenantTx { inner: self.begin(format!("{begin}'{}', true)", tenant.uuid())).await?, tenant })
+    }
+
     /// Begins a transaction without a tenant.
     pub async fn system(&self) -> Result<SystemTx> {
         Ok(SystemTx { inner: self.begin("BEGIN".to_owned()).await? })

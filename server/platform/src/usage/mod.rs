@@ -1,18 +1,24 @@
-//! Usage: sums over calls for the dashboard, and the calls themselves. Sums are added in the transaction that records the calls, per minute
-//! and per hour, with histograms that merge by addition.
+//! Usage: sums over calls for the dashboard, and the calls themselves. Sums are added in the transaction that records the calls, per minute,
+//! hour and day, with histograms that merge by addition; and they are held against the record afterwards.
 
+mod costs;
 pub mod histogram;
+mod recount;
 mod rollup;
 mod series;
 mod store;
 
+pub use costs::{Breakdown, CostRow, Costs, Dimension, costs};
+pub use recount::{Days, Recount, Wrong, check_due, find_tenant, recount};
 pub(crate) use rollup::add;
-pub use series::{Point, Range, Ranking, Summary, Totals, series, summary};
+pub use series::{Point, Range, Ranking, Ranks, Subject, Summary, Totals, compared, series, summary};
 pub use store::{Call, CallFilter, LimitedAgent};
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use rollup::Kind;
+use uuid::Uuid;
 
 use crate::{
     Platform,
@@ -20,6 +26,9 @@ use crate::{
     error::{Error, Result},
     ids::{AgentId, EntryId, ToolId},
 };
+
+/// The id of a tool, a version, an agent, a client or a user: what it is of says what sums are by.
+pub type AnyId = Uuid;
 
 /// One page of the call log, newest first.
 #[derive(Debug)]
@@ -60,9 +69,10 @@ pub async fn has_calls(platform: &Platform, actor: &Member) -> Result<bool> {
 /// Sums of some tools over a range; those that were not called are missing.
 pub async fn of_tools(platform: &Platform, actor: &Member, range: Range, tools: &[ToolId]) -> Result<HashMap<ToolId, Totals>> {
     actor.require(Permission::View)?;
-    let since = range.start(platform.clock.now());
+    let read = range.read(Kind::Tool, platform.clock.now());
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    store::of_tools(&mut tx, range, since, tools).await
+    let ids: Vec<Uuid> = tools.iter().map(|tool| tool.uuid()).collect();
+    Ok(store::of(&mut tx, read, &ids).await?.into_iter().map(|(id, totals)| (id.into(), totals)).collect())
 }
 
 /// Sums of some agents over a range; those that did not call are missing.
@@ -73,17 +83,18 @@ pub async fn of_agents(
     agents: &[AgentId],
 ) -> Result<HashMap<AgentId, Totals>> {
     actor.require(Permission::View)?;
-    let since = range.start(platform.clock.now());
+    let read = range.read(Kind::Agent, platform.clock.now());
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    store::of_agents(&mut tx, range, since, agents).await
+    let ids: Vec<Uuid> = agents.iter().map(|agent| agent.uuid()).collect();
+    Ok(store::of(&mut tx, read, &ids).await?.into_iter().map(|(id, totals)| (id.into(), totals)).collect())
 }
 
-/// The agents that were over a limit most often in a range, at most ten.
-pub async fn most_limited(platform: &Platform, actor: &Member, range: Range) -> Result<Vec<LimitedAgent>> {
+/// The agents that were over a limit most often in the last 24 hours, at most ten.
+pub async fn most_limited(platform: &Platform, actor: &Member) -> Result<Vec<LimitedAgent>> {
     actor.require(Permission::View)?;
-    let since = range.start(platform.clock.now());
+    let read = Range::Day.read(Kind::Agent, platform.clock.now());
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    store::most_limited(&mut tx, range, since, 10).await
+    store::most_limited(&mut tx, read, 10).await
 }
 
 /// When some agents called last; those that never did are missing.

@@ -1,23 +1,71 @@
-//! Sums: what a batch of calls adds to its minutes and hours. In order of their keys, so that two replicas never wait for each other.
+//! Sums: what a batch of calls adds to its minutes, hours and days. In order of their keys, so that two replicas never wait for each other.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use uuid::Uuid;
 
-use super::{histogram, store};
+use super::{histogram::Histogram, store};
 use crate::{
-    call::{Entry, Outcome},
+    call::{Context, Entry, Outcome},
     db::RecordTx,
     error::Result,
-    ids::{AgentId, TenantId, ToolId},
+    ids::{AgentId, GrantId, TenantId, ToolId, ToolVersionId, UserId},
 };
 
-/// Lengths of the intervals in minutes.
-const STEPS: [i16; 2] = [1, 60];
+/// Lengths of intervals, in minutes.
+pub(super) const MINUTE: i16 = 1;
+pub(super) const HOUR: i16 = 60;
+pub(super) const DAY: i16 = 1_440;
+/// Of the sums of an agent and a tool.
+const PAIR_STEPS: [i16; 2] = [MINUTE, HOUR];
 
-/// Which sum.
+/// What a sum is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Kind {
+    All,
+    Tool,
+    Version,
+    Agent,
+    Grant,
+    User,
+    /// What agrees in all five. Latencies would be too many.
+    Each,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 7] = [Self::All, Self::Tool, Self::Version, Self::Agent, Self::Grant, Self::User, Self::Each];
+
+    /// As stored.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Tool => "tool",
+            Self::Version => "version",
+            Self::Agent => "agent",
+            Self::Grant => "grant",
+            Self::User => "user",
+            Self::Each => "each",
+        }
+    }
+
+    pub(super) fn find(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// The intervals that it is summed over.
+    fn steps(self) -> &'static [i16] {
+        match self {
+            Self::All => &[MINUTE, HOUR, DAY],
+            Self::Tool | Self::Agent => &[HOUR, DAY],
+            Self::Version | Self::Grant | Self::User | Self::Each => &[DAY],
+        }
+    }
+}
+
+/// Which sum of an agent and a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SumKey {
+pub(super) struct PairKey {
     pub(super) tenant: TenantId,
     pub(super) step: i16,
     pub(super) start: DateTime<Utc>,
@@ -25,8 +73,47 @@ pub(super) struct SumKey {
     pub(super) tool: ToolId,
 }
 
-/// What is added to it.
-#[derive(Debug, Clone)]
+/// Which sum of a kind. Ids that it is not about are nil.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SumKey {
+    pub(super) tenant: TenantId,
+    pub(super) kind: Kind,
+    pub(super) step: i16,
+    pub(super) start: DateTime<Utc>,
+    pub(super) agent: Uuid,
+    pub(super) tool: Uuid,
+    pub(super) version: Uuid,
+    pub(super) grant: Uuid,
+    pub(super) user: Uuid,
+}
+
+/// What counts of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counted {
+    pub(super) tenant: TenantId,
+    pub(super) at: DateTime<Utc>,
+    pub(super) agent: AgentId,
+    pub(super) tool: Option<(ToolId, ToolVersionId)>,
+    pub(super) grant: Option<GrantId>,
+    pub(super) user: Option<UserId>,
+    pub(super) outcome: Outcome,
+    pub(super) latency_us: i64,
+    pub(super) cost_micro: i64,
+    pub(super) bytes_in: i64,
+    pub(super) bytes_out: i64,
+    pub(super) context: Option<Context>,
+}
+
+impl From<&Entry> for Counted {
+    fn from(entry: &Entry) -> Self {
+        let Entry { tenant, at, agent, tool, grant, user, outcome, .. } = *entry;
+        let Entry { latency_us, cost_micro, bytes_in, bytes_out, context, .. } = *entry;
+        Self { tenant, at, agent, tool, grant, user, outcome, latency_us, cost_micro, bytes_in, bytes_out, context }
+    }
+}
+
+/// What is added to a sum.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) by_outcome: [i64; Outcome::ALL.len()],
     pub(super) cost_micro: i64,
@@ -37,53 +124,103 @@ pub(super) struct Sum {
     pub(super) tokens_definition: i64,
     pub(super) tokens_out: i64,
     pub(super) context_micro: i64,
-    pub(super) latency: Vec<i64>,
+    pub(super) latency: Histogram,
+}
+
+/// Sums of some calls, of all kinds.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    pub(super) pairs: BTreeMap<PairKey, Sum>,
+    pub(super) kinds: BTreeMap<SumKey, Sum>,
 }
 
 /// Adds calls that were not counted yet.
 pub(crate) async fn add(tx: &mut RecordTx, entries: &[&Entry]) -> Result<()> {
-    let mut sums: BTreeMap<SumKey, Sum> = BTreeMap::new();
+    let mut sums = Sums::default();
     for entry in entries {
-        for step in STEPS {
-            let start = entry.at.duration_trunc(TimeDelta::minutes(step.into())).unwrap_or(entry.at);
-            let tool = entry.tool.map_or(ToolId::NIL, |(tool, _)| tool);
-            let key = SumKey { tenant: entry.tenant, step, start, agent: entry.agent, tool };
-            sums.entry(key).or_insert_with(Sum::empty).add(entry);
+        sums.count(&Counted::from(*entry));
+    }
+    store::add_sums(tx, &sums).await
+}
+
+/// The beginning of the interval that a moment lies in; of days, by UTC.
+pub(super) fn start_of(at: DateTime<Utc>, step: i16) -> DateTime<Utc> {
+    at.duration_trunc(TimeDelta::minutes(step.into())).unwrap_or(at)
+}
+
+impl Sums {
+    /// Counts a call once in each sum that it belongs to.
+    fn count(&mut self, call: &Counted) {
+        self.count_steps(call, |_| true);
+    }
+
+    /// The same but for sums over intervals of that length.
+    pub(super) fn count_but(&mut self, call: &Counted, step: i16) {
+        self.count_steps(call, |one| one != step);
+    }
+
+    /// The same only for those.
+    pub(super) fn count_only(&mut self, call: &Counted, step: i16) {
+        self.count_steps(call, |one| one == step);
+    }
+
+    fn count_steps(&mut self, call: &Counted, wanted: impl Fn(i16) -> bool) {
+        let (tool, version) = call.tool.unwrap_or((ToolId::NIL, ToolVersionId::NIL));
+        for step in PAIR_STEPS.into_iter().filter(|step| wanted(*step)) {
+            let key = PairKey { tenant: call.tenant, step, start: start_of(call.at, step), agent: call.agent, tool };
+            self.pairs.entry(key).or_default().add(call, true);
+        }
+        let ids = |kind: Kind, of: Kind, id: Uuid| if kind == of || kind == Kind::Each { id } else { Uuid::nil() };
+        for kind in Kind::ALL {
+            for step in kind.steps().iter().filter(|step| wanted(**step)) {
+                let key = SumKey {
+                    tenant: call.tenant,
+                    kind,
+                    step: *step,
+                    start: start_of(call.at, *step),
+                    agent: ids(kind, Kind::Agent, call.agent.uuid()),
+                    tool: ids(kind, Kind::Tool, tool.uuid()),
+                    version: ids(kind, Kind::Version, version.uuid()),
+                    grant: ids(kind, Kind::Grant, call.grant.map_or_else(Uuid::nil, GrantId::uuid)),
+                    user: ids(kind, Kind::User, call.user.map_or_else(Uuid::nil, UserId::uuid)),
+                };
+                self.kinds.entry(key).or_default().add(call, kind != Kind::Each);
+            }
         }
     }
-    if sums.is_empty() { Ok(()) } else { store::add_sums(tx, &sums).await }
 }
 
 impl Sum {
-    fn empty() -> Self {
-        Self {
-            by_outcome: [0; Outcome::ALL.len()],
-            cost_micro: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            counted: 0,
-            tokens_definition: 0,
-            tokens_out: 0,
-            context_micro: 0,
-            latency: vec![0; histogram::BUCKETS],
-        }
-    }
-
-    fn add(&mut self, entry: &Entry) {
+    fn add(&mut self, call: &Counted, with_latency: bool) {
         for (slot, outcome) in self.by_outcome.iter_mut().zip(Outcome::ALL) {
-            *slot += i64::from(outcome == entry.outcome);
+            *slot += i64::from(outcome == call.outcome);
         }
-        self.cost_micro += entry.cost_micro;
-        self.bytes_in += entry.bytes_in;
-        self.bytes_out += entry.bytes_out;
-        if let Some(context) = entry.context {
+        self.cost_micro += call.cost_micro;
+        self.bytes_in += call.bytes_in;
+        self.bytes_out += call.bytes_out;
+        if let Some(context) = call.context {
             self.counted += 1;
             self.tokens_definition += context.tokens_definition;
             self.tokens_out += context.tokens_out;
             self.context_micro = self.context_micro.saturating_add(context.micro);
         }
-        if entry.outcome.ran() {
-            self.latency[histogram::bucket(entry.latency_us)] += 1;
+        if with_latency && call.outcome.ran() {
+            self.latency.count(call.latency_us);
         }
+    }
+
+    /// Takes another one away. What is left may be negative: it corrects what is there.
+    pub(super) fn subtract(&mut self, other: &Self) {
+        for (slot, other) in self.by_outcome.iter_mut().zip(other.by_outcome) {
+            *slot -= other;
+        }
+        self.cost_micro -= other.cost_micro;
+        self.bytes_in -= other.bytes_in;
+        self.bytes_out -= other.bytes_out;
+        self.counted -= other.counted;
+        self.tokens_definition -= other.tokens_definition;
+        self.tokens_out -= other.tokens_out;
+        self.context_micro -= other.context_micro;
+        self.latency.subtract(&other.latency);
     }
 }

@@ -1,12 +1,18 @@
-//! The numbers behind the home page.
+//! The numbers behind the home page and the pages of usage.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
-use super::{histogram, store};
+use super::{
+    histogram,
+    rollup::{DAY, HOUR, Kind, MINUTE},
+    store::{self, Read},
+};
 use crate::{
     Platform,
     actor::{Member, Permission},
     error::{Error, Result},
+    ids::{AgentId, TenantId, ToolId},
 };
 
 /// A span of time up to now.
@@ -20,11 +26,13 @@ pub enum Range {
     Week,
     /// Thirty days, by six hours.
     Month,
+    /// Ninety days, by the day.
+    Quarter,
 }
 
 impl Range {
     /// All ranges, shortest first.
-    pub const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::Month];
+    pub const ALL: [Self; 5] = [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Quarter];
 
     /// As in the page's address.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +41,7 @@ impl Range {
             Self::Day => "24h",
             Self::Week => "7d",
             Self::Month => "30d",
+            Self::Quarter => "90d",
         }
     }
 
@@ -41,7 +50,7 @@ impl Range {
         Self::ALL
             .into_iter()
             .find(|range| range.as_str() == word)
-            .ok_or_else(|| Error::invalid("range", "expected 1h, 24h, 7d or 30d"))
+            .ok_or_else(|| Error::invalid("range", "expected 1h, 24h, 7d, 30d or 90d"))
     }
 
     /// Its length.
@@ -51,34 +60,79 @@ impl Range {
             Self::Day => TimeDelta::days(1),
             Self::Week => TimeDelta::days(7),
             Self::Month => TimeDelta::days(30),
+            Self::Quarter => TimeDelta::days(90),
         }
     }
 
-    /// Length of one point, in minutes.
-    pub fn step_minutes(self) -> i64 {
-        match self {
+    /// Length of one point, in minutes; a tool or an agent has no sums that are shorter than those of rankings.
+    pub fn step_minutes(self, subject: Subject) -> i64 {
+        let step = match self {
             Self::Hour => 1,
             Self::Day => 10,
             Self::Week => 60,
             Self::Month => 360,
+            Self::Quarter => 1_440,
+        };
+        if subject == Subject::Everything { step } else { step.max(self.coarse_step().into()) }
+    }
+
+    /// The stored interval that everything is read from, in minutes.
+    fn stored_step(self) -> i16 {
+        match self {
+            Self::Hour | Self::Day => MINUTE,
+            Self::Week | Self::Month => HOUR,
+            Self::Quarter => DAY,
         }
     }
 
-    /// The stored interval it is read from, in minutes.
-    pub(super) fn stored_step(self) -> i16 {
-        if self.step_minutes() < 60 { 1 } else { 60 }
+    /// The stored interval for sums of many things at once.
+    fn coarse_step(self) -> i16 {
+        match self {
+            Self::Hour => MINUTE,
+            Self::Day | Self::Week => HOUR,
+            Self::Month | Self::Quarter => DAY,
+        }
     }
 
-    /// The stored interval for sums of many things at once: a day by the hour has a sixtieth of the rows, and its first hour may be missing.
-    pub(super) fn coarse_step(self) -> i16 {
-        if self == Self::Hour { 1 } else { 60 }
-    }
-
-    /// Start of the first whole point.
-    pub(super) fn start(self, now: DateTime<Utc>) -> DateTime<Utc> {
-        let step = self.step_minutes() * 60;
+    /// Start of the first whole interval of all that is read for it, so that all numbers of a page are of the same calls.
+    pub fn start(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let step = self.step_minutes(Subject::Everything).max(self.coarse_step().into()) * 60;
         let start = (now - self.length()).timestamp();
         DateTime::from_timestamp(start - start.rem_euclid(step) + step, 0).unwrap_or(now)
+    }
+
+    /// What is read of it. What a clock that is a little ahead has written belongs to it too.
+    pub(super) fn read(self, kind: Kind, now: DateTime<Utc>) -> Read {
+        let step = if kind == Kind::All { self.stored_step() } else { self.coarse_step() };
+        Read { kind, step, from: self.start(now), to: now + TimeDelta::hours(1) }
+    }
+
+    /// What is read of the same time before it.
+    fn read_before(self, kind: Kind, now: DateTime<Utc>) -> Read {
+        let Read { step, from, .. } = self.read(kind, now);
+        let step = if kind == Kind::All { step.min(HOUR) } else { step };
+        Read { kind, step, from: from - self.length(), to: now - self.length() }
+    }
+}
+
+/// What numbers are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// All calls of the tenant.
+    Everything,
+    /// Those of a tool.
+    Tool(ToolId),
+    /// Those of an agent.
+    Agent(AgentId),
+}
+
+impl Subject {
+    fn parts(self) -> (Kind, Option<Uuid>) {
+        match self {
+            Self::Everything => (Kind::All, None),
+            Self::Tool(tool) => (Kind::Tool, Some(tool.uuid())),
+            Self::Agent(agent) => (Kind::Agent, Some(agent.uuid())),
+        }
     }
 }
 
@@ -87,8 +141,18 @@ impl Range {
 pub struct Totals {
     /// All calls, refused ones too.
     pub calls: i64,
-    /// Calls that failed.
+    /// Calls that failed: those of the next three and those whose end is not known.
     pub errors: i64,
+    /// Calls whose tool said that it failed, or whose arguments did not fit.
+    pub tool_errors: i64,
+    /// Calls whose upstream failed.
+    pub upstream_errors: i64,
+    /// Calls whose upstream was too slow.
+    pub timeouts: i64,
+    /// Calls whose end is not known.
+    pub unknown: i64,
+    /// Calls whose caller went away.
+    pub cancelled: i64,
     /// Calls that were not allowed.
     pub denied: i64,
     /// Calls over a limit.
@@ -134,55 +198,86 @@ pub struct Point {
     pub at: DateTime<Utc>,
     /// Its sums.
     pub totals: Totals,
+    /// Calls that ran, by bucket of their latency.
+    pub latency: Vec<i64>,
 }
 
 /// A tool or an agent and its sums.
 #[derive(Debug, Clone)]
 pub struct Ranking {
-    /// Its id as text; empty for calls to tools that do not exist.
-    pub id: String,
-    /// Its name; empty for calls to tools that do not exist.
+    /// Its id; nil for calls to tools that do not exist.
+    pub id: Uuid,
+    /// Its name; empty if it is not there any more, or never was.
     pub name: String,
     /// Its sums.
     pub totals: Totals,
 }
 
-/// What the home page says about a range.
+/// The tools or agents that were called most, or called most.
+#[derive(Debug, Clone)]
+pub struct Ranks {
+    /// The first of them.
+    pub rows: Vec<Ranking>,
+    /// What they were ranked by begins here.
+    pub from: DateTime<Utc>,
+    /// Are there so many sums that this is later than asked for?
+    pub is_cut: bool,
+}
+
+/// What a page says about a range.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// All together.
     pub totals: Totals,
-    /// The most called tools, at most ten.
-    pub tools: Vec<Ranking>,
-    /// The busiest agents, at most ten.
-    pub agents: Vec<Ranking>,
+    /// The most called tools.
+    pub tools: Ranks,
+    /// The busiest agents.
+    pub agents: Ranks,
 }
 
-/// Totals and rankings of a range.
-pub async fn summary(platform: &Platform, actor: &Member, range: Range) -> Result<Summary> {
+/// Totals of a range, and its first so many tools and agents.
+pub async fn summary(platform: &Platform, actor: &Member, range: Range, most: usize) -> Result<Summary> {
     actor.require(Permission::View)?;
-    let since = range.start(platform.clock.now());
-    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let now = platform.clock.now();
     Ok(Summary {
-        totals: store::totals(&mut tx, range, since).await?,
-        tools: store::top_tools(&mut tx, range, since).await?,
-        agents: store::top_agents(&mut tx, range, since).await?,
+        totals: totals(platform, actor.tenant, range.read(Kind::All, now), None).await?,
+        tools: ranks(platform, actor.tenant, range.read(Kind::Tool, now), most).await?,
+        agents: ranks(platform, actor.tenant, range.read(Kind::Agent, now), most).await?,
     })
 }
 
-/// One point per step of the range, empty ones too, oldest first.
-pub async fn series(platform: &Platform, actor: &Member, range: Range) -> Result<Vec<Point>> {
+/// Totals of a range, and of the same time before it.
+pub async fn compared(platform: &Platform, actor: &Member, range: Range, subject: Subject) -> Result<(Totals, Totals)> {
     actor.require(Permission::View)?;
-    let now = platform.clock.now();
-    let since = range.start(now);
+    let (now, (kind, only)) = (platform.clock.now(), subject.parts());
+    let of_now = totals(platform, actor.tenant, range.read(kind, now), only).await?;
+    Ok((of_now, totals(platform, actor.tenant, range.read_before(kind, now), only).await?))
+}
+
+async fn totals(platform: &Platform, tenant: TenantId, read: Read, only: Option<Uuid>) -> Result<Totals> {
+    let mut tx = platform.db.tenant(tenant).await?;
+    store::totals(&mut tx, read, only).await
+}
+
+async fn ranks(platform: &Platform, tenant: TenantId, read: Read, most: usize) -> Result<Ranks> {
+    let mut tx = platform.db.tenant(tenant).await?;
+    let (rows, from) = store::top(&mut tx, read, i64::try_from(most).map_err(Error::internal)?).await?;
+    Ok(Ranks { rows, from, is_cut: from > read.from })
+}
+
+/// One point per step of the range, empty ones too, oldest first.
+pub async fn series(platform: &Platform, actor: &Member, range: Range, subject: Subject) -> Result<Vec<Point>> {
+    actor.require(Permission::View)?;
+    let (now, (kind, only)) = (platform.clock.now(), subject.parts());
+    let (read, step) = (range.read(kind, now), range.step_minutes(subject));
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    let mut found = store::points(&mut tx, range, since).await?.into_iter().peekable();
+    let mut found = store::points(&mut tx, read, step, only).await?.into_iter().peekable();
     let mut points = Vec::new();
-    let mut at = since;
+    let mut at = read.from;
     while at <= now {
-        let totals = found.next_if(|point| point.at == at).map(|point| point.totals).unwrap_or_default();
-        points.push(Point { at, totals });
-        at += TimeDelta::minutes(range.step_minutes());
+        let empty = || Point { at, totals: Totals::default(), latency: vec![0; histogram::BUCKETS] };
+        points.push(found.next_if(|point| point.at == at).unwrap_or_else(empty));
+        at += TimeDelta::minutes(step);
     }
     Ok(points)
 }
@@ -192,12 +287,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_start_on_a_whole_step() {
+    fn ranges_start_on_a_whole_interval_of_all_that_is_read() {
         let now = DateTime::from_timestamp(1_800_000_123, 0).expect("time");
         for range in Range::ALL {
             let start = range.start(now);
-            assert_eq!(start.timestamp() % (range.step_minutes() * 60), 0);
-            assert!(start > now - range.length() && start <= now - range.length() + TimeDelta::minutes(range.step_minutes()));
+            for step in [range.step_minutes(Subject::Everything), range.coarse_step().into(), range.stored_step().into()] {
+                assert_eq!(start.timestamp() % (step * 60), 0, "{range:?}");
+            }
+            let longest = TimeDelta::minutes(range.step_minutes(Subject::Everything).max(range.coarse_step().into()));
+            assert!(start > now - range.length() && start <= now - range.length() + longest, "{range:?}");
         }
     }
 }

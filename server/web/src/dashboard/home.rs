@@ -6,7 +6,7 @@ use trunkline_platform::{
     actor::Permission,
     agents, catalog,
     db::page::Search,
-    usage::{self, Point, Range, Ranking, Totals},
+    usage::{self, Point, Range, Ranking, Subject, Totals},
 };
 
 use super::{
@@ -29,6 +29,9 @@ pub(super) fn routes() -> Vec<Route> {
 
 /// An error rate from which on a row stands out.
 pub(super) const ALARMING: f64 = 0.05;
+
+/// Tools and agents of each ranking.
+const TOP: usize = 10;
 
 /// What is said while Redis is away.
 pub(super) const DEGRADED: &str = "Redis is not reachable. Read tools run on this server’s share of their limits; destructive tools and tools with \
@@ -53,21 +56,21 @@ struct HomePage {
     steps: Vec<Step>,
 }
 
-struct CallsPoint {
-    at: i64,
-    label: String,
-    ok: i64,
-    failed: i64,
-    denied: i64,
-    limited: i64,
+pub(super) struct CallsPoint {
+    pub(super) at: i64,
+    pub(super) label: String,
+    pub(super) ok: i64,
+    pub(super) failed: i64,
+    pub(super) denied: i64,
+    pub(super) limited: i64,
 }
 
-struct LatencyPoint {
-    at: i64,
-    label: String,
-    p50: String,
-    p95: String,
-    p99: String,
+pub(super) struct LatencyPoint {
+    pub(super) at: i64,
+    pub(super) label: String,
+    pub(super) p50: String,
+    pub(super) p95: String,
+    pub(super) p99: String,
 }
 
 struct Ranked {
@@ -119,19 +122,20 @@ async fn show(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
     if !ever_called {
         return page(&HomePage { steps: steps(&state, &member).await?, ..frame });
     }
-    let summary = usage::summary(platform, actor, range).await?;
-    let points = if summary.totals.calls == 0 { Vec::new() } else { usage::series(platform, actor, range).await? };
+    let summary = usage::summary(platform, actor, range, TOP).await?;
+    let empty = summary.totals.calls == 0;
+    let points = if empty { Vec::new() } else { usage::series(platform, actor, range, Subject::Everything).await? };
     let currency = &member.tenant.currency;
     let all = summary.totals.calls;
-    let tool_url = |id: &str| id.parse().map(|id| urls::tool(slug, id)).ok();
-    let agent_url = |id: &str| id.parse().map(|id| urls::agent(slug, id)).ok();
+    let tool_url = |one: &Ranking| (!one.name.is_empty()).then(|| urls::tool(slug, one.id.into()));
+    let agent_url = |one: &Ranking| (!one.name.is_empty()).then(|| urls::agent(slug, one.id.into()));
     page(&HomePage {
         stats: Stat::of_totals(&summary.totals, currency, urls::logs(slug)),
         has_contexts: summary.totals.counted > 0,
         calls: points.iter().map(|point| calls_point(point, range)).collect(),
         latency: points.iter().map(|point| latency_point(point, range)).collect(),
-        top_tools: summary.tools.into_iter().map(|one| ranked(tool_url(&one.id), one, all, currency)).collect(),
-        top_agents: summary.agents.into_iter().map(|one| ranked(agent_url(&one.id), one, all, currency)).collect(),
+        top_tools: summary.tools.rows.into_iter().map(|one| ranked(tool_url(&one), one, all, currency)).collect(),
+        top_agents: summary.agents.rows.into_iter().map(|one| ranked(agent_url(&one), one, all, currency)).collect(),
         ..frame
     })
 }
@@ -144,22 +148,27 @@ fn tab(slug: &str, range: Range, chosen: Range) -> Tab {
     }
 }
 
-fn words(range: Range) -> &'static str {
+pub(super) fn words(range: Range) -> &'static str {
     match range {
         Range::Hour => "the last hour",
         Range::Day => "the last 24 hours",
         Range::Week => "the last 7 days",
         Range::Month => "the last 30 days",
+        Range::Quarter => "the last 90 days",
     }
 }
 
 /// A point's time for the table beside the chart.
-fn label(point: &Point, range: Range) -> String {
-    let pattern = if range == Range::Hour { "%H:%M" } else { "%-d %b %H:%M" };
+pub(super) fn label(point: &Point, range: Range) -> String {
+    let pattern = match range {
+        Range::Hour => "%H:%M",
+        Range::Quarter => "%-d %b",
+        _ => "%-d %b %H:%M",
+    };
     point.at.format(pattern).to_string()
 }
 
-fn calls_point(point: &Point, range: Range) -> CallsPoint {
+pub(super) fn calls_point(point: &Point, range: Range) -> CallsPoint {
     let Totals { calls, errors, denied, limited, .. } = point.totals;
     CallsPoint {
         at: point.at.timestamp(),
@@ -171,7 +180,7 @@ fn calls_point(point: &Point, range: Range) -> CallsPoint {
     }
 }
 
-fn latency_point(point: &Point, range: Range) -> LatencyPoint {
+pub(super) fn latency_point(point: &Point, range: Range) -> LatencyPoint {
     let number = |ms: Option<f64>| ms.map(|ms| format!("{ms:.2}")).unwrap_or_default();
     let totals = &point.totals;
     LatencyPoint {
@@ -187,9 +196,9 @@ fn latency_point(point: &Point, range: Range) -> LatencyPoint {
 fn ranked(url: Option<String>, one: Ranking, all: i64, currency: &str) -> Ranked {
     let Ranking { id, name, totals } = one;
     let share = totals.calls as f64 / all.max(1) as f64;
-    let name = match (name.is_empty(), id.is_empty()) {
+    let name = match (name.is_empty(), id.is_nil()) {
         (false, _) => name,
-        (true, false) => id,
+        (true, false) => id.to_string(),
         (true, true) => "unknown tools".to_owned(),
     };
     Ranked {

@@ -2,6 +2,7 @@
 
 use actix_web::{http::StatusCode, web};
 use askama::Template;
+use chrono::{DateTime, Datelike as _, Utc};
 use trunkline_platform::{
     Error,
     actor::Permission,
@@ -44,6 +45,10 @@ struct LogsPage {
     agent: String,
     errors: FieldErrors,
     filtered: bool,
+    /// The span of time, as it stands in the address and in words; empty without one.
+    from: String,
+    to: String,
+    span: String,
     rows: Vec<CallRow>,
     newer_url: Option<String>,
     older_url: Option<String>,
@@ -92,8 +97,8 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
     let (platform, actor, slug) = (&state.platform, &member.actor, member.slug());
     let (outcome, tool, agent, before) = (query.get("outcome"), query.get("tool"), query.get("agent"), query.get("before"));
     let mut errors = FieldErrors::default();
-    let mut filter = CallFilter { outcome: Outcome::find(outcome), ..CallFilter::default() };
-    if !outcome.is_empty() && filter.outcome.is_none() {
+    let mut filter = CallFilter { outcomes: wanted(outcome), ..CallFilter::default() };
+    if !outcome.is_empty() && filter.outcomes.is_empty() {
         errors.add("outcome", "There is no such outcome.");
     }
     if !tool.is_empty() {
@@ -108,6 +113,9 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
             errors.add("agent", "There is no agent with exactly this name.");
         }
     }
+    let (from, to) = (query.get("from"), query.get("to"));
+    filter.from = moment("from", from)?;
+    filter.to = moment("to", to)?;
     if !before.is_empty() {
         let before = before.parse().map_err(|_| Error::invalid("before", "expected the id of a call, such as ent_…"))?;
         filter.before = Some(before);
@@ -119,7 +127,10 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
         CallPage { calls: Vec::new(), older: None }
     };
     let url = |before: &str| {
-        urls::with_query(&urls::logs(slug), &[("outcome", outcome), ("tool", tool), ("agent", agent), ("before", before)])
+        urls::with_query(
+            &urls::logs(slug),
+            &[("outcome", outcome), ("tool", tool), ("agent", agent), ("from", from), ("to", to), ("before", before)],
+        )
     };
     let status = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let currency = &member.tenant.currency;
@@ -130,12 +141,47 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
         tool: tool.to_owned(),
         agent: agent.to_owned(),
         errors,
-        filtered: !(outcome.is_empty() && tool.is_empty() && agent.is_empty()),
+        filtered: !(outcome.is_empty() && tool.is_empty() && agent.is_empty() && from.is_empty() && to.is_empty()),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        span: span_words(filter.from, filter.to),
         rows: found.calls.into_iter().map(|call| CallRow::new(slug, currency, call)).collect(),
         newer_url: (!before.is_empty()).then(|| url("")),
         older_url: found.older.map(|id| url(&id.to_string())),
     };
     page_with(status, &page)
+}
+
+/// What stands for all outcomes that count as errors.
+const FAILED: &str = "failed";
+
+/// The outcomes that a word stands for; none for no word, and for a word without a meaning.
+fn wanted(word: &str) -> Vec<Outcome> {
+    match word {
+        FAILED => Outcome::ALL.into_iter().filter(|outcome| outcome.is_error()).collect(),
+        word => Outcome::find(word).into_iter().collect(),
+    }
+}
+
+/// A moment of the address: what pages of usage link to.
+fn moment(field: &'static str, text: &str) -> Result<Option<DateTime<Utc>>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let moment = DateTime::parse_from_rfc3339(text).map(|at| at.with_timezone(&Utc)).ok();
+    // What a database can say of years is more than calls have.
+    let moment = moment.filter(|at| (1970..=9999).contains(&at.year()));
+    moment.map(Some).ok_or_else(|| Error::invalid(field, "expected a moment such as 2026-11-22T10:00:00Z"))
+}
+
+fn span_words(from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> String {
+    let words = |at: DateTime<Utc>| at.format("%-d %b %Y, %H:%M UTC").to_string();
+    match (from.map(words), to.map(words)) {
+        (None, None) => String::new(),
+        (Some(from), None) => format!("Since {from}"),
+        (None, Some(to)) => format!("Before {to}"),
+        (Some(from), Some(to)) => format!("From {from} until {to}"),
+    }
 }
 
 async fn show(state: web::Data<WebState>, member: InTenant, call: Path<EntryId>) -> Page {
@@ -284,5 +330,5 @@ fn outcomes(chosen: &str) -> Vec<Choice> {
         Outcome::Unknown => "Unknown",
     };
     let all = Outcome::ALL.into_iter().map(|outcome| choice(outcome.as_str(), label(outcome)));
-    std::iter::once(choice("", "Any")).chain(all).collect()
+    [choice("", "Any"), choice(FAILED, "Any failure")].into_iter().chain(all).collect()
 }

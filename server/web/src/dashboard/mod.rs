@@ -38,6 +38,7 @@ mod tools;
 mod toolsets;
 mod trust;
 mod upstreams;
+mod usage;
 mod welcome;
 
 use actix_web::{
@@ -85,6 +86,7 @@ pub fn routes() -> Vec<Route> {
         sources::routes(),
         toolsets::routes(),
         logs::routes(),
+        usage::routes(),
         limits::routes(),
         audit::routes(),
         members::routes(),

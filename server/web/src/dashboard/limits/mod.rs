@@ -14,7 +14,7 @@ use trunkline_platform::{
         self,
         breakers::{Protected, Standing},
     },
-    usage::{self, LimitedAgent, Range},
+    usage::{self, LimitedAgent},
 };
 
 use super::{Page, components::Moment, format, home::DEGRADED, layout::Layout, page_with};
@@ -83,7 +83,7 @@ async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, ow
     let filled = quota::fill::fill(platform, actor).await?;
     let degraded = if filled.is_none() { DEGRADED } else { "" };
     let (fills, more_fills) = fill::rows(slug, filled.unwrap_or_default());
-    let limited = usage::most_limited(platform, actor, Range::Day).await?;
+    let limited = usage::most_limited(platform, actor).await?;
     let held_back = agents::held_back(platform, actor).await?;
     let page = LimitsPage {
         layout: member.layout("Limits", "limits"),

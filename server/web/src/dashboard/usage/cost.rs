@@ -1,0 +1,271 @@
+//! What calls have cost, by any two of tool, version, agent, client and user; as a page and as a file.
+
+use actix_web::{
+    HttpResponse,
+    http::header::{self, ContentDisposition, DispositionParam, DispositionType},
+    web,
+};
+use askama::Template;
+use trunkline_platform::{
+    Error,
+    usage::{self, AnyId, Breakdown, Costs, Dimension, Range},
+};
+
+use super::{Page, days_words, moment, range, tab, views};
+use crate::{
+    WebState,
+    dashboard::{
+        components::{Choice, Stat, Tab},
+        format, home,
+        layout::Layout,
+        page,
+    },
+    extract::{InTenant, Query},
+    urls,
+};
+
+/// Rows of the page and of the file. All that follows is together in one more.
+const ROWS: usize = 50;
+const FILE_ROWS: usize = 10_000;
+
+#[derive(Template)]
+#[template(path = "dashboard/cost.html")]
+struct CostPage {
+    layout: Layout,
+    path: String,
+    views: Vec<Tab>,
+    ranges: Vec<Tab>,
+    range: &'static str,
+    range_words: &'static str,
+    by: Vec<Choice>,
+    and: Vec<Choice>,
+    nouns: (&'static str, &'static str),
+    lead: String,
+    stats: Vec<Stat>,
+    rows: Vec<Row>,
+    has_contexts: bool,
+    csv_url: String,
+}
+
+struct Row {
+    first: Cell,
+    second: Cell,
+    calls: String,
+    calls_url: String,
+    errors: String,
+    cost: String,
+    tokens: String,
+    context: String,
+}
+
+struct Cell {
+    name: String,
+    url: String,
+}
+
+/// What the address asks for: by one dimension, and by another if that is wanted.
+fn dimensions(query: &Query) -> Result<(Dimension, Option<Dimension>), Error> {
+    let first = match query.get("by") {
+        "" => Dimension::Tool,
+        word => Dimension::parse("by", word)?,
+    };
+    let second = match query.get("and") {
+        "" => None,
+        word => Some(Dimension::parse("and", word)?),
+    };
+    Ok((first, second.filter(|second| *second != first)))
+}
+
+fn noun(dimension: Dimension) -> &'static str {
+    match dimension {
+        Dimension::Tool => "Tool",
+        Dimension::Version => "Version",
+        Dimension::Agent => "Agent",
+        Dimension::Client => "Client",
+        Dimension::User => "User",
+    }
+}
+
+/// The name of one, or why it has none.
+pub(super) fn label(dimension: Dimension, (id, name): &(Option<AnyId>, String)) -> String {
+    match (id, dimension) {
+        _ if !name.is_empty() => name.clone(),
+        (Some(id), _) => format!("removed ({id})"),
+        (None, Dimension::Tool | Dimension::Version) => "Unknown tools".to_owned(),
+        (None, Dimension::Client) => "No client (key or certificate)".to_owned(),
+        (None, Dimension::User) => "Nobody (services)".to_owned(),
+        (None, Dimension::Agent) => "Unknown".to_owned(),
+    }
+}
+
+pub(super) async fn show(state: web::Data<WebState>, member: InTenant, query: Query) -> Page {
+    let range = range(&query, Range::Month)?;
+    let (first, second) = dimensions(&query)?;
+    let (slug, currency) = (member.slug(), member.tenant.currency.as_str());
+    let by = Breakdown { first, second, agent: None, tool: None, most: ROWS };
+    let found = usage::costs(&state.platform, &member.actor, range, by).await?;
+    let and = second.map_or("", Dimension::as_str);
+    let fields = [("by", first.as_str()), ("and", and)];
+    let lines = lines(&found, (first, second)).chain(others(&found));
+    let rows = lines.map(|line| row(&line, slug, currency, &found, (first, second))).collect();
+    let path = urls::cost(slug);
+    page(&CostPage {
+        layout: member.layout("Cost", "usage"),
+        views: views(slug, range, false),
+        ranges: Range::ALL[2..].iter().map(|one| tab(&path, *one, *one == range, &fields)).collect(),
+        range: range.as_str(),
+        range_words: home::words(range),
+        by: choices(Some(first), false),
+        and: choices(second, true),
+        nouns: (noun(first), second.map_or("", noun)),
+        lead: days_words(found.from, found.is_cut, false),
+        stats: Stat::of_totals(&found.totals, currency, urls::with_query(&urls::logs(slug), &[("from", &moment(found.from))])),
+        rows,
+        has_contexts: found.totals.counted > 0,
+        csv_url: urls::with_query(&format!("{path}.csv"), &[("range", range.as_str()), fields[0], fields[1]]),
+        path,
+    })
+}
+
+fn choices(chosen: Option<Dimension>, may_be_none: bool) -> Vec<Choice> {
+    let choice = |value: &str, label: &str, chosen| Choice {
+        value: value.to_owned(),
+        label: label.to_owned(),
+        hint: String::new(),
+        chosen,
+    };
+    let none = may_be_none.then(|| choice("", "Nothing else", chosen.is_none()));
+    let all = Dimension::ALL.into_iter().map(|one| choice(one.as_str(), noun(one), chosen == Some(one)));
+    none.into_iter().chain(all).collect()
+}
+
+/// A row before it is shown.
+struct Line {
+    first: (Option<AnyId>, String),
+    second: (Option<AnyId>, String),
+    calls: i64,
+    errors: i64,
+    cost_micro: i64,
+    tokens: i64,
+    context_micro: i64,
+    counted: i64,
+}
+
+fn lines(found: &Costs, (first, second): (Dimension, Option<Dimension>)) -> impl Iterator<Item = Line> {
+    found.rows.iter().map(move |row| Line {
+        first: (row.first.0.filter(|_| !row.first.1.is_empty()), label(first, &row.first)),
+        second: second.map_or_else(
+            || (None, String::new()),
+            |second| (row.second.0.filter(|_| !row.second.1.is_empty()), label(second, &row.second)),
+        ),
+        calls: row.calls,
+        errors: row.errors,
+        cost_micro: row.cost_micro,
+        tokens: row.tokens,
+        context_micro: row.context_micro,
+        counted: row.counted,
+    })
+}
+
+/// What has no row of its own.
+fn others(found: &Costs) -> Option<Line> {
+    let listed = |of: fn(&usage::CostRow) -> i64| found.rows.iter().map(of).sum::<i64>();
+    let totals = &found.totals;
+    let calls = totals.calls - listed(|row| row.calls);
+    (calls > 0).then(|| Line {
+        first: (None, "All others".to_owned()),
+        second: (None, String::new()),
+        calls,
+        errors: totals.errors - listed(|row| row.errors),
+        cost_micro: totals.cost_micro - listed(|row| row.cost_micro),
+        tokens: totals.tokens_definition.saturating_add(totals.tokens_out) - listed(|row| row.tokens),
+        context_micro: totals.context_micro - listed(|row| row.context_micro),
+        counted: totals.counted - listed(|row| row.counted),
+    })
+}
+
+fn row(line: &Line, slug: &str, currency: &str, found: &Costs, (first, second): (Dimension, Option<Dimension>)) -> Row {
+    let named = |wanted| {
+        let of = |dimension, (id, name): &(Option<AnyId>, String)| (dimension == wanted && id.is_some()).then(|| name.clone());
+        of(first, &line.first).or_else(|| second.and_then(|second| of(second, &line.second)))
+    };
+    // The log has filters for tools and agents; what else a row is of is not among them.
+    let is_filtered =
+        |dimension: Dimension, id: Option<AnyId>| id.is_some() && matches!(dimension, Dimension::Tool | Dimension::Agent);
+    let has_log = is_filtered(first, line.first.0) && second.is_none_or(|second| is_filtered(second, line.second.0));
+    let (tool, agent) = (named(Dimension::Tool).unwrap_or_default(), named(Dimension::Agent).unwrap_or_default());
+    let from = moment(found.from);
+    let fields = [("tool", tool.as_str()), ("agent", agent.as_str()), ("from", from.as_str())];
+    let calls_url = if has_log { urls::with_query(&urls::logs(slug), &fields) } else { String::new() };
+    let cell = |dimension: Option<Dimension>, (id, name): &(Option<AnyId>, String)| Cell {
+        name: name.clone(),
+        url: match (dimension, id) {
+            (Some(Dimension::Tool), Some(id)) => urls::tool_usage(slug, (*id).into()),
+            (Some(Dimension::Agent), Some(id)) => urls::agent_usage(slug, (*id).into()),
+            _ => String::new(),
+        },
+    };
+    let is_counted = line.counted > 0;
+    Row {
+        first: cell(Some(first), &line.first),
+        second: cell(second, &line.second),
+        calls: format::count(line.calls),
+        calls_url,
+        errors: format::count(line.errors),
+        cost: format::cost_or_none(line.cost_micro, currency),
+        tokens: if is_counted { format::count(line.tokens) } else { "–".to_owned() },
+        context: if is_counted { format::cost(line.context_micro, currency) } else { "–".to_owned() },
+    }
+}
+
+/// The same as a file of comma-separated values, with more rows.
+pub(super) async fn download(state: web::Data<WebState>, member: InTenant, query: Query) -> Page {
+    let range = range(&query, Range::Month)?;
+    let (first, second) = dimensions(&query)?;
+    let by = Breakdown { first, second, agent: None, tool: None, most: FILE_ROWS };
+    let found = usage::costs(&state.platform, &member.actor, range, by).await?;
+    let mut text = header_line((first, second));
+    for line in lines(&found, (first, second)).chain(others(&found)) {
+        text.push_str(&csv_line(&line, second.is_some(), &member.tenant.currency));
+    }
+    let name = format!("{}-cost-{}.csv", member.slug(), range.as_str());
+    let disposition =
+        ContentDisposition { disposition: DispositionType::Attachment, parameters: vec![DispositionParam::Filename(name)] };
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/csv; charset=utf-8"))
+        .insert_header(disposition)
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(text))
+}
+
+fn header_line((first, second): (Dimension, Option<Dimension>)) -> String {
+    let second = second.map(|second| format!("{},", second.as_str())).unwrap_or_default();
+    format!("{},{second}calls,failed,cost,currency,tokens,context_cost\r\n", first.as_str())
+}
+
+fn csv_line(line: &Line, has_second: bool, currency: &str) -> String {
+    let second = if has_second { format!("{},", quoted(&line.second.1)) } else { String::new() };
+    let (tokens, context) = match line.counted {
+        0 => (String::new(), String::new()),
+        _ => (line.tokens.to_string(), format::price_input(line.context_micro)),
+    };
+    let (calls, errors, cost) = (line.calls, line.errors, format::price_input(line.cost_micro));
+    format!("{},{second}{calls},{errors},{cost},{currency},{tokens},{context}\r\n", quoted(&line.first.1))
+}
+
+/// A text as a field. What a spreadsheet would take for a formula gets an apostrophe before it.
+fn quoted(text: &str) -> String {
+    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_quoted_and_are_no_formulas() {
+        assert_eq!(quoted("a \"b\", c"), "\"a \"\"b\"\", c\"");
+        assert_eq!(quoted("=1+1"), "\"'=1+1\"");
+    }
+}
