@@ -106,6 +106,11 @@ impl Ground {
         self.key.reveal()
     }
 
+    /// The database, as its administrator.
+    pub(crate) fn admin_url(&self) -> Plaintext {
+        self.services.postgres.admin_url()
+    }
+
     /// Stops the services and removes all state.
     pub(crate) async fn clear(self) -> anyhow::Result<()> {
         let services = self.services;

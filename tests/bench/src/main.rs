@@ -11,6 +11,7 @@ mod record;
 mod streams;
 mod tokens;
 mod upstream;
+mod usage;
 mod verify;
 
 use std::{path::PathBuf, time::Duration};
@@ -74,6 +75,15 @@ enum Command {
         #[arg(long, default_value_t = verify::ENTRIES)]
         entries: u64,
     },
+    /// Only what pages of usage cost, with as many calls over ninety days
+    Usage {
+        /// Calls
+        #[arg(long, default_value_t = usage::CALLS)]
+        calls: u64,
+        /// Only so many of the last days are in the record too, the others in the sums only: a hundred million rows take some 60 GB
+        #[arg(long, default_value_t = usage::DAYS)]
+        recorded_days: u64,
+    },
     /// Only the latency of tools/list
     Lists {
         /// Tools of the tenant; its agent sees half of them
@@ -97,6 +107,9 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Record) => runtime.block_on(record::measure(&arguments.program, arguments.seconds)),
         Some(Command::Functions) => runtime.block_on(functions::measure(&arguments.program, arguments.seconds)),
         Some(Command::Verify { entries }) => verify::measure(*entries),
+        Some(Command::Usage { calls, recorded_days }) => {
+            runtime.block_on(usage::measure(&arguments.program, *calls, *recorded_days))
+        }
         Some(Command::Tokens { count }) => runtime.block_on(tokens::measure(&arguments.program, *count)),
         Some(Command::Lists { tools, per_second }) => {
             runtime.block_on(lists::measure(&arguments.program, *tools, *per_second, arguments.seconds))

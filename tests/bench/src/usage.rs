@@ -1,0 +1,316 @@
+//! What pages of usage cost with many calls: fills a tenant with calls of ninety days and their sums, then asks what the pages ask. The rows are made
+//! in the database, by its administrator, beside the writer; a day of them is held against the record at the end, so that they are those that
+//! the writer would have made.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use trunkline_platform::{
+    Platform,
+    actor::Member,
+    agents::{self, NewAgent},
+    ids::{AgentId, ToolId},
+    usage::{self, Breakdown, Dimension, Range, Subject, Wrong},
+};
+
+use crate::{installation::Ground, say};
+
+/// Calls, unless told otherwise.
+pub(crate) const CALLS: u64 = 100_000_000;
+pub(crate) const DAYS: u64 = 90;
+const AGENTS: usize = 200;
+const TOOLS: usize = 100;
+/// Tools that an agent uses.
+const TOOLS_EACH: usize = 8;
+const USERS: usize = 300;
+const CLIENTS: usize = 5;
+/// Each page is asked for so often, after it was asked for a few times.
+const TIMES: usize = 40;
+const WARM: usize = 3;
+/// Rows of a page, as the pages have them.
+const RANKED: usize = 15;
+const BROKEN_DOWN: usize = 50;
+
+/// Fills and measures.
+pub(crate) async fn measure(program: &std::path::Path, calls: u64, recorded_days: u64) -> anyhow::Result<()> {
+    let ground = Ground::prepare(program, "http://127.0.0.1:9/", 0, TOOLS).await?;
+    let platform = ground.platform()?;
+    let owner = ground.owner.clone().context("a tenant")?;
+    for number in 0..AGENTS {
+        agents::create(&platform, &owner, NewAgent::parse(&format!("agent-{number:04}"), "", "tools:write")?).await?;
+    }
+    let mut sql = PgConnection::connect(ground.admin_url().reveal()).await?;
+    let began = Instant::now();
+    let per_day = calls.div_ceil(DAYS);
+    prepare(&mut sql, &owner).await?;
+    for day in (0..DAYS).rev() {
+        fill_day(&mut sql, day, per_day, day < recorded_days.max(2)).await.with_context(|| format!("the day {day} days ago"))?;
+        if day.is_multiple_of(10) {
+            say(format!("  {} of {DAYS} days after {:.0} s", DAYS - day, began.elapsed().as_secs_f64()));
+        }
+    }
+    run(&mut sql, "VACUUM ANALYZE app.usage_sums").await?;
+    run(&mut sql, "VACUUM ANALYZE app.usage_rollups").await?;
+    run(&mut sql, "ANALYZE app.calls").await?;
+    say_sizes(&mut sql, per_day * DAYS, began.elapsed()).await?;
+    let yesterday = sqlx::query_scalar("SELECT date_trunc('day', now(), 'UTC') - interval '1 day'").fetch_one(&mut sql).await?;
+    let checked = Instant::now();
+    let found = usage::recount(&platform, owner.tenant, yesterday, Wrong::Tell).await?;
+    ensure!(found.wrong == 0, "{} of {} sums are not those of the record", found.wrong, found.sums);
+    say(format!(
+        "  a day held against the record: {} calls, {} sums, {:.1} s",
+        found.calls,
+        found.sums,
+        checked.elapsed().as_secs_f64()
+    ));
+    let agent = sqlx::query_scalar("SELECT id FROM bench.agents WHERE n = 7").fetch_one(&mut sql).await?;
+    let tool = sqlx::query_scalar("SELECT id FROM bench.tools WHERE n = 7").fetch_one(&mut sql).await?;
+    pages(&platform, &owner, agent, tool).await?;
+    sql.close().await?;
+    platform.db.close().await;
+    ground.clear().await
+}
+
+async fn run(sql: &mut PgConnection, statement: &'static str) -> anyhow::Result<()> {
+    sqlx::query(statement).execute(sql).await.with_context(|| statement.lines().next().unwrap_or_default().to_owned())?;
+    Ok(())
+}
+
+/// People, clients, grants, and the months of the past; what the days are made of is kept in a schema of the benchmark's own.
+async fn prepare(sql: &mut PgConnection, owner: &Member) -> anyhow::Result<()> {
+    let (tenant, user) = (owner.tenant.uuid(), owner.user.uuid());
+    let statements = [
+        "CREATE SCHEMA bench".to_owned(),
+        format!("CREATE TABLE bench.agents AS SELECT row_number() OVER (ORDER BY name) - 1 AS n, id FROM app.agents WHERE tenant_id = '{tenant}' AND name LIKE 'agent-%'"),
+        format!("CREATE TABLE bench.tools AS SELECT row_number() OVER (ORDER BY name) - 1 AS n, id, version_id, name FROM app.tools WHERE tenant_id = '{tenant}'"),
+        format!("CREATE TABLE bench.tenant AS SELECT '{tenant}'::uuid AS id"),
+        format!(
+            "INSERT INTO app.users (id, email, password_hash, email_verified_at)
+             SELECT gen_random_uuid(), 'person-' || n || '@bench.example', (SELECT password_hash FROM app.users WHERE id = '{user}'), now()
+             FROM generate_series(1, {USERS}) n"
+        ),
+        format!(
+            "INSERT INTO app.clients (id, tenant_id, client_id, kind, name, state, created_at)
+             SELECT gen_random_uuid(), '{tenant}', 'https://client-' || n || '.example/', 'document', 'Client ' || n, 'approved', now()
+             FROM generate_series(1, {CLIENTS}) n"
+        ),
+        // Every agent has two people, each with a client.
+        format!(
+            "INSERT INTO app.grants (id, tenant_id, user_id, agent_id, client_id, resource, scopes, created_at, expires_at, last_used_at)
+             SELECT gen_random_uuid(), '{tenant}', u.id, a.id, c.id, 'https://bench.example/mcp', '{{tools:write}}', now(), now() + interval '1 year', now()
+             FROM bench.agents a CROSS JOIN generate_series(0, 1) k
+             JOIN (SELECT row_number() OVER (ORDER BY email) - 1 AS n, id FROM app.users WHERE email LIKE 'person-%') u ON u.n = (a.n * 2 + k) % {USERS}
+             JOIN (SELECT row_number() OVER (ORDER BY name) - 1 AS n, id FROM app.clients WHERE tenant_id = '{tenant}') c ON c.n = (a.n + k) % {CLIENTS}"
+        ),
+        "CREATE TABLE bench.grants AS SELECT g.id, g.user_id, a.n AS agent, row_number() OVER (PARTITION BY a.n ORDER BY g.id) - 1 AS k
+         FROM app.grants g JOIN bench.agents a ON a.id = g.agent_id"
+            .to_owned(),
+        "DO $$ BEGIN FOR m IN 1..4 LOOP
+           EXECUTE format('CREATE TABLE IF NOT EXISTS app.calls_%s PARTITION OF app.calls FOR VALUES FROM (%L) TO (%L)',
+             to_char(now() AT TIME ZONE 'UTC' - make_interval(months => m), 'YYYYMM'),
+             date_trunc('month', now() AT TIME ZONE 'UTC' - make_interval(months => m)) AT TIME ZONE 'UTC',
+             date_trunc('month', now() AT TIME ZONE 'UTC' - make_interval(months => m - 1)) AT TIME ZONE 'UTC');
+         END LOOP; END $$"
+            .to_owned(),
+    ];
+    for statement in statements {
+        sqlx::query(AssertSqlSafe(statement.clone())).execute(&mut *sql).await.context(statement)?;
+    }
+    Ok(())
+}
+
+/// The columns of sums over `calls`, and the histogram of each group.
+const SUMS: &str = "count(*) FILTER (WHERE outcome = 'ok'), count(*) FILTER (WHERE outcome = 'tool_error'),
+    count(*) FILTER (WHERE outcome = 'upstream_error'), count(*) FILTER (WHERE outcome = 'timeout'), count(*) FILTER (WHERE outcome = 'denied'),
+    count(*) FILTER (WHERE outcome = 'limited'), count(*) FILTER (WHERE outcome = 'cancelled'), count(*) FILTER (WHERE outcome = 'unknown'),
+    sum(cost_micro), sum(bytes_in), sum(bytes_out), count(context_micro), coalesce(sum(tokens_definition), 0), coalesce(sum(tokens_out), 0),
+    coalesce(sum(context_micro), 0)";
+
+/// Calls of the day that many days ago, in the record if they should be there, and their sums.
+async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64, is_recorded: bool) -> anyhow::Result<()> {
+    let begin = format!("(date_trunc('day', now(), 'UTC') - interval '{day} days')");
+    let calls = format!(
+        "CREATE TEMPORARY TABLE calls AS
+         SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text || at::text), 1, 3) || '8' || substr(md5(at::text || n::text), 1, 15))::uuid AS id,
+                at, a.id AS agent_id, t.id AS tool_id, t.version_id, t.name AS tool_name, g.id AS grant_id, g.user_id, outcome,
+                -- Odd, so that none lies on the border of two buckets; a few milliseconds for most, and a long tail.
+                (2 * (600 + (r * 4000)::bigint % 3000 + CASE WHEN r > 0.98 THEN (r * 1e8)::bigint % 900000 ELSE 0 END) + 1) * (1 + t.n % 5) AS latency_us,
+                CASE WHEN t.n % 3 = 0 THEN 250 ELSE 0 END AS cost_micro, 300 + n % 500 AS bytes_in, 900 + n % 3000 AS bytes_out,
+                CASE WHEN a.n % 2 = 0 THEN 120 END::bigint AS tokens_definition, CASE WHEN a.n % 2 = 0 THEN n % 900 END::bigint AS tokens_out,
+                CASE WHEN a.n % 2 = 0 THEN n % 50 END::bigint AS context_micro
+         FROM generate_series(0, {per_day} - 1) n
+         CROSS JOIN LATERAL (SELECT date_trunc('milliseconds', {begin} + n * (interval '1 day' / {per_day})) AS at, random() AS r, (n * 7919) % {AGENTS} AS agent,
+                               (n / {AGENTS}) % {TOOLS_EACH} AS nth) AS d
+         JOIN bench.agents a ON a.n = d.agent
+         JOIN bench.tools t ON t.n = (d.agent * 3 + d.nth * d.nth) % {TOOLS}
+         JOIN bench.grants g ON g.agent = d.agent AND g.k = (n / 1000) % 2
+         CROSS JOIN LATERAL (SELECT CASE WHEN r < 0.94 THEN 'ok' WHEN r < 0.96 THEN 'tool_error' WHEN r < 0.97 THEN 'limited' WHEN r < 0.975 THEN 'denied'
+                               WHEN r < 0.99 THEN 'upstream_error' WHEN r < 0.998 THEN 'timeout' ELSE 'cancelled' END AS outcome) AS o"
+    );
+    sqlx::query(AssertSqlSafe(calls)).execute(&mut *sql).await.context("calls")?;
+    let record =
+        "INSERT INTO app.calls (id, tenant_id, at, agent_id, tool_id, tool_version_id, tool_name, outcome, latency_us, auth_us, admission_us, upstream_us,
+           bytes_in, bytes_out, cost_micro, revision, request_id, grant_id, user_id, tokens_definition, tokens_out, tokens_estimated, context_micro)
+         SELECT id, (SELECT id FROM bench.tenant), at, agent_id, tool_id, version_id, tool_name, outcome, latency_us, 20, 150, latency_us / 2,
+           bytes_in, bytes_out, cost_micro, '2026-07-28', 'bench', grant_id, user_id, tokens_definition, tokens_out,
+           CASE WHEN context_micro IS NOT NULL THEN false END, context_micro FROM calls";
+    if is_recorded {
+        run(sql, record).await?;
+    }
+    run(
+        sql,
+        "ALTER TABLE calls ADD COLUMN bucket int GENERATED ALWAYS AS
+           (CASE WHEN outcome IN ('denied', 'limited') THEN NULL ELSE least(177, greatest(1, 1 + ceil(8 * ln(latency_us / 100.0::float8) / ln(2.0::float8))))::int END) STORED",
+    )
+    .await?;
+    let nil = "'00000000-0000-0000-0000-000000000000'::uuid";
+    for (kind, step) in [
+        ("all", 1),
+        ("all", 60),
+        ("all", 1440),
+        ("tool", 60),
+        ("tool", 1440),
+        ("agent", 60),
+        ("agent", 1440),
+        ("version", 1440),
+        ("grant", 1440),
+        ("user", 1440),
+        ("each", 1440),
+        ("pair", 1),
+        ("pair", 60),
+    ] {
+        // Minutes are kept for eight days, and their sums of all with them.
+        if step == 1 && day >= 8 {
+            continue;
+        }
+        let id = |of: &[&str], column: &'static str| if of.contains(&kind) { column } else { nil };
+        let (agent, tool) = (id(&["agent", "each", "pair"], "agent_id"), id(&["tool", "each", "pair"], "tool_id"));
+        let ids = format!(
+            "{agent} AS a, {tool} AS t, {} AS v, {} AS g, {} AS u",
+            id(&["version", "each"], "version_id"),
+            id(&["grant", "each"], "grant_id"),
+            id(&["user", "each"], "user_id")
+        );
+        let (table, columns, keys) = if kind == "pair" {
+            ("usage_rollups", "tenant_id, step, start, agent_id, tool_id", "start, a, t")
+        } else {
+            (
+                "usage_sums",
+                "tenant_id, kind, step, start, agent_id, tool_id, version_id, grant_id, user_id",
+                "start, a, t, v, g, u",
+            )
+        };
+        let word = if kind == "pair" { String::new() } else { format!("'{kind}', ") };
+        let start = format!("date_bin(interval '{step} minutes', at, timestamptz '2020-01-01T00:00Z')");
+        let insert = if kind == "each" {
+            format!(
+                "INSERT INTO app.{table} ({columns}, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in,
+                   bytes_out, counted, tokens_definition, tokens_out, context_micro, histogram)
+                 SELECT (SELECT id FROM bench.tenant), {word}{step}, {keys}, {SUMS}, '{{}}' FROM (SELECT {start} AS start, {ids}, c.* FROM calls c) c GROUP BY {keys}"
+            )
+        } else {
+            format!(
+                "WITH c AS MATERIALIZED (SELECT {start} AS start, {ids}, c.* FROM calls c),
+                   h AS (SELECT {keys}, app.histogram_sum(one) AS histogram
+                         FROM (SELECT {keys}, format('[%s:%s]={{%s}}', bucket, bucket, count(*))::bigint[] AS one
+                               FROM c WHERE bucket IS NOT NULL GROUP BY {keys}, bucket) AS b GROUP BY {keys}),
+                   s AS (SELECT {keys}, {} FROM c GROUP BY {keys})
+                 INSERT INTO app.{table} ({columns}, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in,
+                   bytes_out, counted, tokens_definition, tokens_out, context_micro, histogram)
+                 SELECT (SELECT id FROM bench.tenant), {word}{step}, s.*, coalesce(h.histogram, '{{}}') FROM s LEFT JOIN h USING ({keys})",
+                named(SUMS)
+            )
+        };
+        // `USING` puts its columns first, in their order, and `s.*` has them there too.
+        sqlx::query(AssertSqlSafe(insert)).execute(&mut *sql).await.with_context(|| format!("sums of {kind}, {step} minutes"))?;
+    }
+    run(sql, "DROP TABLE calls").await
+}
+
+/// The same columns with names, as a table needs them.
+fn named(columns: &str) -> String {
+    let mut named = String::new();
+    let (mut depth, mut number) = (0, 0);
+    for character in columns.chars() {
+        depth += i32::from(character == '(') - i32::from(character == ')');
+        if character == ',' && depth == 0 {
+            number += 1;
+            named.push_str(&format!(" AS x{number}"));
+        }
+        named.push(character);
+    }
+    named.push_str(" AS x0");
+    named
+}
+
+async fn say_sizes(sql: &mut PgConnection, calls: u64, took: Duration) -> anyhow::Result<()> {
+    say(format!("  {calls} calls over {DAYS} days, filled in {:.0} s", took.as_secs_f64()));
+    let sizes: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT name, size::bigint, rows::bigint FROM (
+           SELECT 'usage_sums' AS name, pg_total_relation_size('app.usage_sums') AS size, (SELECT count(*) FROM app.usage_sums) AS rows
+           UNION ALL SELECT 'usage_rollups', pg_total_relation_size('app.usage_rollups'), (SELECT count(*) FROM app.usage_rollups)
+           UNION ALL SELECT 'calls', sum(pg_total_relation_size(inhrelid)), (SELECT sum(reltuples) FROM pg_class JOIN pg_inherits ON inhrelid = oid WHERE inhparent = 'app.calls'::regclass)
+             FROM pg_inherits WHERE inhparent = 'app.calls'::regclass
+           UNION ALL SELECT 'database', pg_database_size(current_database()), 0) AS s",
+    )
+    .fetch_all(sql)
+    .await?;
+    for (name, bytes, rows) in sizes {
+        say(format!(
+            "  {name:>14}: {:>8.1} MB, {rows} rows",
+            f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) * 1024.0 / 1e6
+        ));
+    }
+    Ok(())
+}
+
+/// All queries of each page, one after another as the page asks them.
+async fn pages(platform: &Platform, owner: &Member, agent: AgentId, tool: ToolId) -> anyhow::Result<()> {
+    say("  page        range | p50 ms  p95 ms (all queries of a page)");
+    for range in Range::ALL {
+        for (name, subject) in [("usage", Subject::Everything), ("tool", Subject::Tool(tool)), ("agent", Subject::Agent(agent))] {
+            time(&format!("{name:<10} {:>6}", range.as_str()), async || {
+                usage::compared(platform, owner, range, subject).await?;
+                usage::series(platform, owner, range, subject).await?;
+                let (agent, tool, other) = match subject {
+                    Subject::Everything => return Ok(drop(usage::summary(platform, owner, range, RANKED).await?)),
+                    Subject::Tool(tool) => (None, Some(tool), Dimension::Agent),
+                    Subject::Agent(agent) => (Some(agent), None, Dimension::Tool),
+                };
+                for first in [other, Dimension::Version, Dimension::Client] {
+                    usage::costs(platform, owner, range, Breakdown { first, second: None, agent, tool, most: RANKED }).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+    }
+    for range in &Range::ALL[2..] {
+        for (first, second) in
+            [(Dimension::Tool, Dimension::Agent), (Dimension::Client, Dimension::User), (Dimension::Version, Dimension::Client)]
+        {
+            let name = format!("{} × {} {:>6}", first.as_str(), second.as_str(), range.as_str());
+            time(&name, async || {
+                let by = Breakdown { first, second: Some(second), agent: None, tool: None, most: BROKEN_DOWN };
+                Ok(drop(usage::costs(platform, owner, *range, by).await?))
+            })
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+async fn time(name: &str, ask: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut times = Vec::new();
+    for number in 0..WARM + TIMES {
+        let began = Instant::now();
+        ask().await?;
+        if number >= WARM {
+            times.push(began.elapsed().as_secs_f64() * 1000.0);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    say(format!("  {name:<24} | {:>6.1}  {:>6.1}", times[TIMES / 2], times[TIMES * 95 / 100]));
+    Ok(())
+}
