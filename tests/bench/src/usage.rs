@@ -132,19 +132,19 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64, is_recorded: b
     let begin = format!("(date_trunc('day', now(), 'UTC') - interval '{day} days')");
     let calls = format!(
         "CREATE TEMPORARY TABLE calls AS
-         SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text || at::text), 1, 3) || '8' || substr(md5(at::text || n::text), 1, 15))::uuid AS id,
+         SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(m::text || at::text), 1, 3) || '8' || substr(md5(at::text || m::text), 1, 15))::uuid AS id,
                 at, a.id AS agent_id, t.id AS tool_id, t.version_id, t.name AS tool_name, g.id AS grant_id, g.user_id, outcome,
                 -- Odd, so that none lies on the border of two buckets; a few milliseconds for most, and a long tail.
                 (2 * (600 + (r * 4000)::bigint % 3000 + CASE WHEN r > 0.98 THEN (r * 1e8)::bigint % 900000 ELSE 0 END) + 1) * (1 + t.n % 5) AS latency_us,
-                CASE WHEN t.n % 3 = 0 THEN 250 ELSE 0 END AS cost_micro, 300 + n % 500 AS bytes_in, 900 + n % 3000 AS bytes_out,
-                CASE WHEN a.n % 2 = 0 THEN 120 END::bigint AS tokens_definition, CASE WHEN a.n % 2 = 0 THEN n % 900 END::bigint AS tokens_out,
-                CASE WHEN a.n % 2 = 0 THEN n % 50 END::bigint AS context_micro
-         FROM generate_series(0, {per_day} - 1) n
-         CROSS JOIN LATERAL (SELECT date_trunc('milliseconds', {begin} + n * (interval '1 day' / {per_day})) AS at, random() AS r, (n * 7919) % {AGENTS} AS agent,
-                               (n / {AGENTS}) % {TOOLS_EACH} AS nth) AS d
+                CASE WHEN t.n % 3 = 0 THEN 250 ELSE 0 END AS cost_micro, 300 + m % 500 AS bytes_in, 900 + m % 3000 AS bytes_out,
+                CASE WHEN a.n % 2 = 0 THEN 120 END::bigint AS tokens_definition, CASE WHEN a.n % 2 = 0 THEN m % 900 END::bigint AS tokens_out,
+                CASE WHEN a.n % 2 = 0 THEN m % 50 END::bigint AS context_micro
+         FROM generate_series(0, {per_day} - 1) m
+         CROSS JOIN LATERAL (SELECT date_trunc('milliseconds', {begin} + m * (interval '1 day' / {per_day})) AS at, random() AS r, (m * 7919) % {AGENTS} AS agent,
+                               (m / {AGENTS}) % {TOOLS_EACH} AS nth) AS d
          JOIN bench.agents a ON a.n = d.agent
          JOIN bench.tools t ON t.n = (d.agent * 3 + d.nth * d.nth) % {TOOLS}
-         JOIN bench.grants g ON g.agent = d.agent AND g.k = (n / 1000) % 2
+         JOIN bench.grants g ON g.agent = d.agent AND g.k = (m / 1000) % 2
          CROSS JOIN LATERAL (SELECT CASE WHEN r < 0.94 THEN 'ok' WHEN r < 0.96 THEN 'tool_error' WHEN r < 0.97 THEN 'limited' WHEN r < 0.975 THEN 'denied'
                                WHEN r < 0.99 THEN 'upstream_error' WHEN r < 0.998 THEN 'timeout' ELSE 'cancelled' END AS outcome) AS o"
     );
@@ -219,29 +219,12 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64, is_recorded: b
                  INSERT INTO app.{table} ({columns}, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in,
                    bytes_out, counted, tokens_definition, tokens_out, context_micro, histogram)
                  SELECT (SELECT id FROM bench.tenant), {word}{step}, s.*, coalesce(h.histogram, '{{}}') FROM s LEFT JOIN h USING ({keys})",
-                named(SUMS)
+                SUMS
             )
         };
-        // `USING` puts its columns first, in their order, and `s.*` has them there too.
         sqlx::query(AssertSqlSafe(insert)).execute(&mut *sql).await.with_context(|| format!("sums of {kind}, {step} minutes"))?;
     }
     run(sql, "DROP TABLE calls").await
-}
-
-/// The same columns with names, as a table needs them.
-fn named(columns: &str) -> String {
-    let mut named = String::new();
-    let (mut depth, mut number) = (0, 0);
-    for character in columns.chars() {
-        depth += i32::from(character == '(') - i32::from(character == ')');
-        if character == ',' && depth == 0 {
-            number += 1;
-            named.push_str(&format!(" AS x{number}"));
-        }
-        named.push(character);
-    }
-    named.push_str(" AS x0");
-    named
 }
 
 async fn say_sizes(sql: &mut PgConnection, calls: u64, took: Duration) -> anyhow::Result<()> {
@@ -274,7 +257,10 @@ async fn pages(platform: &Platform, owner: &Member, agent: AgentId, tool: ToolId
                 usage::compared(platform, owner, range, subject).await?;
                 usage::series(platform, owner, range, subject).await?;
                 let (agent, tool, other) = match subject {
-                    Subject::Everything => return Ok(drop(usage::summary(platform, owner, range, RANKED).await?)),
+                    Subject::Everything => {
+                        usage::summary(platform, owner, range, RANKED).await?;
+                        return Ok(());
+                    }
                     Subject::Tool(tool) => (None, Some(tool), Dimension::Agent),
                     Subject::Agent(agent) => (Some(agent), None, Dimension::Tool),
                 };
@@ -293,7 +279,8 @@ async fn pages(platform: &Platform, owner: &Member, agent: AgentId, tool: ToolId
             let name = format!("{} × {} {:>6}", first.as_str(), second.as_str(), range.as_str());
             time(&name, async || {
                 let by = Breakdown { first, second: Some(second), agent: None, tool: None, most: BROKEN_DOWN };
-                Ok(drop(usage::costs(platform, owner, *range, by).await?))
+                usage::costs(platform, owner, *range, by).await?;
+                Ok(())
             })
             .await?;
         }
