@@ -215,11 +215,10 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64, is_recorded: b
                    h AS (SELECT {keys}, app.histogram_sum(one) AS histogram
                          FROM (SELECT {keys}, format('[%s:%s]={{%s}}', bucket, bucket, count(*))::bigint[] AS one
                                FROM c WHERE bucket IS NOT NULL GROUP BY {keys}, bucket) AS b GROUP BY {keys}),
-                   s AS (SELECT {keys}, {} FROM c GROUP BY {keys})
+                   s AS (SELECT {keys}, {SUMS} FROM c GROUP BY {keys})
                  INSERT INTO app.{table} ({columns}, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in,
                    bytes_out, counted, tokens_definition, tokens_out, context_micro, histogram)
-                 SELECT (SELECT id FROM bench.tenant), {word}{step}, s.*, coalesce(h.histogram, '{{}}') FROM s LEFT JOIN h USING ({keys})",
-                SUMS
+                 SELECT (SELECT id FROM bench.tenant), {word}{step}, s.*, coalesce(h.histogram, '{{}}') FROM s LEFT JOIN h USING ({keys})"
             )
         };
         sqlx::query(AssertSqlSafe(insert)).execute(&mut *sql).await.with_context(|| format!("sums of {kind}, {step} minutes"))?;
