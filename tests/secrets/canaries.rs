@@ -32,6 +32,13 @@ use crate::{
 
 const OWNER: &str = "owner@acme.example";
 
+const LOGGED: &str = "what a function logs and throws";
+
+/// Where something may stand that is looked for: what a function logs, on the page where its author wants it to be kept.
+fn is_meant(what: &str, place: &str) -> bool {
+    what == LOGGED && place.starts_with("page /t/acme/tools/tool_") && place.ends_with("/logs")
+}
+
 fn draw() -> String {
     format!("Cnry{}", random::base62(20))
 }
@@ -126,7 +133,7 @@ async fn s_01_no_secret_argument_result_or_address_is_found_again() {
 
 fn hits<'p>(canaries: &Canaries, places: impl Iterator<Item = &'p Place>) -> Vec<String> {
     let in_place = |(name, data): &Place| {
-        let found = canaries.found_in(data).into_iter();
+        let found = canaries.found_in(data).into_iter().filter(|(what, _)| !is_meant(what, name));
         found.map(|(what, around)| format!("{what} in {name}: …{around}…")).collect::<Vec<_>>()
     };
     places.flat_map(in_place).collect()
@@ -244,7 +251,7 @@ async fn calls(world: &World<'_>, owner: &Visitor, caller: &Agent, upstream: &Up
     canaries.plant("a secret for an upstream server", header);
     canaries.plant("an argument", argument);
     canaries.plant("a result", result);
-    canaries.plant("what a function logs and throws", logged);
+    canaries.plant(LOGGED, logged);
     canaries.plant("the body of an upstream server's error", upstream::CANARY);
 }
 
