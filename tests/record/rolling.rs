@@ -129,11 +129,10 @@ async fn f_30_a_rolling_restart_of_three_replicas_fails_and_loses_no_call() {
     let balancer = Arc::new(Balancer::before(replicas.iter().map(|replica| replica.url.clone()).collect()));
     let (stop, began) = (CancellationToken::new(), Instant::now());
     let rolling = async {
-        for which in 0..3 {
+        for (which, replica) in replicas.iter_mut().enumerate() {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let old = &mut replicas[which];
-            block_in_place(|| old.end());
-            replicas[which] = start(which).await;
+            block_in_place(|| replica.end());
+            *replica = start(which).await;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         stop.cancel();

@@ -60,7 +60,7 @@ impl Canaries {
 
 /// The value, backwards, in hex, and in base64 wherever in a longer text it begins. What escapes letters (percent, JSON) leaves letters and digits alone.
 fn forms(value: &[u8]) -> Vec<Vec<u8>> {
-    let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(value);
     let backwards: Vec<u8> = value.iter().rev().copied().collect();
     let mut forms = vec![value.to_vec(), backwards, hex.to_uppercase().into_bytes(), hex.into_bytes()];
     for before in 0..3_usize {
@@ -74,13 +74,17 @@ fn forms(value: &[u8]) -> Vec<Vec<u8>> {
     forms
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 #[test]
 fn a_canary_is_found_in_every_form_and_nothing_else_is() {
     let secret = "Cnry/7fK2+pQ9sLm4xT";
     let mut canaries = Canaries::default();
     canaries.plant("another", "something else entirely");
     canaries.plant("secret", secret);
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02X}")).collect();
+    let hex = hex(secret.as_bytes()).to_uppercase();
     let backwards: String = secret.chars().rev().collect();
     for text in [secret, &secret[3..17], &hex, &hex.to_lowercase(), &backwards] {
         let found = canaries.found_in(format!("before {text} after").as_bytes());

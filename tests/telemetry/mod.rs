@@ -70,7 +70,7 @@ async fn readme_rules_and_dashboard_name_what_is_exported() {
     // A metric that nobody looks at tells nobody anything.
     let seen: BTreeSet<String> = shown.iter().flat_map(|query| promql::metrics(query)).collect();
     let unseen = exported.metrics.keys().filter(|name| !seen.iter().any(|seen| seen.starts_with(name.as_str())));
-    assert_eq!(Vec::from_iter(unseen), [""; 0], "not on the dashboard");
+    assert_eq!(unseen.collect::<Vec<_>>(), [""; 0], "not on the dashboard");
 }
 
 #[test]
