@@ -63,7 +63,7 @@ async fn every_refusal_of_a_service_is_named() {
     let wrong = OAuthClient { secret: Some("tl_secret_x".to_owned()), ..client.clone() };
     assert_eq!(wrong.token(&[("grant_type", "client_credentials")]).await.status, 401);
     told(&app, &acme, "Token ClientAuthentication").await;
-    let nobody = OAuthClient { id: format!("{}x", &client.id[..client.id.len() - 1]), ..client.clone() };
+    let nobody = OAuthClient { id: crate::support::oauth::other_end(&client.id), ..client.clone() };
     assert_eq!(nobody.token(&[("grant_type", "client_credentials")]).await.status, 401);
     told(&app, &acme, "Token UnknownClient").await;
     assert_eq!(idle.token(&[("grant_type", "client_credentials")]).await.status, 400);

@@ -45,8 +45,7 @@ fn draw() -> String {
 
 /// The part of a bearer that is no public text: a signature, or what was drawn.
 fn secret_part(token: &str) -> &str {
-    let parts = || token.split(['.', '_']);
-    let part = if token.contains('.') { parts().next_back() } else { parts().max_by_key(|part| part.len()) };
+    let part = if token.contains('.') { token.rsplit('.').next() } else { token.split('_').max_by_key(|part| part.len()) };
     part.expect("a part")
 }
 

@@ -17,6 +17,12 @@ pub(crate) const REDIRECT: &str = "http://127.0.0.1:9/callback";
 /// RFC 7636 appendix B.
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
+/// The same with another last character.
+pub(crate) fn other_end(text: &str) -> String {
+    let (head, last) = text.split_at(text.len() - 1);
+    format!("{head}{}", if last == "x" { "y" } else { "x" })
+}
+
 /// The challenge of a verifier.
 pub(crate) fn challenge(verifier: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(verifier.as_bytes()))

@@ -4,7 +4,7 @@ use std::{
     io,
     process::ExitCode,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Barrier, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -95,15 +95,19 @@ fn work(setup: &Setup, so_far: Confinement, heard: Receiver<Order>) -> io::Resul
         .map_err(|error| io::Error::other(format!("the engine cannot be prepared: {error:#}")))?;
     let landlock = confine::only(None) && so_far.landlock;
     let (prepared, heard) = (Arc::new(prepared), Arc::new(Mutex::new(heard)));
-    let turn = Arc::new(Mutex::new(()));
-    // None begins before the walls stand.
+    let (turn, begun) = (Arc::new(Mutex::new(())), Arc::new(Barrier::new(THREADS + 1)));
+    // Each is there before the walls stand, since it has a name and a stack to set up; none has a call before.
     let first = turn.lock().unwrap_or_else(PoisonError::into_inner);
     let threads = (0..THREADS).map(|_| {
-        let (prepared, heard, turn) = (Arc::clone(&prepared), Arc::clone(&heard), Arc::clone(&turn));
+        let (prepared, heard, turn, begun) = (Arc::clone(&prepared), Arc::clone(&heard), Arc::clone(&turn), Arc::clone(&begun));
         let thread = thread::Builder::new().name("function".to_owned()).stack_size(STACK_BYTES);
-        thread.spawn(move || serve_calls(&prepared, &heard, &turn))
+        thread.spawn(move || {
+            begun.wait();
+            serve_calls(&prepared, &heard, &turn)
+        })
     });
     let threads = threads.collect::<io::Result<Vec<_>>>()?;
+    begun.wait();
     let limits = confine::limit();
     let seccomp = confine::filter();
     wire::write(&mut io::stdout(), &Report::Ready(Confinement { landlock, seccomp, limits, ..so_far }))?;

@@ -138,7 +138,7 @@ async fn wrong(report: &mut Report, world: &World<'_>) {
         ("an expired one", expired.access),
         ("a revoked one", revoked.access),
         ("a refresh token", live.refresh),
-        ("a key that is not there", format!("{}x", &key[..key.len() - 1])),
+        ("a key that is not there", crate::support::oauth::other_end(&key)),
         ("a client's secret", world.web.secret.clone().expect("a secret")),
     ] {
         report
