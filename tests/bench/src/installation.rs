@@ -62,6 +62,17 @@ pub(crate) struct Installation {
 impl Ground {
     /// Starts the services and plants a tenant with so many tools. `upstream` is where the one that is called sends its requests.
     pub(crate) async fn prepare(program: &Path, upstream: &str, port: u16, tools: usize) -> anyhow::Result<Self> {
+        Self::prepare_with(program, upstream, port, tools, Effect::Write).await
+    }
+
+    /// The same with tools of that effect.
+    pub(crate) async fn prepare_with(
+        program: &Path,
+        upstream: &str,
+        port: u16,
+        tools: usize,
+        effect: Effect,
+    ) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("trunkline-bench-{}", std::process::id()));
         let services_dir = dir.clone();
         let services = tokio::task::spawn_blocking(move || Services::start(&services_dir, Keep::State)).await??;
@@ -73,7 +84,7 @@ impl Ground {
         let mut ground = Self { services, dir, port, ops_port, key: Plaintext::new(String::new()), owner: None };
         let platform = ground.platform()?;
         let owner = owner(&platform, "bench").await?;
-        ground.key = plant(&platform, &owner, upstream, tools).await?;
+        ground.key = plant(&platform, &owner, upstream, tools, effect).await?;
         ground.owner = Some(owner);
         platform.db.close().await;
         Ok(ground)
@@ -213,7 +224,7 @@ fn settings(services: &Services, port: u16, ops_port: u16, spool: &Path) -> Stri
 }
 
 /// A tenant with one agent, its key, one tool that sends its text upstream and back, and as many others as it takes: the agent sees half of all.
-async fn plant(platform: &Platform, owner: &Member, upstream: &str, tools: usize) -> anyhow::Result<Plaintext> {
+async fn plant(platform: &Platform, owner: &Member, upstream: &str, tools: usize, effect: Effect) -> anyhow::Result<Plaintext> {
     let text = Parameter {
         name: "text".to_owned(),
         place: Place::Body,
@@ -233,7 +244,7 @@ async fn plant(platform: &Platform, owner: &Member, upstream: &str, tools: usize
     let version = NewVersion {
         title: "Echo".to_owned(),
         description: "Gives its text back, by way of an HTTP upstream.".to_owned(),
-        effect: Effect::Write,
+        effect,
         executor: Executor::Http(http),
         secret: SecretChange::Remove,
         price: Price::per_call(10),

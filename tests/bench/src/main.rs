@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 use installation::{Ground, Installation};
 use load::{Load, Report};
+use trunkline_protocol::oauth::scope::Effect;
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -52,6 +53,9 @@ enum Command {
         /// Where the server will listen; 0 chooses a free port
         #[arg(long, default_value_t = 0)]
         port: u16,
+        /// Effect of the tool: read or write
+        #[arg(long, default_value = "write")]
+        effect: Effect,
     },
     /// Only the memory of open event streams
     Streams {
@@ -102,7 +106,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     match &arguments.command {
         Some(Command::Upstream) => runtime.block_on(upstream::run()),
-        Some(Command::Ground { upstream, port }) => runtime.block_on(ground(&arguments, upstream, *port)),
+        Some(Command::Ground { upstream, port, effect }) => runtime.block_on(ground(&arguments, upstream, *port, *effect)),
         Some(Command::Streams { count }) => runtime.block_on(streams::measure(&arguments.program, *count)),
         Some(Command::Record) => runtime.block_on(record::measure(&arguments.program, arguments.seconds)),
         Some(Command::Functions) => runtime.block_on(functions::measure(&arguments.program, arguments.seconds)),
@@ -125,8 +129,8 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-async fn ground(arguments: &Arguments, upstream: &str, port: u16) -> anyhow::Result<()> {
-    let ground = Ground::prepare(&arguments.program, upstream, port, 1).await?;
+async fn ground(arguments: &Arguments, upstream: &str, port: u16, effect: Effect) -> anyhow::Result<()> {
+    let ground = Ground::prepare_with(&arguments.program, upstream, port, 1, effect).await?;
     say(format!("CONFIG={} URL={} KEY={}", ground.settings().display(), ground.url(), ground.key()));
     tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
     ground.clear().await

@@ -85,8 +85,8 @@ pub async fn admit_call(
         draft.entry.degraded = decision.is_degraded();
         draft.entry.reserved = wanted.reserved(platform, &decision);
         let refusal = match decision {
-            Decision::Admitted { left, degraded } => {
-                let admitted = Admitted { tool, ready, state, caller, left, slot, degraded };
+            Decision::Admitted { left, degraded, crowded } => {
+                let admitted = Admitted { tool, ready, state, caller, left, slot, degraded, crowded };
                 return admitted.seal(platform, draft, wanted).await;
             }
             Decision::Limited { by, retry_after_ms, strikes, .. } => {
@@ -228,15 +228,16 @@ struct Admitted {
     left: Option<Remaining>,
     slot: Option<Slot>,
     degraded: bool,
+    crowded: bool,
 }
 
 impl Admitted {
     /// Uses up what the call brought back; then nothing stands in its way.
     async fn seal(self, platform: &Platform, mut draft: Draft, wanted: Wanted) -> Result<AdmittedCall, Refusal> {
-        let Self { tool, ready, state, caller, left, mut slot, degraded } = self;
+        let Self { tool, ready, state, caller, left, mut slot, degraded, crowded } = self;
         let charged = Charged::new(platform, caller.snapshot.tenant, &draft.call_id(), wanted.charge);
         if let Some(slot) = &mut slot {
-            slot.seated = charged.seated(platform);
+            slot.seated = charged.seated(platform, crowded);
         }
         // What goes on with a call that waits somewhere was not begun by this request; a replica alone has nothing to give back.
         let waits = state.as_ref().is_some_and(|state| matches!(state.held, Held::Parked(_)));

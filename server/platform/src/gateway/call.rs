@@ -136,7 +136,8 @@ impl AdmittedCall {
         let size = answer.as_ref().map_or(0, String::len);
         let asks = matches!(run.answer, Answer::Reply(Reply::InputRequired(_)));
         let end = if run.was_sent() && !asks { End::Final } else { End::Open };
-        let answered = Answered::of(caller.snapshot.tenant, &tool, arguments, &run);
+        let is_looked_at = platform.echoes.takes_one();
+        let answered = is_looked_at.then(|| Answered::of(caller.snapshot.tenant, &tool, arguments, &run)).flatten();
         draft.gives(|| read_by_model(run.answer));
         // What is not in the record is not said.
         match draft.finish(run.outcome, run.error, size).await {

@@ -3,7 +3,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use serde_json::{Map, Value};
@@ -33,6 +37,9 @@ const MOST_BYTES: usize = 4 * 1024;
 const SHORTEST: usize = 16;
 /// Calls that wait to be looked at; what finds no room is not looked at.
 const MOST_WAITING: usize = 256;
+/// So many calls a second are looked at, and so many in a row: more would say nothing more, and cost as much as a part of the call.
+const PER_SECOND: u64 = 200;
+const IN_A_ROW: u64 = 64;
 /// Tools that are remembered.
 const MOST_TOOLS: usize = 10_000;
 /// Calls in a row, with other arguments each, that change what is known.
@@ -54,6 +61,9 @@ pub struct Answered {
 pub struct Echoes {
     sender: mpsc::Sender<Answered>,
     receiver: Mutex<Option<mpsc::Receiver<Answered>>>,
+    /// When the bucket of looks is full again, in microseconds since `began`.
+    full_at_us: AtomicU64,
+    began: Instant,
 }
 
 /// Of one version: the last calls that agree with each other.
@@ -76,11 +86,19 @@ struct Said {
 impl Default for Echoes {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
-        Self { sender, receiver: Mutex::new(Some(receiver)) }
+        Self { sender, receiver: Mutex::new(Some(receiver)), full_at_us: AtomicU64::default(), began: Instant::now() }
     }
 }
 
 impl Echoes {
+    /// Is there a look to be had at this moment? Taken with the asking.
+    pub fn takes_one(&self) -> bool {
+        let step = 1_000_000 / PER_SECOND;
+        let now = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let next = |full_at: u64| (full_at <= now + step * (IN_A_ROW - 1)).then(|| full_at.max(now) + step);
+        self.full_at_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+
     /// Has a call looked at when there is time.
     pub fn offer(&self, answered: Option<Answered>) {
         if let Some(answered) = answered {

@@ -1,9 +1,12 @@
 //! What is said to Redis when a call has ended: its places are free, its charge is given back. In the background, and bounded: nobody waits
 //! for it, and what is not said in time ends by its deadline.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Charge, shared};
@@ -12,7 +15,9 @@ use crate::{Platform, ids::TenantId};
 /// Words that wait.
 const MOST: usize = 8_192;
 /// Words that are said together.
-const BATCH: usize = 128;
+const BATCH: usize = 512;
+/// How long a word waits for others, where places are not scarce: a round trip and two wakes for each call would be dearer than the call's own.
+const LINGER: Duration = Duration::from_millis(5);
 
 enum Word {
     /// The call has ended.
@@ -24,8 +29,15 @@ enum Word {
 /// Where such words are left.
 #[derive(Debug)]
 pub struct Afterwards {
-    words: mpsc::Sender<Word>,
+    words: Words,
     heard: std::sync::Mutex<Option<mpsc::Receiver<Word>>>,
+}
+
+/// Where they go, and who is told that one must not wait.
+#[derive(Debug, Clone)]
+struct Words {
+    queue: mpsc::Sender<Word>,
+    urgent: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Word {
@@ -36,7 +48,8 @@ impl std::fmt::Debug for Word {
 
 impl Default for Afterwards {
     fn default() -> Self {
-        let (words, heard) = mpsc::channel(MOST);
+        let (queue, heard) = mpsc::channel(MOST);
+        let words = Words { queue, urgent: Arc::default() };
         Self { words, heard: std::sync::Mutex::new(Some(heard)) }
     }
 }
@@ -48,7 +61,7 @@ pub struct Charged {
     call: Arc<str>,
     day: i64,
     charge: Charge,
-    words: mpsc::Sender<Word>,
+    words: Words,
 }
 
 impl Charged {
@@ -58,16 +71,16 @@ impl Charged {
         Self { tenant, call: call.into(), day, charge, words }
     }
 
-    /// Its places among what runs, free again when this is dropped.
-    pub fn seated(&self, platform: &Platform) -> Option<Seated> {
+    /// Its places among what runs, free again when this is dropped: at once where they are scarce, else within some milliseconds.
+    pub fn seated(&self, platform: &Platform, are_scarce: bool) -> Option<Seated> {
         let keys: Vec<_> = self.charge.seats.iter().map(|seats| platform.redis.tenant_key(self.tenant, &seats.key)).collect();
-        (!keys.is_empty()).then(|| Seated { call: Arc::clone(&self.call), keys, words: self.words.clone() })
+        (!keys.is_empty()).then(|| Seated { call: Arc::clone(&self.call), keys, are_scarce, words: self.words.clone() })
     }
 
     /// Nothing was sent for it: it gets its charge back.
     pub fn give_back(self) {
         let words = self.words.clone();
-        leave(&words, Word::GiveBack(self));
+        leave(&words, Word::GiveBack(self), true);
     }
 }
 
@@ -76,18 +89,24 @@ impl Charged {
 pub struct Seated {
     call: Arc<str>,
     keys: Vec<String>,
-    words: mpsc::Sender<Word>,
+    are_scarce: bool,
+    words: Words,
 }
 
 impl Drop for Seated {
     fn drop(&mut self) {
-        leave(&self.words, Word::Leave { call: Arc::clone(&self.call), keys: std::mem::take(&mut self.keys) });
+        let word = Word::Leave { call: Arc::clone(&self.call), keys: std::mem::take(&mut self.keys) };
+        leave(&self.words, word, self.are_scarce);
     }
 }
 
-fn leave(words: &mpsc::Sender<Word>, word: Word) {
-    if let Err(TrySendError::Full(_)) = words.try_send(word) {
+fn leave(words: &Words, word: Word, is_urgent: bool) {
+    if let Err(TrySendError::Full(_)) = words.queue.try_send(word) {
         tracing::warn!("too much is waiting to be said to redis: a place among what runs is free when its deadline has passed");
+    }
+    // A queue that fills is emptied too.
+    if is_urgent || words.queue.capacity() < MOST - BATCH {
+        words.urgent.notify_one();
     }
 }
 
@@ -97,6 +116,15 @@ pub async fn run_afterwards(platform: Platform, stop: CancellationToken) {
     let Some(mut heard) = heard else { return };
     let mut batch = Vec::with_capacity(BATCH);
     while let Some(1..) = stop.run_until_cancelled(heard.recv_many(&mut batch, BATCH)).await {
+        // Nobody listens to the queue meanwhile, so that words that come wake nobody.
+        if heard.is_empty() {
+            let _ = tokio::time::timeout(LINGER, platform.afterwards.words.urgent.notified()).await;
+        }
+        while batch.len() < BATCH
+            && let Ok(word) = heard.try_recv()
+        {
+            batch.push(word);
+        }
         say(&platform, batch.drain(..)).await;
     }
     while let Ok(word) = heard.try_recv() {

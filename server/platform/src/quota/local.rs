@@ -82,7 +82,7 @@ impl LocalBuckets {
         for counter in &charge.counters {
             *held.used.entry((day, counter.name.clone())).or_default() += counter.amount;
         }
-        Decision::Admitted { left: tightest, degraded: true }
+        Decision::Admitted { left: tightest, degraded: true, crowded: true }
     }
 }
 
@@ -135,7 +135,8 @@ mod tests {
         let admitted =
             (0..50).filter(|_| matches!(local.admit(&both, &Counters::default(), 0, 1.0), Decision::Admitted { .. })).count();
         assert_eq!(admitted, 2);
-        let Decision::Admitted { left: Some(left), degraded } = local.admit(&wide.into(), &Counters::default(), 0, 1.0) else {
+        let Decision::Admitted { left: Some(left), degraded, .. } = local.admit(&wide.into(), &Counters::default(), 0, 1.0)
+        else {
             panic!("97 are left")
         };
         assert_eq!((left.remaining, degraded), (97, true));

@@ -133,7 +133,10 @@ fn read(answer: &[Value], charge: &Charge, day: i64) -> Option<Said> {
         (7, [left_ms]) => Decision::StillRunning { retry_after_ms: u64::try_from(*left_ms).unwrap_or(0).clamp(100, 1_000) },
         (9, []) => Decision::Unavailable,
         (10, []) => Decision::EndUnknown,
-        (1, [now, after @ ..]) => Decision::Admitted { left: tightest(*now, after, charge, day), degraded: false },
+        (1, [now, after @ ..]) => {
+            let left = tightest(*now, after, charge, day);
+            Decision::Admitted { left, degraded: false, crowded: is_crowded(after, charge) }
+        }
         (2, [index, wait_us, strikes, now, after @ ..]) => {
             let index = usize::try_from(*index).ok()?.checked_sub(1)?;
             let by = left(*now, *after.get(index)?, charge, index, day)?;
@@ -173,6 +176,13 @@ pub(super) fn left(now: i64, after: i64, charge: &Charge, index: usize, day: i64
     let seats = charge.seats.get(index - charge.budgets.len())?;
     let remaining = u64::from(seats.most).saturating_sub(u64::try_from(after).unwrap_or(0));
     Some(Remaining { remaining, ..Remaining::at_once(seats.scope, seats.most) })
+}
+
+/// Is somewhere less than a quarter of the places free?
+fn is_crowded(after: &[i64], charge: &Charge) -> bool {
+    let before = charge.buckets.len() + charge.counters.len() + charge.budgets.len();
+    let running = after.iter().skip(before);
+    charge.seats.iter().zip(running).any(|(seats, running)| running.saturating_mul(4) > i64::from(seats.most) * 3)
 }
 
 /// Where the script's microseconds begin.

@@ -245,10 +245,13 @@ async fn identify(state: &WebState, place: &Place, request: &HttpRequest) -> Res
     if credential.is_none() && certificate.is_none() {
         return Err(unauthorized(Challenge::Missing, None));
     }
-    let url = format!("{}{}", state.settings.origin(), request.path());
+    let url;
     let proof = match &credential {
         Some((Scheme::Proven, _)) => match single(headers, "dpop") {
-            Some(proof) => Some(Proven { proof, method: request.method().as_str(), url: &url }),
+            Some(proof) => {
+                url = format!("{}{}", state.settings.origin(), request.path());
+                Some(Proven { proof, method: request.method().as_str(), url: &url })
+            }
             None => return Err(unauthorized(Challenge::Unproven, Some(Fault::NotProven))),
         },
         _ => None,
