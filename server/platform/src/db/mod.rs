@@ -90,16 +90,19 @@ async fn roll_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     Ok(true)
 }
 
-/// The cancel shield: runs a database unit to its end even if the caller goes away meanwhile.
-pub async fn unit<T, F>(future: F) -> Result<T>
+/// The cancel shield: runs a database unit to its end even if the caller goes away meanwhile. It begins at once, so that who waits for it, as the
+/// path of a call may, has no room for it in its own future.
+pub fn unit<T, F>(future: F) -> impl Future<Output = Result<T>> + Send
 where
     F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     T: Send + 'static,
 {
     #[expect(clippy::disallowed_methods, reason = "this is the shield that other code is asked to use")]
     let task = tokio::spawn(future);
-    match task.await {
-        Ok(result) => result.map_err(Error::from),
-        Err(join) => Err(Error::internal(join)),
+    async move {
+        match task.await {
+            Ok(result) => result.map_err(Error::from),
+            Err(join) => Err(Error::internal(join)),
+        }
     }
 }

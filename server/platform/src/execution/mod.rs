@@ -266,7 +266,7 @@ pub async fn run(
 ) -> Run {
     match (&tool.tool.version.executor, account) {
         (Executor::Http(_) | Executor::Operation(_), Some(account)) => {
-            account::run_http(account, tool, arguments, secret.as_ref()).await
+            Box::pin(account::run_http(account, tool, arguments, secret.as_ref())).await
         }
         (executor, _) => {
             let mut retries = Retries::new(means.resilience, &tool.tool);

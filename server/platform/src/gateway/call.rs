@@ -100,7 +100,8 @@ impl AdmittedCall {
                     Err(_) => Finished::error(unrecorded()),
                 };
             }
-            (Ready::Run(input), Some(Held::Parked(at))) => resume(platform, &voice, &at, input, &cancelled).await,
+            // What few calls need is no part of the future of all of them, which is moved more than once.
+            (Ready::Run(input), Some(Held::Parked(at))) => Box::pin(resume(platform, &voice, &at, input, &cancelled)).await,
             (Ready::Run(input), _) if tool.tool.version.executor.is_proxied() => {
                 let asks_first = execution::asks_first(&tool, &caller.snapshot, input.retry.as_ref());
                 match execution::task_use(&tool, &caller.snapshot) {
@@ -110,9 +111,9 @@ impl AdmittedCall {
                         return Finished::error(refusal);
                     }
                     TaskUse::Required | TaskUse::Possible if voice.speaks_tasks() && !asks_first => {
-                        return task(platform, voice, tool, caller, input, left, draft, slot).await;
+                        return Box::pin(task(platform, voice, tool, caller, input, left, draft, slot)).await;
                     }
-                    _ => talk(platform, &voice, &tool, &caller, input, (&draft, slot), &cancelled).await,
+                    _ => Box::pin(talk(platform, &voice, &tool, &caller, input, (&draft, slot), &cancelled)).await,
                 }
             }
             (Ready::Run(input), _) => {

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::BoxFuture;
 
 use serde_json::{Map, Value, value::RawValue};
 use trunkline_protocol::oauth::scope::Effect;
@@ -276,7 +277,7 @@ impl Draft {
     }
 
     /// A refusal that somebody else has decided.
-    pub(super) async fn refuse_with(self, refusal: Refusal) -> Refusal {
+    pub(super) fn refuse_with(self, refusal: Refusal) -> BoxFuture<'static, Refusal> {
         let (outcome, reason) = match &refusal {
             Refusal::Limited { by, .. } => (Outcome::Limited, by.scope.as_str()),
             Refusal::Denied { .. } => (Outcome::Denied, "never"),
@@ -294,14 +295,17 @@ impl Draft {
             Refusal::NoSession => (Outcome::Denied, "no_session"),
             Refusal::Unavailable { .. } => (Outcome::Denied, "limits_unavailable"),
         };
-        self.refuse(outcome, reason, refusal).await
+        self.refuse(outcome, reason, refusal)
     }
 
-    pub(super) async fn refuse(self, outcome: Outcome, reason: &'static str, refusal: Refusal) -> Refusal {
-        match self.finish(outcome, Some(reason.into()), 0).await {
-            Ok(()) => refusal,
-            Err(NotKept) => Refusal::Unavailable { retry_after_ms: SOON_MS },
-        }
+    /// In a box: calls that are not refused do not carry it with them.
+    pub(super) fn refuse(self, outcome: Outcome, reason: &'static str, refusal: Refusal) -> BoxFuture<'static, Refusal> {
+        Box::pin(async move {
+            match self.finish(outcome, Some(reason.into()), 0).await {
+                Ok(()) => refusal,
+                Err(NotKept) => Refusal::Unavailable { retry_after_ms: SOON_MS },
+            }
+        })
     }
 
     /// Records the call. Its answer may leave when this returns well.

@@ -122,7 +122,7 @@ async fn take(exchange: &Exchange<'_>, caller: Caller, incoming: Incoming<'_>, h
             }
             None => respond::transport(400, "without a session there is no request of ours that this could answer"),
         },
-        Incoming::Batch(messages) => batch(exchange, &caller, messages).await,
+        Incoming::Batch(messages) => Box::pin(batch(exchange, &caller, messages)).await,
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn dispatch(exchange: &Exchange<'_>, caller: Caller, request: &
     let handshake = request.revision.has_handshake();
     match &*request.method {
         "tools/call" => return call_tool(exchange, caller, request).await,
-        "subscriptions/listen" if !handshake => return listen::subscribe(exchange, caller, request).await,
+        "subscriptions/listen" if !handshake => return Box::pin(listen::subscribe(exchange, caller, request)).await,
         _ => {}
     }
     let is_task = matches!(&*request.method, "tasks/get" | "tasks/update" | "tasks/cancel") && !handshake;
