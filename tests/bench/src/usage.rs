@@ -1,6 +1,6 @@
-//! What pages of usage cost with many calls: fills a tenant with calls of ninety days and their sums, then asks what the pages ask. The rows are made
-//! in the database, by its administrator, beside the writer; a day of them is held against the record at the end, so that they are those that
-//! the writer would have made.
+//! What pages of usage cost with many calls: fills a tenant with calls of ninety days and their sums, then asks what the pages ask, once when two
+//! months are there and once with the third. The rows are made in the database, by its administrator, beside the writer; a day of them is held
+//! against the record at the end, so that they are those that the writer would have made. Days that are not recorded have the sums of yesterday.
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,11 @@ const WARM: usize = 3;
 const RANKED: usize = 15;
 const BROKEN_DOWN: usize = 50;
 
+/// The last one is measured by itself.
+const MONTH: u64 = 30;
+/// Minutes are kept for so long, and their sums of all with them.
+const MINUTES_FOR_DAYS: u64 = 8;
+
 /// Fills and measures.
 pub(crate) async fn measure(program: &std::path::Path, calls: u64, recorded_days: u64) -> anyhow::Result<()> {
     let ground = Ground::prepare(program, "http://127.0.0.1:9/", 0, TOOLS).await?;
@@ -44,16 +49,23 @@ pub(crate) async fn measure(program: &std::path::Path, calls: u64, recorded_days
     let began = Instant::now();
     let per_day = calls.div_ceil(DAYS);
     prepare(&mut sql, &owner).await?;
-    for day in (0..DAYS).rev() {
-        fill_day(&mut sql, day, per_day, day < recorded_days.max(2)).await.with_context(|| format!("the day {day} days ago"))?;
-        if day.is_multiple_of(10) {
-            say(format!("  {} of {DAYS} days after {:.0} s", DAYS - day, began.elapsed().as_secs_f64()));
+    let recorded_days = recorded_days.max(MINUTES_FOR_DAYS);
+    let agent = sqlx::query_scalar("SELECT id FROM bench.agents WHERE n = 7").fetch_one(&mut sql).await?;
+    let tool = sqlx::query_scalar("SELECT id FROM bench.tools WHERE n = 7").fetch_one(&mut sql).await?;
+    for day in 0..DAYS {
+        if day == DAYS - MONTH {
+            tidy(&mut sql).await?;
+            say_sizes(&mut sql, per_day * day, day, began.elapsed()).await?;
+            pages(&platform, &owner, agent, tool, &Range::ALL[..Range::ALL.len() - 1]).await?;
+        }
+        let filled = if day < recorded_days { fill_day(&mut sql, day, per_day).await } else { copy_day(&mut sql, day).await };
+        filled.with_context(|| format!("the day {day} days ago"))?;
+        if day.is_multiple_of(10) || day < recorded_days {
+            say(format!("  {} of {DAYS} days after {:.0} s", day + 1, began.elapsed().as_secs_f64()));
         }
     }
-    run(&mut sql, "VACUUM ANALYZE app.usage_sums").await?;
-    run(&mut sql, "VACUUM ANALYZE app.usage_rollups").await?;
-    run(&mut sql, "ANALYZE app.calls").await?;
-    say_sizes(&mut sql, per_day * DAYS, began.elapsed()).await?;
+    tidy(&mut sql).await?;
+    say_sizes(&mut sql, per_day * DAYS, DAYS, began.elapsed()).await?;
     let yesterday = sqlx::query_scalar("SELECT date_trunc('day', now(), 'UTC') - interval '1 day'").fetch_one(&mut sql).await?;
     let checked = Instant::now();
     let found = usage::recount(&platform, owner.tenant, yesterday, Wrong::Tell).await?;
@@ -64,9 +76,7 @@ pub(crate) async fn measure(program: &std::path::Path, calls: u64, recorded_days
         found.sums,
         checked.elapsed().as_secs_f64()
     ));
-    let agent = sqlx::query_scalar("SELECT id FROM bench.agents WHERE n = 7").fetch_one(&mut sql).await?;
-    let tool = sqlx::query_scalar("SELECT id FROM bench.tools WHERE n = 7").fetch_one(&mut sql).await?;
-    pages(&platform, &owner, agent, tool).await?;
+    pages(&platform, &owner, agent, tool, &Range::ALL).await?;
     sql.close().await?;
     platform.db.close().await;
     ground.clear().await
@@ -127,8 +137,35 @@ const SUMS: &str = "count(*) FILTER (WHERE outcome = 'ok'), count(*) FILTER (WHE
     sum(cost_micro), sum(bytes_in), sum(bytes_out), count(context_micro), coalesce(sum(tokens_definition), 0), coalesce(sum(tokens_out), 0),
     coalesce(sum(context_micro), 0)";
 
-/// Calls of the day that many days ago, in the record if they should be there, and their sums.
-async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64, is_recorded: bool) -> anyhow::Result<()> {
+/// What the database does by itself when there is time.
+async fn tidy(sql: &mut PgConnection) -> anyhow::Result<()> {
+    for statement in ["VACUUM ANALYZE app.usage_sums", "VACUUM ANALYZE app.usage_rollups", "ANALYZE app.calls"] {
+        run(sql, statement).await?;
+    }
+    Ok(())
+}
+
+/// The sums of the day that many days ago are those of yesterday.
+async fn copy_day(sql: &mut PgConnection, day: u64) -> anyhow::Result<()> {
+    let numbers = "ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in, bytes_out, counted,
+        tokens_definition, tokens_out, context_micro, histogram";
+    for (table, before, after) in [
+        ("usage_sums", "tenant_id, kind, step", "agent_id, tool_id, version_id, grant_id, user_id"),
+        ("usage_rollups", "tenant_id, step", "agent_id, tool_id"),
+    ] {
+        let copy = format!(
+            "INSERT INTO app.{table} ({before}, start, {after}, {numbers})
+             SELECT {before}, start - interval '{} days', {after}, {numbers} FROM app.{table}
+             WHERE step > 1 AND start >= date_trunc('day', now(), 'UTC') - interval '1 day' AND start < date_trunc('day', now(), 'UTC')",
+            day - 1
+        );
+        sqlx::query(AssertSqlSafe(copy)).execute(&mut *sql).await.with_context(|| format!("sums of {table}"))?;
+    }
+    Ok(())
+}
+
+/// Calls of the day that many days ago, in the record, and their sums.
+async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64) -> anyhow::Result<()> {
     let begin = format!("(date_trunc('day', now(), 'UTC') - interval '{day} days')");
     let calls = format!(
         "CREATE TEMPORARY TABLE calls AS
@@ -155,9 +192,7 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64, is_recorded: b
          SELECT id, (SELECT id FROM bench.tenant), at, agent_id, tool_id, version_id, tool_name, outcome, latency_us, 20, 150, latency_us / 2,
            bytes_in, bytes_out, cost_micro, '2026-07-28', 'bench', grant_id, user_id, tokens_definition, tokens_out,
            CASE WHEN context_micro IS NOT NULL THEN false END, context_micro FROM calls";
-    if is_recorded {
-        run(sql, record).await?;
-    }
+    run(sql, record).await?;
     run(
         sql,
         "ALTER TABLE calls ADD COLUMN bucket int GENERATED ALWAYS AS
@@ -180,8 +215,7 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64, is_recorded: b
         ("pair", 1),
         ("pair", 60),
     ] {
-        // Minutes are kept for eight days, and their sums of all with them.
-        if step == 1 && day >= 8 {
+        if step == 1 && day >= MINUTES_FOR_DAYS {
             continue;
         }
         let id = |of: &[&str], column: &'static str| if of.contains(&kind) { column } else { nil };
@@ -226,8 +260,8 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64, is_recorded: b
     run(sql, "DROP TABLE calls").await
 }
 
-async fn say_sizes(sql: &mut PgConnection, calls: u64, took: Duration) -> anyhow::Result<()> {
-    say(format!("  {calls} calls over {DAYS} days, filled in {:.0} s", took.as_secs_f64()));
+async fn say_sizes(sql: &mut PgConnection, calls: u64, days: u64, took: Duration) -> anyhow::Result<()> {
+    say(format!("  {calls} calls over {days} days, filled in {:.0} s", took.as_secs_f64()));
     let sizes: Vec<(String, i64, i64)> = sqlx::query_as(
         "SELECT name, size::bigint, rows::bigint FROM (
            SELECT 'usage_sums' AS name, pg_total_relation_size('app.usage_sums') AS size, (SELECT count(*) FROM app.usage_sums) AS rows
@@ -248,9 +282,9 @@ async fn say_sizes(sql: &mut PgConnection, calls: u64, took: Duration) -> anyhow
 }
 
 /// All queries of each page, one after another as the page asks them.
-async fn pages(platform: &Platform, owner: &Member, agent: AgentId, tool: ToolId) -> anyhow::Result<()> {
+async fn pages(platform: &Platform, owner: &Member, agent: AgentId, tool: ToolId, ranges: &[Range]) -> anyhow::Result<()> {
     say("  page        range | p50 ms  p95 ms (all queries of a page)");
-    for range in Range::ALL {
+    for &range in ranges {
         for (name, subject) in [("usage", Subject::Everything), ("tool", Subject::Tool(tool)), ("agent", Subject::Agent(agent))] {
             time(&format!("{name:<10} {:>6}", range.as_str()), async || {
                 usage::compared(platform, owner, range, subject).await?;
@@ -271,7 +305,7 @@ async fn pages(platform: &Platform, owner: &Member, agent: AgentId, tool: ToolId
             .await?;
         }
     }
-    for range in &Range::ALL[2..] {
+    for range in &ranges[2..] {
         for (first, second) in
             [(Dimension::Tool, Dimension::Agent), (Dimension::Client, Dimension::User), (Dimension::Version, Dimension::Client)]
         {
