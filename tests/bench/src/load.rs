@@ -68,6 +68,16 @@ impl Load {
         format!("{}{}\r\n\r\n{body}", self.head, body.len())
     }
 
+    /// Over so many connections.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// For so long, after a moment that does not count.
+    pub(crate) fn length(&self) -> Duration {
+        self.length
+    }
+
     /// Where it goes.
     pub(crate) fn address(&self) -> &str {
         &self.address
@@ -140,18 +150,22 @@ pub(crate) async fn read(socket: &mut TcpStream, answer: &mut Vec<u8>) -> anyhow
         if socket.read_buf(answer).await? == 0 {
             bail!("the connection was closed");
         }
-        if whole.is_none()
-            && let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n")
-        {
-            let head = std::str::from_utf8(&answer[..end])?.to_ascii_lowercase();
-            let length = head.split("\r\n").find_map(|line| line.strip_prefix("content-length:"));
-            whole = Some(end + 4 + length.context("an answer without a length")?.trim().parse::<usize>()?);
+        if whole.is_none() {
+            whole = whole_length(answer)?;
         }
     }
     Ok(())
 }
 
-fn check(answer: &[u8], marker: &str) -> anyhow::Result<()> {
+/// How long an answer is with its head, by its `Content-Length`, once the head is there.
+pub(crate) fn whole_length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(&answer[..end])?.to_ascii_lowercase();
+    let length = head.split("\r\n").find_map(|line| line.strip_prefix("content-length:"));
+    Ok(Some(end + 4 + length.context("an answer without a length")?.trim().parse::<usize>()?))
+}
+
+pub(crate) fn check(answer: &[u8], marker: &str) -> anyhow::Result<()> {
     let text = String::from_utf8_lossy(answer);
     let is_good = text.starts_with("HTTP/1.1 200") && text.contains(marker) && !text.contains(r#""isError":true"#);
     ensure!(is_good, "a wrong answer: {}", text.chars().take(600).collect::<String>());

@@ -7,6 +7,7 @@ mod functions;
 mod installation;
 mod lists;
 mod load;
+mod open_loop;
 mod record;
 mod streams;
 mod tokens;
@@ -30,7 +31,7 @@ struct Arguments {
     #[arg(long, default_value = "target/release/trunkline")]
     program: PathBuf,
     /// Concurrent connections, one table row each
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
     connections: Vec<usize>,
     /// Repetitions of each measurement; medians are printed
     #[arg(long, default_value_t = 3)]
@@ -161,8 +162,29 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
             through.per_second / bare.per_second
         ));
     }
+    open_loop(arguments, &upstream.url(), &installation, length)?;
     say(format!("\n{:.0} MB resident after load; every answer was checked", installation.resident_mb()?));
     installation.stop().await
+}
+
+/// Requests of the open loop: a rate that a machine of two cores holds beside everything else.
+const PER_SECOND: u32 = 500;
+const OPEN_CONNECTIONS: usize = 64;
+
+fn open_loop(arguments: &Arguments, upstream: &str, installation: &Installation, length: Duration) -> anyhow::Result<()> {
+    say(format!("\n{PER_SECOND} a second, {OPEN_CONNECTIONS} connections, each timed from when it was due"));
+    say("           | calls/s  p50 ms  p99 ms  p99.9 ms");
+    let (mut bare, mut through) = (Vec::new(), Vec::new());
+    for _ in 0..arguments.repetitions.max(1) {
+        bare.push(open_loop::run(&Load::bare(upstream, OPEN_CONNECTIONS, length), PER_SECOND)?);
+        let call = Load::call(installation.url(), installation.key(), OPEN_CONNECTIONS, length);
+        through.push(open_loop::run(&call, PER_SECOND)?);
+    }
+    for (name, reports) in [("upstream", bare), ("platform", through)] {
+        let open_loop::Report { per_second, p50_ms, p99_ms, p999_ms } = open_loop::Report::median(reports);
+        say(format!("{name:>10} | {per_second:>7.0} {p50_ms:>7.2} {p99_ms:>7.2} {p999_ms:>9.2}"));
+    }
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "a table for a person")]

@@ -147,7 +147,8 @@ async fn tidy(sql: &mut PgConnection) -> anyhow::Result<()> {
 
 /// The sums of the day that many days ago are those of yesterday.
 async fn copy_day(sql: &mut PgConnection, day: u64) -> anyhow::Result<()> {
-    let numbers = "ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in, bytes_out, counted,
+    let numbers =
+        "ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in, bytes_out, counted,
         tokens_definition, tokens_out, context_micro, histogram";
     for (table, before, after) in [
         ("usage_sums", "tenant_id, kind, step", "agent_id, tool_id, version_id, grant_id, user_id"),
