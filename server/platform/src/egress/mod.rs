@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::{
     Client, Method, StatusCode,
-    header::{CONTENT_TYPE, HeaderMap},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap},
 };
 use rustls::{ClientConfig, crypto::aws_lc_rs};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -87,7 +87,7 @@ pub enum EgressError {
     /// More than `MAX_ANSWER_BYTES`.
     #[error("the answer is larger than 4 MiB")]
     TooLarge,
-    /// Not HTTP, or cut short.
+    /// Not HTTP, cut short, or in a coding that nobody asked for.
     #[error("the answer is broken")]
     Broken,
 }
@@ -177,6 +177,9 @@ impl Egress {
         let (status, content_type) = (response.status(), content_type(response.headers()));
         on_its_way.answered(status);
         let headers = response.headers().clone();
+        if is_packed(&headers) {
+            return Err(EgressError::Broken);
+        }
         Ok(OutboundAnswer { status, content_type, headers, body: read(response).await? })
     }
 
@@ -226,6 +229,16 @@ fn client(resolver: &Arc<guard::Resolver>, tls: &ClientConfig) -> Result<Client>
 fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.and_then(|value| value.split(';').next()).map(|value| value.trim().to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// Is the body packed in a way that nobody asked for, or more than once? What the client has unpacked has lost this header. Other words in it, such as
+/// `utf-8`, are a common mistake and mean nothing.
+fn is_packed(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    codings.flat_map(|value| value.split(',')).any(|coding| {
+        let coding = coding.trim().to_ascii_lowercase();
+        matches!(&*coding, "gzip" | "x-gzip" | "deflate" | "br" | "zstd" | "compress" | "x-compress")
+    })
 }
 
 /// Ports that serve HTTP by convention, and those that anybody may listen on.
