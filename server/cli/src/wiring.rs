@@ -133,7 +133,7 @@ impl Installation {
             client_certificates: config.http.client_certificates,
             certificate_header: config.http.certificate_header.clone(),
         };
-        let state = WebState { platform: platform.clone(), settings };
+        let state = WebState::new(platform.clone(), settings);
         let public =
             server::start(state.clone(), vitals.clone(), ports.public).context("the public listener cannot be started")?;
         let ops = server::start_ops(state, vitals.clone(), ports.ops).context("the operations listener cannot be started")?;

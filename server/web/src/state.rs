@@ -3,6 +3,8 @@
 use trunkline_platform::{Platform, network::Network};
 use url::Url;
 
+use crate::mcp::Bodies;
+
 /// Shared by all workers; cheap to clone.
 #[derive(Clone)]
 pub struct WebState {
@@ -10,6 +12,15 @@ pub struct WebState {
     pub platform: Platform,
     /// How this installation is reached.
     pub settings: WebSettings,
+    /// What bodies of requests take.
+    pub(crate) bodies: Bodies,
+}
+
+impl WebState {
+    /// Of a product that is reached so.
+    pub fn new(platform: Platform, settings: WebSettings) -> Self {
+        Self { platform, settings, bodies: Bodies::default() }
+    }
 }
 
 /// How this installation is reached.

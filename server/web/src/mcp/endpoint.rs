@@ -27,6 +27,7 @@ use trunkline_protocol::{
 use super::{
     MAX_BODY,
     accept::{Accept, sends_json},
+    bodies::{Bodies, Room},
     headers,
     methods::{self, Exchange},
     origin,
@@ -41,13 +42,16 @@ use crate::{
 
 /// Longest time for a body to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// When to come again where too many bodies are here.
+const CROWDED_MS: u64 = 1_000;
 /// Longest `Authorization` that is read.
 const MAX_AUTHORIZATION: usize = 8 * 1024;
 
 /// One message.
 pub(super) async fn post(state: Data<WebState>, place: Place, request: HttpRequest, mut payload: Payload) -> HttpResponse {
     let measure = Measure::start();
-    let (caller, measure, accept, body) = match receive(&state, &place, &request, &mut payload, measure).await {
+    // The room is the body's until it has been answered; a stream goes on without it.
+    let (caller, measure, accept, (body, _room)) = match receive(&state, &place, &request, &mut payload, measure).await {
         Ok(received) => received,
         Err(refused) => return refused,
     };
@@ -187,7 +191,7 @@ async fn receive(
     request: &HttpRequest,
     payload: &mut Payload,
     measure: Measure,
-) -> Result<(Caller, Measure, Accept, Bytes), HttpResponse> {
+) -> Result<(Caller, Measure, Accept, (Bytes, Room)), HttpResponse> {
     let caller = caller(state, place, request).await?;
     let measure = measure.authenticated();
     if !sends_json(request.headers()) {
@@ -195,7 +199,10 @@ async fn receive(
     }
     let accept = Accept::from_headers(request.headers());
     let accept = accept.ok_or_else(|| respond::transport(406, "answers are application/json or text/event-stream"))?;
-    let body = read(payload).await.map_err(|(status, reason)| respond::transport(status, reason))?;
+    let body = read(payload, &state.bodies).await.map_err(|unread| match unread {
+        Unread::Refused(status, reason) => respond::transport(status, reason),
+        Unread::Crowded => respond::unavailable(None, CROWDED_MS),
+    })?;
     Ok((caller, measure, accept, body))
 }
 
@@ -300,23 +307,31 @@ fn credential(headers: &HeaderMap) -> Option<(Scheme, &str)> {
     Some((scheme, token))
 }
 
-/// Why there is no body: the status and the reason.
-type Unread = (u16, &'static str);
+/// Why there is no body.
+enum Unread {
+    /// The status and the reason.
+    Refused(u16, &'static str),
+    /// Too many are on their way.
+    Crowded,
+}
 
-/// The body, up to its bound, in its time. Nothing is read beyond.
-async fn read(payload: &mut Payload) -> Result<Bytes, Unread> {
+/// The body, up to its bound, in its time, and its part of the room that large ones share. Nothing is read beyond.
+async fn read(payload: &mut Payload, bodies: &Bodies) -> Result<(Bytes, Room), Unread> {
     let whole = async {
-        let mut body = BytesMut::new();
+        let (mut body, mut room) = (BytesMut::new(), bodies.room());
         while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_| (400, "the body was cut short"))?;
+            let chunk = chunk.map_err(|_| Unread::Refused(400, "the body was cut short"))?;
             if body.len() + chunk.len() > MAX_BODY {
-                return Err((413, "the body is larger than 1 MiB"));
+                return Err(Unread::Refused(413, "the body is larger than 1 MiB"));
+            }
+            if !room.grow_to(body.len() + chunk.len()) {
+                return Err(Unread::Crowded);
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
+        Ok((body.freeze(), room))
     };
-    tokio::time::timeout(BODY_WITHIN, whole).await.unwrap_or(Err((408, "the body did not arrive in time")))
+    tokio::time::timeout(BODY_WITHIN, whole).await.unwrap_or(Err(Unread::Refused(408, "the body did not arrive in time")))
 }
 
 #[cfg(test)]

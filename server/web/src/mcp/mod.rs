@@ -1,6 +1,7 @@
 //! The MCP endpoint of a tenant: Streamable HTTP, all revisions on one URL. Translates; what may run is decided in `platform::gateway`.
 
 mod accept;
+mod bodies;
 mod endpoint;
 mod headers;
 mod listen;
@@ -16,6 +17,8 @@ mod session;
 mod stream;
 
 use actix_web::http::Method;
+
+pub(crate) use bodies::Bodies;
 
 use crate::{Access, Route};
 
