@@ -183,9 +183,9 @@ fn settings(port: u16, keep: Keep) -> Vec<String> {
     settings
 }
 
-/// The server writes its state into the eighth line of its own pid file, and its port into the fourth.
+/// The server writes its state into the eighth line of its own pid file, and its port into the fourth. One that follows another is ready as `standby`.
 fn is_ready(data: &Path, port: u16) -> bool {
     let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return false };
     let line = |number: usize| text.lines().nth(number - 1).map(str::trim);
-    line(4) == Some(port.to_string().as_str()) && line(8) == Some("ready")
+    line(4) == Some(port.to_string().as_str()) && matches!(line(8), Some("ready" | "standby"))
 }
