@@ -4,6 +4,7 @@
 
 mod exposition;
 mod promql;
+mod trouble;
 
 use std::{
     collections::BTreeSet,

@@ -74,7 +74,7 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     tasks.spawn("old logs of functions", |stop| {
         let forget = |platform: Platform| async move { execution::logs::forget_old(&platform).await };
         let failure = "old logs of functions stay until the next round";
-        done(async move { every(&to_destroy, FORGET_LOGS_EVERY, stop, failure, forget).await })
+        done(async move { every(&to_destroy, ("old logs of functions", FORGET_LOGS_EVERY), stop, failure, forget).await })
     });
     tasks.spawn("idle sandboxes", |stop| done(sweep_sandboxes(to_end, stop)));
     start_rounds(tasks, platform);
@@ -91,33 +91,38 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
     tasks.spawn("echoes", |stop| done(async move { publishing::watch(to_watch, stop).await }));
     tasks.spawn("use of keys", |stop| {
         let note = |platform: Platform| async move { record::note_key_use(&platform).await };
-        done(async move { every(&to_note, NOTE_KEYS_EVERY, stop, "the last use of keys is not noted", note).await })
+        done(async move { every(&to_note, ("use of keys", NOTE_KEYS_EVERY), stop, "the last use of keys is not noted", note).await })
     });
     tasks.spawn("idle tenants", |stop| {
         let drop_idle = |platform: Platform| async move {
             platform.snapshots.drop_idle(platform.clock.now().timestamp());
             Ok(())
         };
-        done(async move { every(&to_drop, DROP_IDLE_EVERY, stop, "idle tenants stay in memory", drop_idle).await })
+        done(async move { every(&to_drop, ("idle tenants", DROP_IDLE_EVERY), stop, "idle tenants stay in memory", drop_idle).await })
     });
     tasks.spawn("expired sessions", |stop| {
         let forget = |platform: Platform| async move { accounts::forget_expired(&platform).await.map(drop) };
-        done(async move { every(&to_forget, FORGET_EVERY, stop, "expired sessions stay until the next round", forget).await })
+        done(async move {
+            every(&to_forget, ("expired sessions", FORGET_EVERY), stop, "expired sessions stay until the next round", forget)
+                .await;
+        })
     });
     let to_chain = platform.clone();
     tasks.spawn("chain", |stop| {
         let advance = |platform: Platform| async move { chain::advance(&platform).await };
-        done(async move { every(&to_chain, CHAIN_EVERY, stop, "the record is not chained", advance).await })
+        done(async move { every(&to_chain, ("chain", CHAIN_EVERY), stop, "the record is not chained", advance).await })
     });
     let to_retain = platform.clone();
     tasks.spawn("retention", |stop| {
         let retain = |platform: Platform| async move { chain::retain(&platform).await };
-        done(async move { every(&to_retain, PARTITIONS_EVERY, stop, "no month of the record is dropped", retain).await })
+        done(async move {
+            every(&to_retain, ("retention", PARTITIONS_EVERY), stop, "no month of the record is dropped", retain).await;
+        })
     });
     let to_look = platform.clone();
     tasks.spawn("alerts", |stop| {
         let look = |platform: Platform| async move { alerts::look_due(&platform).await };
-        done(async move { every(&to_look, ALERTS_EVERY, stop, "nobody looks for alerts", look).await })
+        done(async move { every(&to_look, ("alerts", ALERTS_EVERY), stop, "nobody looks for alerts", look).await })
     });
     let to_check = platform.clone();
     tasks.spawn("sums of usage", |stop| done(check_sums(to_check, stop)));
@@ -125,7 +130,7 @@ fn start_rounds(tasks: &mut Tasks, platform: &Platform) {
     start_credential_rounds(tasks, platform);
     tasks.spawn("partitions", |stop| {
         let ensure = |platform: Platform| async move { record::ensure_partitions(&platform).await };
-        done(async move { every(&to_partition, PARTITIONS_EVERY, stop, "partitions are not made", ensure).await })
+        done(async move { every(&to_partition, ("partitions", PARTITIONS_EVERY), stop, "partitions are not made", ensure).await })
     });
 }
 
@@ -133,16 +138,20 @@ fn start_oauth_rounds(tasks: &mut Tasks, platform: &Platform) {
     let (to_sign, to_forget, to_connect) = (platform.clone(), platform.clone(), platform.clone());
     tasks.spawn("signing keys", |stop| {
         let refresh = |platform: Platform| async move { oauth::refresh_signing_keys(&platform).await };
-        done(async move { every(&to_sign, SIGNING_KEYS_EVERY, stop, "the signing keys are not looked after", refresh).await })
+        done(async move {
+            every(&to_sign, ("signing keys", SIGNING_KEYS_EVERY), stop, "the signing keys are not looked after", refresh).await;
+        })
     });
     tasks.spawn("connections", |stop| {
         let refresh = |platform: Platform| async move { connections::refresh_due(&platform).await };
-        done(async move { every(&to_connect, CONNECTIONS_EVERY, stop, "connections are not refreshed", refresh).await })
+        done(async move {
+            every(&to_connect, ("connections", CONNECTIONS_EVERY), stop, "connections are not refreshed", refresh).await;
+        })
     });
     tasks.spawn("expired grants", |stop| {
         let forget = |platform: Platform| async move { oauth::forget_expired(&platform).await.map(drop) };
         let failure = "expired codes and registrations stay until the next round";
-        done(async move { every(&to_forget, FORGET_EVERY, stop, failure, forget).await })
+        done(async move { every(&to_forget, ("expired grants", FORGET_EVERY), stop, failure, forget).await })
     });
 }
 
@@ -150,14 +159,16 @@ fn start_credential_rounds(tasks: &mut Tasks, platform: &Platform) {
     let (to_end, to_note) = (platform.clone(), platform.clone());
     tasks.spawn("overlaps of secrets", |stop| {
         let end = |platform: Platform| async move { catalog::credential::end_due(&platform).await };
-        done(async move { every(&to_end, OVERLAPS_EVERY, stop, "secrets are kept beyond their overlap", end).await })
+        done(async move {
+            every(&to_end, ("overlaps of secrets", OVERLAPS_EVERY), stop, "secrets are kept beyond their overlap", end).await;
+        })
     });
     tasks.spawn("refused secrets", |stop| done(note_refusals(to_note, stop)));
 }
 
 async fn note_refusals(platform: Platform, stop: CancellationToken) {
     let note = |platform: Platform| async move { catalog::credential::note_refusals(&platform).await };
-    every(&platform, REFUSALS_EVERY, stop, "refusals of new secrets are not written down", note).await;
+    every(&platform, ("refused secrets", REFUSALS_EVERY), stop, "refusals of new secrets are not written down", note).await;
     // What was counted since is lost if this fails; it is a number for people.
     let _ = catalog::credential::note_refusals(&platform).await;
 }
@@ -178,7 +189,7 @@ async fn probe_redis(platform: Platform, stop: CancellationToken) {
 
 async fn be_counted(platform: Platform, stop: CancellationToken) {
     let beat = |platform: Platform| async move { quota::replicas::beat(&platform).await };
-    every(&platform, BEAT_EVERY, stop, "the other replicas are not counted", beat).await;
+    every(&platform, ("replica heartbeat", BEAT_EVERY), stop, "the other replicas are not counted", beat).await;
     // The others find out by themselves if this fails.
     let _ = quota::replicas::leave(&platform).await;
 }
@@ -188,7 +199,7 @@ async fn sweep_sandboxes(platform: Platform, stop: CancellationToken) {
         platform.sandboxes.sweep();
         Ok(())
     };
-    every(&platform, SWEEP_SANDBOXES_EVERY, stop, "idle processes of functions stay", sweep).await;
+    every(&platform, ("idle sandboxes", SWEEP_SANDBOXES_EVERY), stop, "idle processes of functions stay", sweep).await;
 }
 
 async fn sweep_upstreams(platform: Platform, stop: CancellationToken) {
@@ -196,7 +207,7 @@ async fn sweep_upstreams(platform: Platform, stop: CancellationToken) {
         platform.upstreams.sweep(upstream::IDLE).await;
         Ok(())
     };
-    every(&platform, DROP_IDLE_EVERY, stop, "idle upstreams stay", sweep).await;
+    every(&platform, ("idle upstreams", DROP_IDLE_EVERY), stop, "idle upstreams stay", sweep).await;
     // Whoever we have sessions with should not have to wait for them to run out.
     let goodbye = platform.upstreams.sweep(Duration::ZERO);
     let _ = tokio::time::timeout(GOODBYE_WITHIN, goodbye).await;
@@ -209,7 +220,7 @@ async fn refresh_sources(platform: Platform, stop: CancellationToken) {
         let until = until.clone();
         async move { until.run_until_cancelled(catalog::source::refresh_due(&platform)).await.unwrap_or(Ok(())) }
     };
-    every(&platform, SOURCES_EVERY, stop, "sources are not refreshed", refresh).await;
+    every(&platform, ("sources", SOURCES_EVERY), stop, "sources are not refreshed", refresh).await;
 }
 
 async fn verify_descriptions(platform: Platform, stop: CancellationToken) {
@@ -219,7 +230,7 @@ async fn verify_descriptions(platform: Platform, stop: CancellationToken) {
         let until = until.clone();
         async move { until.run_until_cancelled(catalog::api::supply::read_due(&platform)).await.unwrap_or(Ok(())) }
     };
-    every(&platform, DESCRIPTIONS_EVERY, stop, "descriptions are not verified", verify).await;
+    every(&platform, ("descriptions", DESCRIPTIONS_EVERY), stop, "descriptions are not verified", verify).await;
 }
 
 async fn check_sums(platform: Platform, stop: CancellationToken) {
@@ -229,7 +240,7 @@ async fn check_sums(platform: Platform, stop: CancellationToken) {
         let until = until.clone();
         async move { until.run_until_cancelled(usage::check_due(&platform)).await.unwrap_or(Ok(())) }
     };
-    every(&platform, SUMS_EVERY, stop, "sums of usage are not held against the record", check).await;
+    every(&platform, ("sums of usage", SUMS_EVERY), stop, "sums of usage are not held against the record", check).await;
 }
 
 async fn probe_tools(platform: Platform, stop: CancellationToken) {
@@ -239,13 +250,13 @@ async fn probe_tools(platform: Platform, stop: CancellationToken) {
         let until = until.clone();
         async move { until.run_until_cancelled(publishing::probe_due(&platform)).await.unwrap_or(Ok(())) }
     };
-    every(&platform, PROBES_EVERY, stop, "probes are not made", probe).await;
+    every(&platform, ("probes", PROBES_EVERY), stop, "probes are not made", probe).await;
 }
 
-/// Does it now and again after each pause, until told to stop. A failure is told once, until it works again.
+/// Does it now and again after each pause, until told to stop. A failure is counted under that name, and told once, until it works again.
 async fn every<F>(
     platform: &Platform,
-    pause: Duration,
+    (work, pause): (&'static str, Duration),
     stop: CancellationToken,
     failure: &'static str,
     step: impl Fn(Platform) -> F,
@@ -254,7 +265,9 @@ async fn every<F>(
 {
     let mut failing = false;
     loop {
-        match step(platform.clone()).await {
+        let ended = step(platform.clone()).await;
+        platform.metrics.note_round(work, ended.is_err());
+        match ended {
             Ok(()) => failing = false,
             Err(error) if failing => tracing::debug!(error = &error as &dyn std::error::Error, "{failure}"),
             Err(error) => {

@@ -117,6 +117,21 @@ pub enum NotReady {
     Role,
 }
 
+impl NotReady {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Database, Self::Record, Self::Schema, Self::Role];
+
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Record => "record",
+            Self::Schema => "schema",
+            Self::Role => "role",
+        }
+    }
+}
+
 /// Asked until it holds, then never again: the schema only grows and the role does not change.
 async fn check_fit(platform: &Platform) -> Result<(), NotReady> {
     let facts = db::facts(&platform.db).await.map_err(|_| NotReady::Database)?;

@@ -27,6 +27,27 @@ impl EncodeLabelValue for OutcomeLabel {
     }
 }
 
+/// Label of work in the background.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WorkLabels {
+    /// Which, as it is known at the start.
+    pub work: &'static str,
+}
+
+/// Label of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct JobLabels {
+    /// What is to be done.
+    pub kind: &'static str,
+}
+
+/// Label of a replica that takes no traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReadyLabels {
+    /// What it waits for.
+    pub reason: &'static str,
+}
+
 /// Everything that is counted in this process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -49,6 +70,18 @@ pub struct Metrics {
     pub untold_handshakes: Counter,
     /// Entries that wait to be written.
     pub record_queue: Gauge,
+    /// Their size, and that from which new calls are refused.
+    pub record_bytes: Gauge,
+    /// See there.
+    pub record_room: Gauge,
+    /// Rounds in the background that failed.
+    pub failed_rounds: Family<WorkLabels, Counter>,
+    /// Work whose last round failed.
+    pub failing_work: Family<WorkLabels, Gauge>,
+    /// Jobs that were tried often enough, or are without hope.
+    pub jobs_given_up: Family<JobLabels, Counter>,
+    /// Why this replica takes no traffic: 1 for what it waits for.
+    pub not_ready: Family<ReadyLabels, Gauge>,
     /// Entries written.
     pub records_written: Counter,
     /// Batches that had to be tried again.
@@ -100,6 +133,19 @@ impl Default for Metrics {
             Counter::clone(&degraded_decisions),
         );
         registry.register("trunkline_record_queue_entries", "Entries that wait to be written", record_queue.clone());
+        let (record_bytes, record_room) = (Gauge::default(), Gauge::default());
+        registry.register("trunkline_record_queue_bytes", "Size of the entries that wait to be written", record_bytes.clone());
+        registry.register("trunkline_record_room_bytes", "Size from which new calls are refused", record_room.clone());
+        let (failed_rounds, failing_work) = (Family::default(), Family::default());
+        registry.register("trunkline_failed_rounds", "Rounds in the background that failed", Family::clone(&failed_rounds));
+        registry.register("trunkline_failing_work", "Work whose last round failed", Family::clone(&failing_work));
+        let (jobs_given_up, not_ready) = (Family::default(), Family::default());
+        registry.register("trunkline_jobs_given_up", "Jobs that were given up", Family::clone(&jobs_given_up));
+        registry.register(
+            "trunkline_not_ready",
+            "What this replica waits for before it takes traffic",
+            Family::clone(&not_ready),
+        );
         registry.register("trunkline_records_written", "Entries written", Counter::clone(&records_written));
         registry.register("trunkline_record_retries", "Batches tried again", Counter::clone(&record_retries));
         registry.register("trunkline_records_refused", "Entries the database refused", Counter::clone(&records_refused));
@@ -138,6 +184,12 @@ impl Default for Metrics {
             slow_readers,
             untold_handshakes,
             record_queue,
+            record_bytes,
+            record_room,
+            failed_rounds,
+            failing_work,
+            jobs_given_up,
+            not_ready,
             records_written,
             record_retries,
             records_refused,
@@ -168,6 +220,18 @@ impl Metrics {
         if !passed {
             self.failed_probes.inc();
         }
+    }
+
+    /// Says how a round of that work ended. It is known as well before its first one.
+    pub fn note_round(&self, work: &'static str, has_failed: bool) {
+        let labels = WorkLabels { work };
+        self.failed_rounds.get_or_create(&labels).inc_by(u64::from(has_failed));
+        self.failing_work.get_or_create(&labels).set(i64::from(has_failed));
+    }
+
+    /// Counts jobs of that kind that were given up. With none, the kind is known.
+    pub fn count_given_up(&self, kind: &'static str, jobs: u64) {
+        self.jobs_given_up.get_or_create(&JobLabels { kind }).inc_by(jobs);
     }
 
     /// Counts a finished call.

@@ -41,6 +41,8 @@ pub enum Job {
     Decoy,
 }
 
+/// All kinds.
+const KINDS: [&str; 3] = ["send_letter", HOOKS, "decoy"];
 /// The kind that waits for servers of tenants, and so in a lane of its own.
 const HOOKS: &str = "post_hook";
 

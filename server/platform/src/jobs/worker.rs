@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
-use super::{HOOKS, Job, hook, open, store};
+use super::{HOOKS, Job, KINDS, hook, open, store};
 use crate::{Platform, error::Result, mail::SendError};
 
 /// Between two looks at an empty queue.
@@ -30,6 +30,10 @@ pub(super) enum Lane {
 
 /// Works until told to stop; the job at hand is finished first.
 pub async fn run(platform: Platform, stop: CancellationToken) {
+    for kind in KINDS {
+        // Known as none before the first.
+        platform.metrics.count_given_up(kind, 0);
+    }
     let hooks = (0..HOOK_WORKERS).map(|_| work(&platform, Lane::Hooks, &stop));
     tokio::join!(work(&platform, Lane::Own, &stop), futures_util::future::join_all(hooks));
 }
@@ -47,6 +51,7 @@ async fn work(platform: &Platform, lane: Lane, stop: &CancellationToken) {
                 true
             }
         };
+        platform.metrics.note_round("jobs", now_away);
         if away && !now_away {
             tracing::info!("jobs go on");
         }
@@ -110,6 +115,8 @@ async fn run_next(platform: &Platform, lane: Lane) -> Result<bool> {
             } else {
                 tracing::error!(job.id = %leased.id, job.kind = leased.kind, job.attempts = leased.attempts, error, "a job failed for good");
             }
+            let kind = KINDS.into_iter().find(|kind| *kind == leased.kind).unwrap_or("other");
+            platform.metrics.count_given_up(kind, 1);
             store::bury(&mut tx, leased.id, now, &error).await?;
         }
     }

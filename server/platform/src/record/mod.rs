@@ -54,6 +54,8 @@ pub trait Spool: Send + Sync + std::fmt::Debug {
     fn reserve(&self) -> Result<Reservation, Full>;
     /// Can it take calls, and has everything in it been taken by Postgres?
     fn status(&self) -> Status;
+    /// Bytes that wait for Postgres, and those from which new calls are refused.
+    fn fill(&self) -> (u64, u64);
 }
 
 /// The record's two ends: where calls put entries, and the writer that takes them out.

@@ -1,14 +1,35 @@
 //! Numbers for Prometheus, on the operations listener only.
 
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web};
+use trunkline_platform::{Platform, health::NotReady, metrics::ReadyLabels};
 
+use super::Vitals;
 use crate::WebState;
 
+/// What a replica says of itself that stops.
+const STOPPING: &str = "stopping";
+
 /// All of them, in the OpenMetrics text format.
-pub(super) async fn metrics(state: web::Data<WebState>) -> HttpResponse {
-    let open = i64::try_from(state.platform.breakers.count_open()).unwrap_or(i64::MAX);
-    state.platform.metrics.open_breakers.set(open);
+pub(super) async fn metrics(state: web::Data<WebState>, vitals: web::Data<Vitals>) -> HttpResponse {
+    let (platform, metrics) = (&state.platform, &state.platform.metrics);
+    metrics.open_breakers.set(i64::try_from(platform.breakers.count_open()).unwrap_or(i64::MAX));
+    let (waiting, room) = platform.spool.fill();
+    metrics.record_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    metrics.record_room.set(i64::try_from(room).unwrap_or(i64::MAX));
+    note_readiness(platform, &vitals).await;
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
-        .body(state.platform.metrics.encode())
+        .body(metrics.encode())
+}
+
+/// What this replica waits for, by the same question that /readyz answers.
+async fn note_readiness(platform: &Platform, vitals: &Vitals) {
+    let missing = vitals.health().check_ready(platform).await.err();
+    let note = |reason, is_so| {
+        platform.metrics.not_ready.get_or_create(&ReadyLabels { reason }).set(i64::from(is_so));
+    };
+    for reason in NotReady::ALL {
+        note(reason.as_str(), missing == Some(reason));
+    }
+    note(STOPPING, vitals.is_draining());
 }

@@ -71,7 +71,12 @@ impl Shared {
     }
 
     fn is_full(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) / FULL_AT.0 >= self.settings.max_bytes / FULL_AT.1
+        self.bytes.load(Ordering::Relaxed) >= self.room()
+    }
+
+    /// Bytes from which new calls are refused.
+    fn room(&self) -> u64 {
+        self.settings.max_bytes / FULL_AT.1 * FULL_AT.0
     }
 }
 
@@ -100,6 +105,10 @@ impl Spool for DiskSpool {
         } else {
             Status::Healthy
         }
+    }
+
+    fn fill(&self) -> (u64, u64) {
+        (self.shared.bytes.load(Ordering::Relaxed), self.shared.room())
     }
 }
 
