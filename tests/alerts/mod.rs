@@ -11,7 +11,7 @@ use trunkline_platform::{
     ids::ToolId,
     mail::Outbox,
     publishing::{Health, Subject},
-    rotation,
+    rotation, usage,
 };
 
 use crate::{
@@ -229,6 +229,58 @@ async fn m_48_refused_credentials_are_told_once_and_once_when_it_is_over() {
     minutes_with(24, 0).await;
     eventually("told", SOON, async || (kinds(&receiver).len() == 2).then_some(())).await;
     minutes_with(3, 0).await;
+    assert_eq!(kinds(&receiver), ["alert.firing", "alert.resolved"]);
+}
+
+#[tokio::test]
+async fn m_48_wrong_sums_are_told_once_and_once_when_they_are_right() {
+    let mut app = TestApp::start().await;
+    app.expect_error("sums of usage differ from the record");
+    let (acme, receiver) = (app.tenant("acme").await, Upstream::start().await);
+    acme.tool("echo", tools::echo()).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    tell(&app, &receiver.url("/hook"), "").await;
+    assert!(agent.echo("x").await.is_ok());
+    let called = app.clock.now();
+    let mut sql = app.sql().await;
+    eventually("it is recorded", SOON, async || {
+        let found: i64 = sqlx::query_scalar("SELECT count(*) FROM app.usage_sums").fetch_one(&mut sql).await.expect("sums");
+        (found > 0).then_some(())
+    })
+    .await;
+    app.clock.advance(TimeDelta::hours(2));
+    let check = async |sql: &mut PgConnection| {
+        // The hour of the call is looked at, as the next check would.
+        let due = "UPDATE app.usage_checks SET due_at = to_timestamp(0), leased_until = NULL, checked_to = $1";
+        sqlx::query(due).bind(called - TimeDelta::hours(1)).execute(sql).await.expect("due");
+        app.act(|platform| async move { usage::check_due(&platform).await.expect("checked") }).await;
+    };
+    check(&mut sql).await;
+    minutes(&app, &acme, 3).await;
+    assert_eq!(kinds(&receiver), [""; 0]);
+    let wrong = "UPDATE app.usage_sums SET cost_micro = cost_micro + 1 WHERE kind = 'tool' AND step = 60";
+    sqlx::query(wrong).execute(&mut sql).await.expect("a wrong sum");
+    check(&mut sql).await;
+    minutes(&app, &acme, 5).await;
+    eventually("told", SOON, async || (kinds(&receiver).len() == 1).then_some(())).await;
+    let told_of = &told(&receiver, "/hook")[0]["data"];
+    assert_eq!((&told_of["kind"], &told_of["subject"]["name"]), (&json!("usage"), &json!("acme")), "{told_of}");
+    // It is looked at again, though the hours before were checked; and goes on for as long as it is so.
+    let due = "UPDATE app.usage_checks SET due_at = to_timestamp(0), leased_until = NULL";
+    sqlx::query(due).execute(&mut sql).await.expect("due");
+    app.act(|platform| async move { usage::check_due(&platform).await.expect("checked") }).await;
+    minutes(&app, &acme, 3).await;
+    assert_eq!(kinds(&receiver), ["alert.firing"]);
+    let owner = Visitor::signed_in(&app.url, "owner@acme.example").await;
+    let page = owner.get("/t/acme/alerts").await.ok();
+    assert!(page.body.contains("acme has sums of usage that differ from its record"), "{}", page.body);
+    let (tenant, day) = (acme.id, called);
+    let mended = app.act(move |platform| async move { usage::recount(&platform, tenant, day, usage::Wrong::Mend).await });
+    assert!(mended.await.expect("corrected").wrong > 0);
+    sqlx::query(due).execute(&mut sql).await.expect("due");
+    app.act(|platform| async move { usage::check_due(&platform).await.expect("checked") }).await;
+    minutes(&app, &acme, 3).await;
+    eventually("told", SOON, async || (kinds(&receiver).len() == 2).then_some(())).await;
     assert_eq!(kinds(&receiver), ["alert.firing", "alert.resolved"]);
 }
 

@@ -20,10 +20,12 @@ pub enum Kind {
     Probe,
     /// More credentials are refused than usual.
     Authentication,
+    /// Sums of usage differ from the record of calls.
+    Usage,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::ErrorRate, Self::P99, Self::Limits, Self::Probe, Self::Authentication];
+    const ALL: [Self; 6] = [Self::ErrorRate, Self::P99, Self::Limits, Self::Probe, Self::Authentication, Self::Usage];
 
     /// As stored, and as hooks are told.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Kind {
             Self::Limits => "limits",
             Self::Probe => "probe",
             Self::Authentication => "authentication",
+            Self::Usage => "usage",
         }
     }
 
@@ -44,6 +47,7 @@ impl Kind {
             Self::Limits => "Refused",
             Self::Probe => "Probe",
             Self::Authentication => "Credentials",
+            Self::Usage => "Sums",
         }
     }
 
@@ -60,17 +64,24 @@ impl Kind {
             (Self::Probe, false) => format!("{name} passes its probes"),
             (Self::Authentication, true) => format!("{name} refuses more credentials than usual"),
             (Self::Authentication, false) => format!("{name} refuses no more credentials than usual"),
+            (Self::Usage, true) => format!("{name} has sums of usage that differ from its record"),
+            (Self::Usage, false) => format!("{name} has the sums of usage that its record gives"),
         }
     }
 
-    /// Bad looks in a row after which it is told. Probes have been tried twice by then.
+    /// Bad looks in a row after which it is told. Probes have been tried twice by then, and sums are counted once an hour.
     pub(super) fn bad_looks(self) -> i32 {
-        if self == Self::Probe { 1 } else { 3 }
+        if self.is_found_elsewhere() { 1 } else { 3 }
     }
 
     /// Good looks in a row after which it is over.
     pub(super) fn good_looks(self) -> i32 {
-        if self == Self::Probe { 1 } else { 10 }
+        if self.is_found_elsewhere() { 1 } else { 10 }
+    }
+
+    /// Does somebody else find out, at a pace of their own? What they last found stays as it is until they look again.
+    fn is_found_elsewhere(self) -> bool {
+        matches!(self, Self::Probe | Self::Usage)
     }
 
     /// Are members told by mail of it elsewhere? A probe has letters of its own.

@@ -95,6 +95,7 @@ async fn look_at(platform: &Platform, tenant: TenantId) -> Result<()> {
     let open = store::open(&mut tx).await?;
     let mut looks = looks(&mut tx, &open, now).await?;
     looks.push(of_credentials(&mut tx, refused, &open).await?);
+    looks.push(of_sums(&mut tx).await?);
     let mut open: HashMap<(Kind, String), Alert> =
         open.into_iter().map(|alert| ((alert.kind, alert.subject.clone()), alert)).collect();
     let mut changed = Vec::new();
@@ -224,6 +225,21 @@ async fn of_credentials(tx: &mut TenantTx, refused: Option<Refused>, open: &[Ale
     };
     let (name, _) = store::organisation(tx).await?;
     Ok(Look { kind: Kind::Authentication, subject: tx.tenant().to_string(), name, verdict, usual, message })
+}
+
+/// Sums of usage, as the last check found them.
+async fn of_sums(tx: &mut TenantTx) -> Result<Look> {
+    let (verdict, message) = match store::wrong_sums(tx).await? {
+        Some(from) => {
+            let from = from.format("%Y-%m-%d %H:%M UTC");
+            let what =
+                "what pages of usage and cost show is not what was recorded. The record itself and budgets are not concerned.";
+            (Verdict::Bad, format!("From {from} on, {what} Whoever runs this installation can make it right."))
+        }
+        None => (Verdict::Good, "They were counted again, and are those of the record.".to_owned()),
+    };
+    let (name, _) = store::organisation(tx).await?;
+    Ok(Look { kind: Kind::Usage, subject: tx.tenant().to_string(), name, verdict, usual: 0.0, message })
 }
 
 /// What is usual for those tools: learnt once an hour, and not from the trouble itself.

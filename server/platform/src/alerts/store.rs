@@ -105,6 +105,15 @@ pub(super) async fn lock_round(tx: &mut TenantTx, now: DateTime<Utc>) -> Result<
     Ok(is_due.unwrap_or(false))
 }
 
+/// Since when sums of usage are wrong, if they are.
+pub(super) async fn wrong_sums(tx: &mut TenantTx) -> Result<Option<DateTime<Utc>>> {
+    let found: Option<Option<DateTime<Utc>>> = sqlx::query_scalar("SELECT wrong_from FROM app.usage_checks WHERE tenant = $1")
+        .bind(tx.tenant())
+        .fetch_optional(tx.connection())
+        .await?;
+    Ok(found.flatten())
+}
+
 #[derive(sqlx::FromRow)]
 struct RecentRow<T> {
     id: T,

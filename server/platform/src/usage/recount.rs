@@ -109,35 +109,53 @@ pub async fn check_due(platform: &Platform) -> Result<()> {
         let mut tx = platform.db.system().await?;
         let due = store::lease_due(&mut tx, now, now + LEASE).await?;
         tx.commit().await?;
-        let Some((tenant, checked_to)) = due else { return Ok(()) };
-        let (checked_to, calls) = check(platform, tenant, checked_to, now).await?;
+        let Some((tenant, checked_to, wrong_from)) = due else { return Ok(()) };
+        let checked = check(platform, tenant, (checked_to, wrong_from), now).await?;
         let mut tx = platform.db.chain().await?;
         store::drop_minutes(&mut tx, tenant, now - MINUTES_KEPT, DROPPED).await?;
         tx.commit().await?;
         let mut tx = platform.db.system().await?;
-        store::release(&mut tx, tenant, checked_to, now + if calls == 0 { EVERY_IDLE } else { EVERY }).await?;
+        let every = if checked.calls == 0 && checked.wrong_from.is_none() { EVERY_IDLE } else { EVERY };
+        store::release(&mut tx, tenant, (checked.until, checked.wrong_from), now + every).await?;
         tx.commit().await?;
     }
 }
 
-/// Checks the hours that have settled; and whole days, when their last hour is among them. How far did it come, over how many calls?
+/// What a check came to.
+struct Checked {
+    /// How far it came.
+    until: DateTime<Utc>,
+    /// Calls that were counted.
+    calls: u64,
+    /// Since when sums are wrong.
+    wrong_from: Option<DateTime<Utc>>,
+}
+
+/// Checks the hours that have settled; and whole days, when their last hour is among them. What was found wrong is looked at again, for as long as
+/// its record is kept.
 async fn check(
     platform: &Platform,
     tenant: TenantId,
-    checked_to: DateTime<Utc>,
+    (checked_to, wrong_from): (DateTime<Utc>, Option<DateTime<Utc>>),
     now: DateTime<Utc>,
-) -> Result<(DateTime<Utc>, u64)> {
+) -> Result<Checked> {
     let (until, until_day) = (start_of(now - SETTLED, HOUR), start_of(now - SETTLED, DAY));
+    let known = match wrong_from {
+        Some(at) if is_kept(platform, tenant, at).await? => Some(at),
+        _ => None,
+    };
     let mut from = checked_to.max(until - MOST);
+    from = known.map_or(from, |at| at.min(from));
     if start_of(from, DAY) < until_day {
         from = start_of(from, DAY);
     }
-    let (ends, mut calls) = (Instant::now() + DEADLINE, 0);
+    let (ends, mut calls, mut wrong_from) = (Instant::now() + DEADLINE, 0, None);
     while from < until {
         let to = (start_of(from, DAY) + TimeDelta::days(1)).min(until);
         let found = part_of_day(platform, tenant, (from, to), Wrong::Tell, Some(ends)).await?;
         calls += found.calls;
         if found.wrong > 0 {
+            wrong_from = wrong_from.or(Some(from));
             platform.metrics.usage_sums_wrong.inc_by(found.wrong);
             tracing::error!(
                 tenant.id = %tenant, %from, %to, calls = found.calls, sums = found.sums, wrong = found.wrong,
@@ -146,11 +164,19 @@ async fn check(
         }
         if found.until < to {
             tracing::warn!(tenant.id = %tenant, until = %found.until, "too many calls to be counted in one check; the next goes on");
-            return Ok((found.until, calls));
+            // What it did not come to is as it was.
+            let wrong_from = wrong_from.or(known.filter(|at| *at >= found.until));
+            return Ok(Checked { until: found.until.max(checked_to), calls, wrong_from });
         }
         from = to;
     }
-    Ok((until.max(checked_to), calls))
+    Ok(Checked { until: until.max(checked_to), calls, wrong_from })
+}
+
+/// Is the record of that time kept?
+async fn is_kept(platform: &Platform, tenant: TenantId, at: DateTime<Utc>) -> Result<bool> {
+    let mut tx = platform.db.tenant_snapshot(tenant).await?;
+    store::has_month(&mut tx, &at.format("%Y%m").to_string()).await
 }
 
 /// Hours of one day; and its day sums, if it is the whole of it.

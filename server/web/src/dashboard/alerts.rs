@@ -124,6 +124,7 @@ fn alert_row(slug: &str, alert: &Alert, acknowledged_by: &str, now: DateTime<Utc
         message: alert.message.clone(),
         url: match alert.kind {
             Kind::Authentication => urls::connect(slug),
+            Kind::Usage => urls::usage(slug),
             _ => subject_url(slug, &alert.subject),
         },
         state: match alert.state {

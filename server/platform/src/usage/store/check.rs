@@ -15,17 +15,17 @@ use crate::{
     },
 };
 
-/// Which tenant is due, and how far its sums were checked. It is left alone by others until the lease ends.
+/// Which tenant is due, how far its sums were checked, and since when they were found wrong. It is left alone by others until the lease ends.
 pub(in crate::usage) async fn lease_due(
     tx: &mut SystemTx,
     now: DateTime<Utc>,
     until: DateTime<Utc>,
-) -> Result<Option<(TenantId, DateTime<Utc>)>> {
+) -> Result<Option<(TenantId, DateTime<Utc>, Option<DateTime<Utc>>)>> {
     Ok(sqlx::query_as(
         "UPDATE app.usage_checks SET leased_until = $2
          WHERE tenant = (SELECT tenant FROM app.usage_checks WHERE due_at <= $1 AND (leased_until IS NULL OR leased_until <= $1)
                          ORDER BY due_at, tenant LIMIT 1 FOR UPDATE SKIP LOCKED)
-         RETURNING tenant, checked_to",
+         RETURNING tenant, checked_to, wrong_from",
     )
     .bind(now)
     .bind(until)
@@ -36,15 +36,18 @@ pub(in crate::usage) async fn lease_due(
 pub(in crate::usage) async fn release(
     tx: &mut SystemTx,
     tenant: TenantId,
-    checked_to: DateTime<Utc>,
+    (checked_to, wrong_from): (DateTime<Utc>, Option<DateTime<Utc>>),
     due_at: DateTime<Utc>,
 ) -> Result<()> {
-    sqlx::query("UPDATE app.usage_checks SET checked_to = $2, due_at = $3, leased_until = NULL WHERE tenant = $1")
-        .bind(tenant)
-        .bind(checked_to)
-        .bind(due_at)
-        .execute(tx.connection())
-        .await?;
+    sqlx::query(
+        "UPDATE app.usage_checks SET checked_to = $2, wrong_from = $3, due_at = $4, leased_until = NULL WHERE tenant = $1",
+    )
+    .bind(tenant)
+    .bind(checked_to)
+    .bind(wrong_from)
+    .bind(due_at)
+    .execute(tx.connection())
+    .await?;
     Ok(())
 }
 
