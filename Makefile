@@ -23,11 +23,9 @@ test:
 	@scripts/assets.sh
 	@scripts/test.sh
 
-## faults: the record under faults for longer: 200 kills, a minute without Postgres
+## faults: the whole matrix of faults at full length (a quarter of an hour), and a table of its rows with figures
 faults:
-	$(CARGO) build --locked
-	@state=$$(mktemp -d) && chmod 711 "$$state" && TRUNKLINE_ROUNDS=200 TRUNKLINE_OUTAGE_S=60 \
-		$(TARGET_DIR)/debug/trunkline services --dir "$$state" -- $(CARGO) test --locked -p trunkline-tests $(ARGS) -- record:: --nocapture
+	@scripts/faults.sh
 
 ## assets: third-party front-end files from npm, by lock file
 assets:

@@ -26,6 +26,8 @@ mod dashboard;
 #[cfg(test)]
 mod db;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod functions;
 #[cfg(test)]
 mod limits;

@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn answers_that_break_the_protocol_are_refused() {
+async fn f_19_answers_that_break_the_protocol_are_refused() {
     let app = TestApp::start().await;
     for (speaks, way) in cells() {
         let upstream = McpUpstream::start(speaks, way).await;

@@ -81,7 +81,7 @@ async fn pour(process: &Process, url: &str, headers: &str) -> Poured {
 }
 
 #[tokio::test]
-async fn a_gibibyte_in_chunks_is_refused_and_not_kept() {
+async fn f_37_a_gibibyte_in_chunks_is_refused_and_not_kept() {
     let app = TestApp::start().await;
     let spool = Folder::new("spool");
     let (process, agent) = serve(&app, &spool).await;

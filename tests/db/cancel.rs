@@ -84,7 +84,7 @@ async fn verbs_cut_at_any_moment_lose_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_thousand_connections_reset_at_random_moments_leave_nothing_open() {
+async fn f_21_a_thousand_connections_reset_at_random_moments_leave_nothing_open() {
     let app = TestApp::start().await;
     let (acme, bravo) = (app.tenant("acme").await, app.tenant("bravo").await);
     let owners =

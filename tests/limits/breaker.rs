@@ -11,7 +11,7 @@ async fn call(agent: &Agent, tool: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn f18_an_upstream_that_fails_is_left_alone_by_all_agents_and_tried_by_one() {
+async fn f_18_an_upstream_that_fails_is_left_alone_by_all_agents_and_tried_by_one() {
     let (upstream, healthy) = (Upstream::start().await, Upstream::start().await);
     let app = TestApp::builder().unlimited().start().await;
     let (acme, bravo) = (app.tenant("acme").await, app.tenant("bravo").await);

@@ -200,7 +200,7 @@ async fn task_is_had_elsewhere(agent: &Agent, other: &TestApp) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slot_moves_to_another_master_under_load_and_back() {
+async fn f_07_a_slot_moves_to_another_master_under_load_and_back() {
     let cluster = OwnCluster::start().await;
     let app = TestApp::builder().set("REDIS_URL", cluster.url()).set("QUOTA_LADDER_REFUSALS", 0).start().await;
     let second = app.replica().await;
@@ -329,11 +329,11 @@ async fn fails_over(how: Goes) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn q_12_a_master_that_is_killed_under_load_is_survived() {
+async fn f_06_q_12_a_master_that_is_killed_under_load_is_survived() {
     fails_over(Goes::Killed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn q_12_a_master_that_hangs_under_load_is_survived() {
+async fn f_06_q_12_a_master_that_hangs_under_load_is_survived() {
     fails_over(Goes::Hangs).await;
 }

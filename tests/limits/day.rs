@@ -137,7 +137,7 @@ async fn q_05_a_limit_of_none_is_a_refusal_for_good() {
 }
 
 #[tokio::test]
-async fn q_06_clocks_that_step_neither_give_calls_nor_lock_for_long() {
+async fn f_33_q_06_clocks_that_step_neither_give_calls_nor_lock_for_long() {
     let redis_of_its_own = OwnRedis::start().await;
     let app = plenty().set("REDIS_URL", redis_of_its_own.url()).start().await;
     let acme = app.tenant("acme").await;
@@ -273,7 +273,7 @@ async fn q_09_a_limit_lowered_on_one_replica_holds_on_the_other_at_once() {
 }
 
 #[tokio::test]
-async fn q_11_a_flush_forgets_no_day() {
+async fn f_06_q_11_a_flush_forgets_no_day() {
     let redis_of_its_own = OwnRedis::start().await;
     let app = plenty().set("REDIS_URL", redis_of_its_own.url()).start().await;
     let acme = app.tenant("acme").await;

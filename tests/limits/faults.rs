@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{full, insert_more};
-use crate::support::{Agent, Answer, Era, OwnRedis, SOON, SlowProxy, TestApp, eventually, say, seed::insert_limit, tools};
+use crate::support::{Agent, Answer, Era, OwnRedis, SOON, SlowProxy, TestApp, eventually, figure, seed::insert_limit, tools};
 
 async fn call(agent: &Agent) -> Answer {
     agent.call(Era::Stateless, "echo", json!({ "text": "x" })).await
@@ -20,7 +20,7 @@ fn p99(mut times: Vec<i64>) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn q_10_redis_that_hangs_costs_no_time_and_hardly_any_calls() {
+async fn f_06_q_10_redis_that_hangs_costs_no_time_and_hardly_any_calls() {
     let redis = OwnRedis::start().await;
     let app = TestApp::builder()
         .set("REDIS_URL", redis.url())
@@ -70,14 +70,15 @@ async fn q_10_redis_that_hangs_costs_no_time_and_hardly_any_calls() {
     let times: Vec<i64> =
         sqlx::query_scalar("SELECT admission_us FROM app.calls WHERE degraded").fetch_all(&mut sql).await.expect("calls");
     let (count, p99) = (times.len(), p99(times));
-    say(&format!(
-        "limits: redis frozen for {away:?}: {count} decisions without it, p99 {p99} ms, {admitted} of at most {most} admitted"
-    ));
+    figure(
+        "F06",
+        &format!("redis frozen for {away:?}: {count} decisions without it, p99 {p99} ms, {admitted} of at most {most} admitted"),
+    );
     assert!(p99 <= 50, "p99 of {count} decisions: {p99} ms");
 }
 
 #[tokio::test]
-async fn q_13_redis_that_is_slow_is_not_waited_for() {
+async fn f_06_q_13_redis_that_is_slow_is_not_waited_for() {
     let redis = OwnRedis::start().await;
     let app = TestApp::builder().set("REDIS_URL", redis.url()).start().await;
     let acme = app.tenant("acme").await;
@@ -108,14 +109,14 @@ async fn q_13_redis_that_is_slow_is_not_waited_for() {
         (times.len() == 100).then_some(times)
     });
     let p99 = p99(times.await);
-    say(&format!("limits: redis slow by 200 ms: open after {calls} calls; from then on a decision's p99 is {p99} ms"));
+    figure("F06", &format!("redis slow by 200 ms: open after {calls} calls; from then on a decision's p99 is {p99} ms"));
     // Whoever had waited for an answer would have taken all of the two hundred; how much less it is, is the machine's too.
     let most = if std::env::var_os("TRUNKLINE_FULL").is_some() { 25 } else { 199 };
     assert!(p99 <= most, "p99 {p99} ms");
 }
 
 #[tokio::test]
-async fn f07_keys_of_another_type_and_lost_scripts_let_nobody_through() {
+async fn f_07_keys_of_another_type_and_lost_scripts_let_nobody_through() {
     let redis = OwnRedis::start().await;
     let app = TestApp::builder().set("REDIS_URL", redis.url()).set("QUOTA_LADDER_REFUSALS", 0).start().await;
     let acme = app.tenant("acme").await;

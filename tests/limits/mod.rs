@@ -17,12 +17,7 @@ mod what_if;
 
 use trunkline_platform::ids::{AgentId, LimitId, ToolId};
 
-use crate::support::{Tenant, TestApp};
-
-/// Is there time for runs of full length?
-fn full() -> bool {
-    std::env::var("TRUNKLINE_FULL").is_ok_and(|value| value == "1")
-}
+use crate::support::{Tenant, TestApp, full};
 
 /// Settings under which no decision is made without Redis, however long a busy machine takes to bring the answer.
 fn patient(app: crate::support::Builder) -> crate::support::Builder {

@@ -77,7 +77,7 @@ async fn healed(app: &TestApp, agent: &Agent, since: Instant) {
 }
 
 #[tokio::test]
-async fn redis_that_hangs_degrades_reading_refuses_the_rest_and_heals() {
+async fn f_06_redis_that_hangs_degrades_reading_refuses_the_rest_and_heals() {
     let redis = OwnRedis::start().await;
     let (app, agent) = installation(&redis).await;
     redis.signal(Signal::SIGSTOP);
@@ -96,7 +96,7 @@ async fn redis_that_hangs_degrades_reading_refuses_the_rest_and_heals() {
 }
 
 #[tokio::test]
-async fn redis_that_dies_degrades_reading_refuses_the_rest_and_heals_when_it_is_started_again() {
+async fn f_06_redis_that_dies_degrades_reading_refuses_the_rest_and_heals_when_it_is_started_again() {
     let mut redis = OwnRedis::start().await;
     let (app, agent) = installation(&redis).await;
     redis.kill();

@@ -39,7 +39,7 @@ fn asked(upstream: &Upstream, path: &str) -> usize {
 }
 
 #[tokio::test]
-async fn f18_only_what_does_no_harm_is_tried_again() {
+async fn f_18_only_what_does_no_harm_is_tried_again() {
     let upstream = Upstream::start().await;
     let app = TestApp::builder().unlimited().start().await;
     let acme = app.tenant("acme").await;
@@ -78,7 +78,7 @@ async fn f18_only_what_does_no_harm_is_tried_again() {
 }
 
 #[tokio::test]
-async fn f18_a_cap_and_a_deadline_hold_for_all_tools_of_an_upstream_on_all_replicas() {
+async fn f_18_a_cap_and_a_deadline_hold_for_all_tools_of_an_upstream_on_all_replicas() {
     let (upstream, other) = (Upstream::start().await, Upstream::start().await);
     let app = patient(TestApp::builder().unlimited()).start().await;
     let second = app.replica().await;
@@ -112,7 +112,7 @@ async fn f18_a_cap_and_a_deadline_hold_for_all_tools_of_an_upstream_on_all_repli
 }
 
 #[tokio::test]
-async fn f18_a_breaker_that_is_switched_off_never_opens() {
+async fn f_18_a_breaker_that_is_switched_off_never_opens() {
     let upstream = Upstream::start().await;
     let app = TestApp::builder().unlimited().start().await;
     let acme = app.tenant("acme").await;
@@ -158,7 +158,7 @@ async fn what_is_set_fits_and_is_of_ones_own() {
 }
 
 #[tokio::test]
-async fn f18_an_mcp_server_is_tried_again_for_what_only_reads_or_says_that_it_may_be() {
+async fn f_18_an_mcp_server_is_tried_again_for_what_only_reads_or_says_that_it_may_be() {
     let server = McpUpstream::start(Speaks::Both, Way::Json).await;
     let schema = json!({ "type": "object" });
     for (name, annotations) in [

@@ -17,7 +17,7 @@ async fn post(agent: &Agent, body: impl Into<reqwest::Body>) -> Answer {
 }
 
 #[tokio::test]
-async fn t_05_a_body_that_is_not_json_is_a_parse_error() {
+async fn f_25_t_05_a_body_that_is_not_json_is_a_parse_error() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     for body in [
@@ -74,7 +74,7 @@ async fn t_05_a_key_given_twice_in_params_is_not_read_one_way_or_the_other() {
 }
 
 #[tokio::test]
-async fn numbers_and_texts_at_their_edges_are_read_or_refused_but_never_break_anything() {
+async fn f_25_numbers_and_texts_at_their_edges_are_read_or_refused_but_never_break_anything() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     for arguments in [
@@ -109,7 +109,7 @@ async fn t_07_a_body_above_one_mebibyte_is_413_and_the_largest_below_is_served()
 }
 
 #[tokio::test]
-async fn t_05_depth_is_bounded_and_the_connection_stays_usable() {
+async fn f_25_t_05_depth_is_bounded_and_the_connection_stays_usable() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let nested = |depth: usize| {

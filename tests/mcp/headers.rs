@@ -128,7 +128,7 @@ async fn t_02_a_foreign_origin_is_refused_on_every_method_and_ours_is_not() {
 }
 
 #[tokio::test]
-async fn t_01_a_foreign_host_is_refused_before_the_bearer_is_looked_at() {
+async fn f_27_t_01_a_foreign_host_is_refused_before_the_bearer_is_looked_at() {
     let app = TestApp::start().await;
     let agent = agent(&app).await;
     let body = message(Era::Handshake, "tools/list", json!({})).to_string();

@@ -41,7 +41,7 @@ async fn call_with(wire: &Wire, tool: &str, arguments: Value) -> (Vec<Value>, Va
 }
 
 #[tokio::test]
-async fn an_answer_to_another_request_or_a_broken_one_is_a_failed_call_and_nothing_more() {
+async fn f_19_an_answer_to_another_request_or_a_broken_one_is_a_failed_call_and_nothing_more() {
     each(async |_, wire, who| {
         for tool in ["wrong_id", "broken", "gone", "unknown_type", "huge_result"] {
             let (_, answer) = call(wire, tool).await;
@@ -58,7 +58,7 @@ async fn an_answer_to_another_request_or_a_broken_one_is_a_failed_call_and_nothi
 }
 
 #[tokio::test]
-async fn a_stream_of_an_upstream_that_never_ends_is_ended_with_the_tool_s_time() {
+async fn f_19_a_stream_of_an_upstream_that_never_ends_is_ended_with_the_tool_s_time() {
     let app = TestApp::start().await;
     let upstream = McpUpstream::start(Speaks::Only(Revision::V2025_11_25), Way::Events).await;
     let acme = app.tenant("acme").await;

@@ -48,7 +48,7 @@ async fn drive(agent: &Agent, stop: &CancellationToken) -> u64 {
 }
 
 #[tokio::test]
-async fn l_02_the_counter_is_the_sum_of_the_record_after_kill_9() {
+async fn f_31_l_02_the_counter_is_the_sum_of_the_record_after_kill_9() {
     let (redis, upstream) = (OwnRedis::start().await, Upstream::start().await);
     let app = plenty()
         .set("REDIS_URL", redis.url())

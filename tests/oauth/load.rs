@@ -202,7 +202,7 @@ impl Refreshing {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o_60_signing_keys_change_under_load_without_a_refusal() {
+async fn f_34_o_60_signing_keys_change_under_load_without_a_refusal() {
     let app = TestApp::builder().unlimited().start().await;
     let acme = app.tenant("acme").await;
     acme.tool("echo", tools::echo()).await;

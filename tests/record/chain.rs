@@ -152,7 +152,7 @@ async fn l_11_a_changed_byte_is_found() {
 }
 
 #[tokio::test]
-async fn l_11_a_deleted_row_is_found_in_the_middle_and_at_the_end() {
+async fn f_43_l_11_a_deleted_row_is_found_in_the_middle_and_at_the_end() {
     let it = Recorded::make().await;
     let last = it.seq;
     // The end first, as whoever does it would: with everything in the database that speaks of it.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{drive, not_once};
-use crate::support::{SOON, SPOOL_DIR, TestApp, Visitor, eventually, http, private::Folder, say, tools};
+use crate::support::{SOON, SPOOL_DIR, TestApp, Visitor, eventually, figure, http, private::Folder, tools};
 
 /// A disk of its own in memory, unmounted when dropped.
 struct SmallDisk(Folder);
@@ -31,9 +31,9 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
-async fn l_04_a_full_disk_refuses_calls_and_heals_by_itself() {
+async fn f_35_l_04_a_full_disk_refuses_calls_and_heals_by_itself() {
     let Some(disk) = SmallDisk::mount(24) else {
-        return say("record: L-04 needs a user who may mount a small disk (root)");
+        return figure("F35", "not played: mounting a small disk needs root");
     };
     let mut app =
         TestApp::builder().unlimited().set(&SPOOL_DIR["TRUNKLINE_".len()..], disk.file("spool").display()).start().await;
@@ -65,6 +65,8 @@ async fn l_04_a_full_disk_refuses_calls_and_heals_by_itself() {
     assert!(journal.refused.iter().all(|(_, code)| *code == 5030), "{:?}", journal.refused);
     let text = http().get(format!("{}/readyz", app.url)).send().await.expect("an answer").text().await.expect("a body");
     assert!(text.contains("record"), "{text}");
+    let numbers = http().get(format!("{}/metrics", app.ops_url)).send().await.expect("an answer").text().await.expect("numbers");
+    assert!(numbers.contains(r#"trunkline_not_ready{reason="record"} 1"#), "{numbers}");
     let health = http().get(format!("{}/health", app.url)).send().await.expect("an answer").text().await.expect("a body");
     assert!(health.contains("\"record\""), "{health}");
     assert_eq!(Visitor::new(&app.url).get("/login").await.status, 200, "pages go on");

@@ -13,7 +13,9 @@ use super::{
     driver::{drive, not_once},
     entries::reconcile,
 };
-use crate::support::{Draw, Replica, SOON, SPOOL_DIR, TestApp, Upstream, eventually, private::Folder, process::run, say, tools};
+use crate::support::{
+    Draw, Replica, SOON, SPOOL_DIR, TestApp, Upstream, eventually, figure, private::Folder, process::run, tools,
+};
 
 /// Rounds of `make test`; `make faults` has more.
 const ROUNDS: u64 = 10;
@@ -27,7 +29,7 @@ async fn count(sql: &mut PgConnection, query: &'static str) -> i64 {
 }
 
 #[tokio::test]
-async fn l_01_l_02_what_was_answered_or_begun_outlives_kill_9() {
+async fn f_31_l_01_l_02_what_was_answered_or_begun_outlives_kill_9() {
     let (app, upstream) = (
         // No call may be refused: an unoptimised replica that has just started waits for Redis, however busy the machine is.
         TestApp::builder()
@@ -89,7 +91,10 @@ async fn l_01_l_02_what_was_answered_or_begun_outlives_kill_9() {
     let verified = run(&["audit", "verify", "--tenant", "acme"], app.settings(), &spool.0);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     let kept = delivered.len();
-    say(&format!(
-        "record: {rounds} kills, {sent} calls sent, {kept} answered and all kept once, {reached} reached what they may have changed, {cut} of them cut and kept as unknown"
-    ));
+    figure(
+        "F31",
+        &format!(
+            "{rounds} kills, {sent} calls sent, {kept} answered and all kept once, {reached} reached what they may have changed, {cut} of them cut and kept as unknown"
+        ),
+    );
 }

@@ -12,7 +12,7 @@ use super::{
     spools::{address, through as past},
 };
 use crate::support::{
-    Database, Gate, PASSWORD, Replica, SOON, SPOOL_DIR, TestApp, Visitor, eventually, http, private::Folder, say, tools,
+    Database, Gate, PASSWORD, Replica, SOON, SPOOL_DIR, TestApp, Visitor, eventually, figure, http, private::Folder, tools,
 };
 
 fn target(url: &Plaintext) -> String {
@@ -33,7 +33,7 @@ async fn start(folder: &Folder) -> PrivatePostgres {
 }
 
 #[tokio::test]
-async fn calls_go_on_without_postgres_and_none_is_lost_or_doubled() {
+async fn f_01_calls_go_on_without_postgres_and_none_is_lost_or_doubled() {
     let folder = Folder::new("cluster");
     let postgres = start(&folder).await;
     let gate = Gate::open(&target(&postgres.admin_url())).await;
@@ -103,7 +103,7 @@ async fn calls_go_on_without_postgres_and_none_is_lost_or_doubled() {
 
 /// L-03: an outage under load. Longer with `make faults`.
 #[tokio::test]
-async fn l_03_calls_go_on_through_an_outage_and_memory_stays_flat() {
+async fn f_01_l_03_calls_go_on_through_an_outage_and_memory_stays_flat() {
     let seconds = std::env::var("TRUNKLINE_OUTAGE_S").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(4);
     let app = TestApp::builder().unlimited().start().await;
     let acme = app.tenant("acme").await;
@@ -132,6 +132,10 @@ async fn l_03_calls_go_on_through_an_outage_and_memory_stays_flat() {
     gate.close();
     let away = warm(seconds).await;
     let grown = replica.memory().saturating_sub(memory);
+    if seconds > 35 {
+        let ready = http().get(format!("{}/readyz", replica.url)).send().await.expect("an answer");
+        assert_eq!(ready.status(), 503, "new traffic is kept away half a minute after the database went");
+    }
     assert!(before.refused.is_empty() && away.refused.is_empty(), "{:?} {:?}", before.refused, away.refused);
     assert_eq!(away.delivered.len(), away.sent.len());
     assert!(grown < 64 << 20, "{} MiB more memory", grown >> 20);
@@ -147,7 +151,10 @@ async fn l_03_calls_go_on_through_an_outage_and_memory_stays_flat() {
     replica.stop();
     reconcile(&mut sql).await;
     let grown = grown >> 10;
-    say(&format!(
-        "record: Postgres away for {seconds} s, {calls} calls kept, there {arrived:?} after its return, {grown} KiB more memory"
-    ));
+    figure(
+        "F01",
+        &format!(
+            "Postgres away for {seconds} s, {calls} calls kept, there {arrived:.1?} after its return, {grown} KiB more memory"
+        ),
+    );
 }

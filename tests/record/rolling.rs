@@ -16,7 +16,9 @@ use trunkline_platform::catalog::HttpMethod;
 use trunkline_protocol::oauth::scope::Effect;
 
 use super::driver::{Journal, call, not_once};
-use crate::support::{Agent, Replica, SOON, SPOOL_DIR, TestApp, Upstream, eventually, http, private::Folder, say, tools, world};
+use crate::support::{
+    Agent, Replica, SOON, SPOOL_DIR, TestApp, Upstream, eventually, figure, http, private::Folder, tools, world,
+};
 
 const WORKERS: usize = 20;
 /// Time between two looks of the balancer.
@@ -150,9 +152,12 @@ async fn f_30_a_rolling_restart_of_three_replicas_fails_and_loses_no_call() {
     assert_eq!(usize::try_from(rows).expect("a count"), journal.sent.len());
     assert!(journal.sent.len() > 100, "{} calls", journal.sent.len());
     let calls = journal.sent.len();
-    say(&format!(
-        "F30: three replicas restarted in turn within {:.0} s; {calls} calls, none failed, all recorded once",
-        took.as_secs_f64()
-    ));
+    figure(
+        "F30",
+        &format!(
+            "three replicas restarted in turn within {:.0} s; {calls} calls, none failed, all recorded once",
+            took.as_secs_f64()
+        ),
+    );
     replicas.into_iter().for_each(Replica::stop);
 }

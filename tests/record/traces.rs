@@ -252,7 +252,7 @@ async fn the_caller_decides_what_is_kept_and_without_one_the_share_does() {
 }
 
 #[tokio::test]
-async fn a_collector_that_misbehaves_costs_calls_nothing() {
+async fn f_41_a_collector_that_misbehaves_costs_calls_nothing() {
     let collector = Collector::start(Manner::Hangs).await;
     let app = told_to(&collector, "1").unlimited().start().await;
     let acme = app.tenant("acme").await;

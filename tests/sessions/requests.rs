@@ -105,7 +105,7 @@ async fn batch(wire: &Wire, messages: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn t_06_batches_are_of_the_oldest_revision_and_bounded() {
+async fn f_26_t_06_batches_are_of_the_oldest_revision_and_bounded() {
     let app = TestApp::start().await;
     let acme = app.tenant("acme").await;
     acme.tool("echo", tools::echo()).await;

@@ -55,7 +55,7 @@ async fn stream_of(agent: &Agent) -> TcpStream {
 }
 
 #[tokio::test]
-async fn t_15_leaving_cancels_a_stateless_call_within_a_second_and_hangs_up_on_its_upstream() {
+async fn f_21_t_15_leaving_cancels_a_stateless_call_within_a_second_and_hangs_up_on_its_upstream() {
     for way in [Leaves::Closing, Leaves::Reset] {
         let (app, upstream) = (TestApp::start().await, Upstream::start().await);
         let agent = with_http_tool(&app, &upstream.url("/hang")).await;

@@ -48,7 +48,7 @@ async fn outcome(app: &TestApp) -> String {
 }
 
 #[tokio::test]
-async fn a_session_s_reader_that_does_not_read_is_dropped_and_its_call_goes_on() {
+async fn f_20_a_session_s_reader_that_does_not_read_is_dropped_and_its_call_goes_on() {
     let app = TestApp::start().await;
     let upstream = McpUpstream::start(Speaks::Only(Revision::V2025_11_25), Way::Events).await;
     let agent = agent(&app, &upstream).await;
@@ -70,7 +70,7 @@ async fn a_session_s_reader_that_does_not_read_is_dropped_and_its_call_goes_on()
 }
 
 #[tokio::test]
-async fn a_stateless_reader_that_does_not_read_has_its_call_cancelled() {
+async fn f_20_a_stateless_reader_that_does_not_read_has_its_call_cancelled() {
     let app = TestApp::start().await;
     let upstream = McpUpstream::start(Speaks::Only(Revision::V2025_11_25), Way::Events).await;
     let agent = agent(&app, &upstream).await;

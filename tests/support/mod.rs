@@ -6,6 +6,7 @@ mod authenticator;
 mod catalog;
 mod cluster;
 pub(crate) mod collector;
+mod evil;
 mod logs;
 pub(crate) mod mcp_client;
 pub(crate) mod mcp_upstream;
@@ -69,6 +70,27 @@ pub(crate) async fn eventually<T>(what: &str, within: Duration, mut question: im
 /// A line of the run's report. Not captured, so that it is seen when everything is well.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Is there time for runs of full length? `make faults` says so.
+pub(crate) fn full() -> bool {
+    std::env::var("TRUNKLINE_FULL").is_ok_and(|value| value == "1")
+}
+
+/// What a fault of the matrix came to. It is said, and kept for the table of `make faults`.
+pub(crate) fn figure(row: &str, text: &str) {
+    say(&format!("figure {row}: {text}"));
+    let Some(path) = std::env::var_os("TRUNKLINE_FIGURES") else { return };
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a file for figures");
+    // In one piece: tests say theirs at the same time.
+    file.write_all(format!("{row} {}\n", text.replace('\n', " ")).as_bytes()).expect("the figure is written");
+}
+
+/// The middle of some times, and the one that 99 of 100 do not exceed.
+pub(crate) fn middle_and_p99(times: &mut [Duration]) -> (Duration, Duration) {
+    times.sort_unstable();
+    let at = |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1))).copied();
+    (at(50).unwrap_or_default(), at(99).unwrap_or_default())
 }
 
 /// The same draw of numbers in every run, so that a failure can be repeated.

@@ -1,6 +1,9 @@
 //! A replica as a process, for what only a process can do: be killed, start again. It shares the database, Redis and key of an installation.
 
-use std::{fs::File, process::Stdio};
+use std::{
+    fs::File,
+    process::{Command, Stdio},
+};
 
 use nix::sys::signal::Signal;
 use trunkline::services::free_port;
@@ -42,7 +45,18 @@ impl Replica {
 
     /// The same; all that it prints goes there.
     pub(crate) async fn start_telling(app: &TestApp, port: u16, settings: &[(&str, &str)], printed: Option<&File>) -> Self {
-        let mut starting = command(&["serve", "--listen", &format!("127.0.0.1:{port}")]);
+        Self::start_by(command(&[]), app, port, settings, printed).await
+    }
+
+    /// The same, started by a command that takes the binary's arguments.
+    pub(crate) async fn start_by(
+        mut starting: Command,
+        app: &TestApp,
+        port: u16,
+        settings: &[(&str, &str)],
+        printed: Option<&File>,
+    ) -> Self {
+        starting.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
         starting.envs(app.settings()).env("TRUNKLINE_MAIL_SMTP_URL", "smtp://127.0.0.1:1").env("TRUNKLINE_LOG_LEVEL", "error");
         starting.envs(settings.iter().copied());
         let output = || printed.map_or_else(Stdio::null, |file| file.try_clone().expect("a descriptor").into());
@@ -69,6 +83,16 @@ impl Replica {
     /// Its memory, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         self.process.memory()
+    }
+
+    /// The most it ever was, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.process.peak_memory().expect("a running process")
+    }
+
+    /// The process.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// Ends it without a word.

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::world;
+use super::{evil, world};
 
 /// Stands in every error body: it must never reach a caller.
 pub(crate) const CANARY: &str = "upstream-canary-9x7";
@@ -203,6 +203,9 @@ async fn read(stream: &mut TcpStream) -> Option<Seen> {
 async fn answer(stream: &mut TcpStream, path: &str, hung_up: &AtomicUsize) -> Option<()> {
     let path = path.split('?').next().unwrap_or_default();
     let (word, number) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    if let Some(answered) = evil::answer(stream, word, number).await {
+        return answered;
+    }
     match word {
         "slow" => {
             let ms = number.parse().unwrap_or(1_000);

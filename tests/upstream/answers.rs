@@ -22,7 +22,7 @@ fn text(answer: &Answer) -> &str {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_text_comes_as_what_it_is() {
+async fn f_14_an_answer_that_is_not_text_comes_as_what_it_is() {
     let (app, upstream) = (TestApp::start().await, Upstream::start().await);
     let acme = app.tenant("acme").await;
     for path in ["image", "not-utf8", "untyped", "large/1100000"] {

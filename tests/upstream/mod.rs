@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use trunkline_platform::catalog::{self, HttpMethod, NewVersion, Place, ToolName};
 
-use crate::support::{Answer, Era, Tenant, TestApp, Upstream, tools, upstream::CANARY};
+use crate::support::{Answer, Era, Tenant, TestApp, Upstream, figure, tools, upstream::CANARY};
 
 /// Calls a tool of that definition once.
 async fn call(app: &TestApp, new: NewVersion) -> Answer {
@@ -18,7 +18,7 @@ async fn call(app: &TestApp, new: NewVersion) -> Answer {
 }
 
 #[tokio::test]
-async fn each_way_to_fail_has_its_class_and_nothing_of_upstream_leaks() {
+async fn f_14_each_way_to_fail_has_its_class_and_nothing_of_upstream_leaks() {
     let (app, upstream) = (TestApp::start().await, Upstream::start().await);
     let acme = app.tenant("acme").await;
     let agent = acme.agent("agent", "tools:read").await;
@@ -83,7 +83,7 @@ async fn publishing_refuses_addresses_that_no_call_could_reach() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_hangs_is_given_up_at_the_tools_deadline() {
+async fn f_10_f_11_an_upstream_that_hangs_is_given_up_at_the_tools_deadline() {
     let (app, upstream) = (TestApp::start().await, Upstream::start().await);
     let acme = app.tenant("acme").await;
     let agent = acme.agent("agent", "tools:read").await;
@@ -94,6 +94,7 @@ async fn an_upstream_that_hangs_is_given_up_at_the_tools_deadline() {
         let took = asked.elapsed();
         assert_eq!(answer.error_class(), "upstream_timeout", "{name}: {}", answer.text);
         assert!((Duration::from_millis(950)..Duration::from_secs(3)).contains(&took), "{name}: {took:?}");
+        figure(if name == "hang" { "F10" } else { "F11" }, &format!("cut after {took:.1?}, its tool has a second"));
     }
     crate::support::eventually("both connections are closed", crate::support::SOON, async || {
         (upstream.hung_up() == 2).then_some(())
@@ -102,7 +103,7 @@ async fn an_upstream_that_hangs_is_given_up_at_the_tools_deadline() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn f_15_a_redirect_is_not_followed() {
     let (app, upstream) = (TestApp::start().await, Upstream::start().await);
     let answer = call(&app, tools::get(&upstream.url("/redirect"))).await;
     assert_eq!(answer.error_class(), "upstream_status");

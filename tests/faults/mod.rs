@@ -1,0 +1,44 @@
+//! The matrix of faults: what is done to the world around an installation, and what has to hold meanwhile and afterwards. `matrix` has every
+//! row with its tests, which carry its number wherever they stand; here are those that belong to no other area. `make test` plays the short
+//! forms, `make faults` all of them at full length, and prints the table with the figures.
+
+mod answers;
+mod failover;
+mod many;
+mod matrix;
+mod names;
+mod postgres;
+mod process;
+mod redis;
+mod report;
+mod requests;
+mod slow_clients;
+mod tls;
+
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use crate::support::Agent;
+
+/// Where a database is.
+fn address_of(url: &str) -> String {
+    let url = Url::parse(url).expect("a URL");
+    format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432))
+}
+
+/// The same database by another way.
+fn by_way_of(port: u16, url: &str) -> String {
+    let mut url = Url::parse(url).expect("a URL");
+    url.set_host(Some("127.0.0.1")).expect("a host");
+    url.set_port(Some(port)).expect("a port");
+    url.into()
+}
+
+/// How long a call takes, which has to succeed.
+async fn timed(agent: &Agent) -> Duration {
+    let asked = Instant::now();
+    let answer = agent.echo("x").await;
+    assert!(answer.is_ok(), "{} {}", answer.status, answer.text);
+    asked.elapsed()
+}
