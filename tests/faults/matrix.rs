@@ -220,8 +220,11 @@ pub(super) const ROWS: &[Row] = &[
     row(
         "F33",
         "clocks step",
-        &["limits::day::f_33_q_06_clocks_that_step_neither_give_calls_nor_lock_for_long"],
-        "a clock that differs from the database's is told by `trunkline doctor`, and not while it runs",
+        &[
+            "limits::day::f_33_q_06_clocks_that_step_neither_give_calls_nor_lock_for_long",
+            "telemetry::trouble::f_33_a_clock_that_is_off_is_told",
+        ],
+        "",
     ),
     row(
         "F34",

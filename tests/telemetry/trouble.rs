@@ -1,8 +1,9 @@
 //! Numbers of what goes wrong in the background: work that fails, jobs that are given up, a spool that fills, a replica that is not ready.
 
+use chrono::TimeDelta;
 use sqlx::PgConnection;
 
-use crate::support::{SOON, TestApp, eventually, http, run_sql, tools};
+use crate::support::{SOON, TestApp, eventually, figure, http, run_sql, tools};
 
 /// The value of one sample, by its name and labels as they are written.
 async fn sample(app: &TestApp, series: &str) -> Option<i64> {
@@ -32,6 +33,17 @@ async fn work_that_fails_is_counted_by_name_until_it_works_again() {
     assert_eq!(sample(&app, r#"trunkline_failing_work{work="probes"}"#).await, Some(0), "nothing else fails");
     execute(&mut sql, "ALTER TABLE app.gone RENAME TO alert_rounds").await;
     becomes(&app, failing, |value| value == 0).await;
+}
+
+#[tokio::test]
+async fn f_33_a_clock_that_is_off_is_told() {
+    let app = TestApp::start().await;
+    becomes(&app, "trunkline_clock_skew_milliseconds", |ms| ms.abs() < 2_000).await;
+    app.clock.advance(TimeDelta::hours(-1));
+    becomes(&app, "trunkline_clock_skew_milliseconds", |ms| (-3_602_000..-3_598_000).contains(&ms)).await;
+    app.clock.advance(TimeDelta::hours(2));
+    becomes(&app, "trunkline_clock_skew_milliseconds", |ms| (3_598_000..3_602_000).contains(&ms)).await;
+    figure("F33", "an hour behind and an hour before the database's clock are told within seconds");
 }
 
 #[tokio::test]

@@ -80,6 +80,8 @@ pub struct Metrics {
     pub failing_work: Family<WorkLabels, Gauge>,
     /// Jobs that were tried often enough, or are without hope.
     pub jobs_given_up: Family<JobLabels, Counter>,
+    /// How far this replica's clock is before the database's, in milliseconds.
+    pub clock_skew_ms: Gauge,
     /// Why this replica takes no traffic: 1 for what it waits for.
     pub not_ready: Family<ReadyLabels, Gauge>,
     /// Entries written.
@@ -139,6 +141,12 @@ impl Default for Metrics {
         let (failed_rounds, failing_work) = (Family::default(), Family::default());
         registry.register("trunkline_failed_rounds", "Rounds in the background that failed", Family::clone(&failed_rounds));
         registry.register("trunkline_failing_work", "Work whose last round failed", Family::clone(&failing_work));
+        let clock_skew_ms = Gauge::default();
+        registry.register(
+            "trunkline_clock_skew_milliseconds",
+            "How far this clock is before the database's",
+            clock_skew_ms.clone(),
+        );
         let (jobs_given_up, not_ready) = (Family::default(), Family::default());
         registry.register("trunkline_jobs_given_up", "Jobs that were given up", Family::clone(&jobs_given_up));
         registry.register(
@@ -189,6 +197,7 @@ impl Default for Metrics {
             failed_rounds,
             failing_work,
             jobs_given_up,
+            clock_skew_ms,
             not_ready,
             records_written,
             record_retries,

@@ -35,7 +35,9 @@ impl Replicas {
 /// One heartbeat. Called by a background tick every five seconds.
 pub async fn beat(platform: &Platform) -> Result<()> {
     let mut tx = platform.db.system().await?;
-    let alive = store::beat(&mut tx, platform.replicas.id, platform.clock.now()).await?;
+    let (alive, theirs) = store::beat(&mut tx, platform.replicas.id, platform.clock.now()).await?;
+    // Its answer took less than what matters here.
+    platform.metrics.clock_skew_ms.set((platform.clock.now() - theirs).num_milliseconds());
     tx.commit().await?;
     platform.replicas.alive.store(u32::try_from(alive).unwrap_or(MOST), Ordering::Relaxed);
     Ok(())

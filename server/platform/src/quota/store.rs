@@ -171,8 +171,8 @@ pub(super) async fn delete_limit(tx: &mut TenantTx, scope: LimitScope) -> Result
     Ok(())
 }
 
-/// Notes that a replica is alive and counts those that are.
-pub(super) async fn beat(tx: &mut SystemTx, id: ReplicaId, now: DateTime<Utc>) -> Result<i64> {
+/// Notes that a replica is alive. How many are, and what time it is for the server.
+pub(super) async fn beat(tx: &mut SystemTx, id: ReplicaId, now: DateTime<Utc>) -> Result<(i64, DateTime<Utc>)> {
     sqlx::query(
         "INSERT INTO app.replicas (id, seen_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET seen_at = EXCLUDED.seen_at",
     )
@@ -184,10 +184,12 @@ pub(super) async fn beat(tx: &mut SystemTx, id: ReplicaId, now: DateTime<Utc>) -
         .bind(now)
         .execute(tx.connection())
         .await?;
-    Ok(sqlx::query_scalar("SELECT count(*) FROM app.replicas WHERE seen_at > $1::timestamptz - interval '15 seconds'")
-        .bind(now)
-        .fetch_one(tx.connection())
-        .await?)
+    Ok(sqlx::query_as(
+        "SELECT count(*), clock_timestamp() FROM app.replicas WHERE seen_at > $1::timestamptz - interval '15 seconds'",
+    )
+    .bind(now)
+    .fetch_one(tx.connection())
+    .await?)
 }
 
 pub(super) async fn leave(tx: &mut SystemTx, id: ReplicaId) -> Result<()> {
