@@ -24,6 +24,7 @@ const NOT_PAGES: &[&str] = &[
     "/t/{tenant}/audit/export",
     "/t/{tenant}/usage/cost.csv",
     "/t/{tenant}/connect/status",
+    "/t/{tenant}/logs/tail",
     "/login/sso/callback",
 ];
 

@@ -37,6 +37,7 @@ use crate::{
     session::{InFlight, Sessions},
     telemetry::Telemetry,
     upstream::Upstreams,
+    usage,
 };
 
 /// Settings of every module. Each owns its part; the binary composes them from defaults, file and environment.
@@ -141,6 +142,8 @@ pub struct Inner {
     pub(crate) handshakes: Arc<Semaphore>,
     /// Weeks of calls that may be replayed at the same time.
     pub(crate) what_ifs: Semaphore,
+    /// Pages that follow the log.
+    pub(crate) lookers: usage::Lookers,
     /// Keys whose use was noted today.
     pub keys_seen: KeysSeen,
     /// Tokens of people for sources that ask for their accounts.
@@ -200,6 +203,7 @@ impl Platform {
             published_documents: oauth::PublishedDocuments::default(),
             handshakes: Arc::new(Semaphore::new(handshake::MOST_AT_ONCE)),
             what_ifs: Semaphore::new(quota::what_if::MOST_AT_ONCE),
+            lookers: usage::Lookers::default(),
             keys_seen: KeysSeen::default(),
             connections: connections::Held::default(),
             echoes: publishing::Echoes::default(),

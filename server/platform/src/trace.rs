@@ -1,6 +1,6 @@
 //! W3C Trace Context: which trace a call belongs to, and what whoever is asked for it is told. No I/O, and nothing is kept here.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use crate::{hex, random};
 
@@ -78,6 +78,19 @@ fn drawn<const N: usize>() -> [u8; N] {
         if bytes != [0; N] {
             return bytes;
         }
+    }
+}
+
+/// Why a text is no id of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected the id of a trace: 32 digits in base 16, lower case, not all of them 0")]
+pub struct InvalidTrace;
+
+impl FromStr for TraceId {
+    type Err = InvalidTrace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTrace> {
+        id(text).map(Self).ok_or(InvalidTrace)
     }
 }
 

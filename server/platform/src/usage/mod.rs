@@ -3,16 +3,20 @@
 
 mod costs;
 pub mod histogram;
+mod live;
 mod recount;
 mod rollup;
+mod runs;
 mod series;
 mod store;
 
 pub use costs::{Breakdown, CostRow, Costs, Dimension, costs};
+pub use live::{Lookers, newest_calls};
 pub use recount::{Days, Recount, Wrong, check_due, find_tenant, recount};
 pub(crate) use rollup::add;
+pub use runs::{Run, Runs, runs};
 pub use series::{Point, Range, Ranking, Ranks, Subject, Summary, Totals, compared, series, summary};
-pub use store::{Call, CallFilter, LimitedAgent};
+pub use store::{Call, CallFilter, FilterNames, LimitedAgent, Narrow};
 
 use std::collections::HashMap;
 
@@ -50,6 +54,13 @@ pub async fn calls(platform: &Platform, actor: &Member, filter: &CallFilter) -> 
     let older = (calls.len() > PAGE).then(|| calls[PAGE - 1].id);
     calls.truncate(PAGE);
     Ok(CallPage { calls, older })
+}
+
+/// What the ids of a filter are called here.
+pub async fn filter_names(platform: &Platform, actor: &Member, filter: &CallFilter) -> Result<FilterNames> {
+    actor.require(Permission::View)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    store::filter_names(&mut tx, filter).await
 }
 
 /// One call.

@@ -23,6 +23,15 @@ pub struct Choice {
     pub chosen: bool,
 }
 
+/// A part of what a list is narrowed to.
+#[derive(Debug, Clone)]
+pub struct Chip {
+    /// What it is.
+    pub text: String,
+    /// The list without it.
+    pub without_url: String,
+}
+
 /// One of several views of a page.
 #[derive(Debug, Clone)]
 pub struct Tab {
@@ -113,8 +122,6 @@ impl Stat {
 pub struct Part {
     /// `auth`, `admission`, `upstream` or `rest`: its colour.
     pub name: &'static str,
-    /// What it is.
-    pub label: &'static str,
     /// How much, in words.
     pub text: String,
     /// Where it begins, in percent.
@@ -166,6 +173,8 @@ impl Listing {
 /// A call in a list.
 #[derive(Debug, Clone)]
 pub struct CallRow {
+    /// Its id.
+    pub id: String,
     /// Its page.
     pub url: String,
     /// When it came.
@@ -190,6 +199,7 @@ impl CallRow {
     /// A call as a list shows it.
     pub fn new(slug: &str, currency: &str, call: Call) -> Self {
         Self {
+            id: call.id.to_string(),
             url: urls::call(slug, call.id),
             at: Moment::second(call.at),
             tool: call.tool_name,

@@ -97,7 +97,7 @@ impl Example {
 }
 
 /// Something that fits, for each parameter that must be there.
-fn arguments(schema: &Value) -> String {
+pub(super) fn arguments(schema: &Value) -> String {
     let required = schema["required"].as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str);
     let example = |name: &str| match schema["properties"][name]["type"].as_str() {
         Some("integer" | "number") => json!(1),

@@ -13,7 +13,6 @@ mod connect;
 mod connections;
 mod context;
 mod credentials;
-mod downstream;
 pub mod format;
 mod home;
 mod invitation;

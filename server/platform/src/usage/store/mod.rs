@@ -3,6 +3,7 @@
 mod add;
 mod check;
 mod costs;
+mod runs;
 mod totals;
 
 use std::collections::HashMap;
@@ -15,7 +16,8 @@ use crate::{
     db::TenantTx,
     egress::Exchanges,
     error::{Error, Result},
-    ids::{AgentId, EntryId, KeyId, ToolId},
+    ids::{AgentId, ClientId, EntryId, KeyId, ToolId, ToolVersionId, UserId},
+    trace::TraceId,
 };
 
 pub(super) use add::add_sums;
@@ -23,6 +25,7 @@ pub(super) use check::{
     calls_between, drop_minutes, find_tenant, has_month, kinds_between, lease_due, mended, note_mended, pairs_between, release,
 };
 pub(super) use costs::{Groups, costs};
+pub(super) use runs::{runs, runs_from, whole_second};
 pub(super) use totals::{Read, most_limited, of, points, top, totals};
 
 /// An agent that was over a limit.
@@ -70,7 +73,9 @@ pub struct Call {
     pub key_name: Option<String>,
     /// What was called, if it exists.
     pub tool_id: Option<ToolId>,
-    /// Number of the version that ran.
+    /// The version that ran.
+    pub version_id: Option<ToolVersionId>,
+    /// Its number.
     pub tool_version: Option<i32>,
     /// The name that was asked for.
     pub tool_name: String,
@@ -104,8 +109,20 @@ pub struct Call {
     pub revision: String,
     /// What the client says it is.
     pub client_name: String,
+    /// The OAuth client of the grant that it was made by.
+    pub client_id: Option<ClientId>,
+    /// What that is called.
+    pub client: Option<String>,
+    /// The person it was made for.
+    pub user_id: Option<UserId>,
+    /// Their address.
+    pub user_email: Option<String>,
     /// Id of the HTTP request.
     pub request_id: String,
+    /// Id of the JSON-RPC request, as it was written.
+    pub jsonrpc_id: Option<String>,
+    /// The trace that it belongs to.
+    pub trace_id: Option<String>,
     /// The network that it came from. It and the next four are there if they are known.
     pub network: Option<String>,
     /// Region of the replica that took it.
@@ -123,6 +140,25 @@ pub struct Call {
     pub degraded: bool,
 }
 
+/// Those of one, or those that have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Narrow<T> {
+    /// Of that one.
+    To(T),
+    /// Of none.
+    Without,
+}
+
+impl<T: Copy> Narrow<T> {
+    /// The one, if it is one.
+    pub fn id(self) -> Option<T> {
+        match self {
+            Self::To(id) => Some(id),
+            Self::Without => None,
+        }
+    }
+}
+
 /// Which calls of the log.
 #[derive(Debug, Clone, Default)]
 pub struct CallFilter {
@@ -132,6 +168,14 @@ pub struct CallFilter {
     pub agent: Option<AgentId>,
     /// Only those of that tool.
     pub tool: Option<ToolId>,
+    /// Only those of that version; without one are calls of what does not exist for its caller.
+    pub version: Option<Narrow<ToolVersionId>>,
+    /// Only those by that OAuth client; without one are those with a key or a certificate.
+    pub client: Option<Narrow<ClientId>>,
+    /// Only those for that person; without one are those of services.
+    pub user: Option<Narrow<UserId>>,
+    /// Only those of that trace; without one are those that belong to none.
+    pub run: Option<Narrow<TraceId>>,
     /// Only those from that moment on.
     pub from: Option<DateTime<Utc>>,
     /// Only those that came earlier.
@@ -140,23 +184,61 @@ pub struct CallFilter {
     pub before: Option<EntryId>,
 }
 
+/// What the ids of a filter are called; nothing for those that are not of this tenant.
+#[derive(Debug, Clone, Default, FromRow)]
+pub struct FilterNames {
+    /// The tool and its version.
+    pub version: Option<String>,
+    /// The client.
+    pub client: Option<String>,
+    /// The person's address.
+    pub user: Option<String>,
+}
+
+/// A person is named if they are a member, or somebody has called for them here.
+pub(super) async fn filter_names(tx: &mut TenantTx, filter: &CallFilter) -> Result<FilterNames> {
+    Ok(sqlx::query_as(
+        "SELECT (SELECT t.name || ' v' || v.number FROM app.tool_versions v JOIN app.tools t ON t.tenant_id = v.tenant_id AND t.id = v.tool_id
+                 WHERE v.tenant_id = $1 AND v.id = $2) AS version,
+                (SELECT name FROM app.clients WHERE tenant_id = $1 AND id = $3) AS client,
+                (SELECT u.email FROM app.users u WHERE u.id = $4
+                 AND (EXISTS (SELECT FROM app.memberships m WHERE m.tenant_id = $1 AND m.user_id = $4)
+                      OR EXISTS (SELECT FROM app.calls c WHERE c.tenant_id = $1 AND c.user_id = $4))) AS \"user\"",
+    )
+    .bind(tx.tenant())
+    .bind(filter.version.and_then(Narrow::id))
+    .bind(filter.client.and_then(Narrow::id))
+    .bind(filter.user.and_then(Narrow::id))
+    .fetch_one(tx.connection())
+    .await?)
+}
+
 /// The columns of `Call`.
 const CALL: &str = "
-    SELECT c.id, c.at, c.agent_id, a.name AS agent_name, c.key_id, k.name AS key_name, c.tool_id, v.number AS tool_version, c.tool_name,
+    SELECT c.id, c.at, c.agent_id, a.name AS agent_name, c.key_id, k.name AS key_name, c.tool_id, c.tool_version_id AS version_id,
+           v.number AS tool_version, c.tool_name,
            c.outcome, c.error, c.latency_us, c.auth_us, c.admission_us, c.upstream_us, c.bytes_in, c.bytes_out, c.cost_micro,
            c.tokens_definition, c.tokens_out, c.tokens_estimated, c.context_micro, c.revision, c.client_name, c.request_id, c.degraded,
            c.network, c.region, encode(c.arguments_digest, 'hex') AS arguments_digest, encode(c.definition_digest, 'hex') AS definition_digest,
-           c.upstream_status, COALESCE(c.downstream, '{}') AS downstream
+           c.upstream_status, COALESCE(c.downstream, '{}') AS downstream, c.jsonrpc_id, c.trace_id, g.client_id, o.name AS client, c.user_id,
+           u.email AS user_email
     FROM app.calls c
     LEFT JOIN app.agents a ON a.tenant_id = c.tenant_id AND a.id = c.agent_id
     LEFT JOIN app.keys k ON k.tenant_id = c.tenant_id AND k.id = c.key_id
     LEFT JOIN app.tool_versions v ON v.tenant_id = c.tenant_id AND v.id = c.tool_version_id
+    LEFT JOIN app.grants g ON g.tenant_id = c.tenant_id AND g.id = c.grant_id
+    LEFT JOIN app.clients o ON o.tenant_id = c.tenant_id AND o.id = g.client_id
+    LEFT JOIN app.users u ON u.id = c.user_id
     WHERE c.tenant_id = $1";
 
 pub(super) async fn calls(tx: &mut TenantTx, filter: &CallFilter, limit: usize) -> Result<Vec<Call>> {
     let sql = format!(
         "{CALL} AND ($2::text[] = '{{}}' OR c.outcome = ANY ($2)) AND ($3::uuid IS NULL OR c.agent_id = $3) AND ($4::uuid IS NULL OR c.tool_id = $4)
          AND ($5::uuid IS NULL OR c.id < $5) AND ($6::timestamptz IS NULL OR c.at >= $6 AND c.id >= $7) AND ($8::timestamptz IS NULL OR c.at < $8 AND c.id < $9)
+         AND ($11::uuid IS NULL OR c.tool_version_id = $11) AND ($12::uuid IS NULL OR c.user_id = $12)
+         AND ($13::uuid IS NULL OR c.grant_id = ANY (ARRAY (SELECT id FROM app.grants WHERE tenant_id = $1 AND client_id = $13)))
+         AND NOT ($14 AND c.tool_version_id IS NOT NULL) AND NOT ($15 AND c.user_id IS NOT NULL) AND NOT ($16 AND c.grant_id IS NOT NULL)
+         AND ($17::text IS NULL OR c.trace_id = $17) AND NOT ($18 AND c.trace_id IS NOT NULL)
          ORDER BY c.id DESC LIMIT $10"
     );
     Ok(sqlx::query_as(AssertSqlSafe(sql))
@@ -170,6 +252,14 @@ pub(super) async fn calls(tx: &mut TenantTx, filter: &CallFilter, limit: usize) 
         .bind(filter.to)
         .bind(filter.to.map(EntryId::first_at))
         .bind(i64::try_from(limit).map_err(Error::internal)?)
+        .bind(filter.version.and_then(Narrow::id))
+        .bind(filter.user.and_then(Narrow::id))
+        .bind(filter.client.and_then(Narrow::id))
+        .bind(filter.version == Some(Narrow::Without))
+        .bind(filter.user == Some(Narrow::Without))
+        .bind(filter.client == Some(Narrow::Without))
+        .bind(filter.run.and_then(Narrow::id).map(|trace| trace.to_string()))
+        .bind(filter.run == Some(Narrow::Without))
         .fetch_all(tx.connection())
         .await?)
 }

@@ -8,15 +8,17 @@ use trunkline_platform::{
     usage::{self, Call},
 };
 
-use super::explain::explain;
+use super::{
+    again,
+    explain::explain,
+    waterfall::{self, WaterRow},
+};
 use crate::{
     WebState,
     dashboard::{
         Page,
-        components::{Moment, Part, Stat},
-        context,
-        downstream::{self, RequestRow},
-        format,
+        components::{Moment, Stat},
+        context, format,
         layout::Layout,
         page,
     },
@@ -31,8 +33,10 @@ struct CallDetailPage {
     base: String,
     call: CallDetail,
     stats: Vec<Stat>,
-    requests: Vec<RequestRow>,
+    steps: Vec<WaterRow>,
     more_requests: String,
+    /// The same call from a terminal; empty if its tool is gone.
+    curl: String,
 }
 
 struct CallDetail {
@@ -48,10 +52,18 @@ struct CallDetail {
     tool: String,
     tool_url: String,
     version: String,
+    version_url: String,
     client: String,
+    client_url: String,
+    says: String,
+    user: String,
+    user_url: String,
     decided: &'static str,
     revision: String,
     request_id: String,
+    jsonrpc_id: String,
+    trace_id: String,
+    run_url: String,
     tokens_definition: String,
     tokens_out: String,
     tokens_note: &'static str,
@@ -60,7 +72,6 @@ struct CallDetail {
     arguments_digest: String,
     definition_digest: String,
     upstream_status: String,
-    parts: Vec<Part>,
 }
 
 pub(super) async fn show(state: web::Data<WebState>, member: InTenant, call: Path<EntryId>) -> Page {
@@ -77,14 +88,16 @@ pub(super) async fn show(state: web::Data<WebState>, member: InTenant, call: Pat
         size("In", call.bytes_in),
         size("Out", call.bytes_out),
     ];
-    let (requests, more_requests) = downstream::rows(&call);
+    let (steps, more_requests) = waterfall::rows(&call);
+    let curl = again::curl(&state, &member.actor, slug, &call).await?;
     page(&CallDetailPage {
         layout: member.layout(format!("Call of {}", call.tool_name), "logs"),
         base: urls::tenant(slug),
         call: detail(slug, call),
         stats,
-        requests,
+        steps,
         more_requests,
+        curl,
     })
 }
 
@@ -97,17 +110,24 @@ fn detail(slug: &str, call: Call) -> CallDetail {
         outcome: outcome.as_str(),
         tone: if outcome.is_error() { "error" } else { "warning" },
         explanation: explain(&error),
-        parts: parts(&call),
+        version_url: linked(slug, "version", call.version_id),
+        client_url: linked(slug, "client", call.client_id),
+        user_url: linked(slug, "user", call.user_id),
         agent: call.agent_name.unwrap_or_else(|| call.agent_id.to_string()),
         agent_url: urls::agent(slug, call.agent_id),
         key: call.key_name.or(call.key_id.map(|id| id.to_string())).unwrap_or_else(|| "–".to_owned()),
         tool_url: call.tool_id.map(|id| urls::tool(slug, id)).unwrap_or_default(),
         tool: call.tool_name,
         version: call.tool_version.map_or_else(|| "–".to_owned(), |number| format!("v{number}")),
-        client: if call.client_name.is_empty() { "not told".to_owned() } else { call.client_name },
+        client: call.client.or(call.client_id.map(|id| id.to_string())).unwrap_or_else(|| "none (key or certificate)".to_owned()),
+        says: if call.client_name.is_empty() { "not told".to_owned() } else { call.client_name },
+        user: call.user_email.or(call.user_id.map(|id| id.to_string())).unwrap_or_else(|| "nobody (a service)".to_owned()),
         decided: if call.degraded { "without Redis, on this server’s share" } else { "with Redis" },
         revision: call.revision,
         request_id: call.request_id,
+        jsonrpc_id: call.jsonrpc_id.unwrap_or_default(),
+        run_url: linked(slug, "run", call.trace_id.as_ref()),
+        trace_id: call.trace_id.unwrap_or_default(),
         network: call.network.unwrap_or_else(|| "–".to_owned()),
         region: call.region.unwrap_or_default(),
         arguments_digest: call.arguments_digest.unwrap_or_default(),
@@ -120,23 +140,7 @@ fn detail(slug: &str, call: Call) -> CallDetail {
     }
 }
 
-/// Where the time went. What is none of the known steps is the rest.
-#[expect(clippy::cast_precision_loss, reason = "microseconds of one call")]
-fn parts(call: &Call) -> Vec<Part> {
-    let rest = call.latency_us - call.auth_us - call.admission_us - call.upstream_us;
-    let steps = [
-        ("auth", "Authentication", call.auth_us),
-        ("admission", "Admission", call.admission_us),
-        ("upstream", "Tool", call.upstream_us),
-        ("rest", "Everything else", rest.max(0)),
-    ];
-    let whole = steps.iter().map(|(.., us)| *us).sum::<i64>().max(1) as f64;
-    let mut offset = 0.0;
-    let mut part = |(name, label, us): (&'static str, &'static str, i64)| {
-        let percent = us as f64 / whole * 100.0;
-        let part = Part { name, label, text: format::micros(us), offset, percent };
-        offset += percent;
-        part
-    };
-    steps.map(&mut part).into()
+/// The calls of one version, client or person.
+fn linked(slug: &str, field: &str, id: Option<impl ToString>) -> String {
+    id.map(|id| urls::with_query(&urls::logs(slug), &[(field, &id.to_string())])).unwrap_or_default()
 }

@@ -11,7 +11,11 @@ use trunkline_platform::{
     usage::{self, AnyId, Breakdown, Costs, Dimension, Range},
 };
 
-use super::{Page, days_words, moment, range, tab, views};
+use super::{
+    Log, Narrowed, Page, days_words, moment, narrowed, range,
+    runs::{self, RUN},
+    tab, views,
+};
 use crate::{
     WebState,
     dashboard::{
@@ -25,55 +29,66 @@ use crate::{
 };
 
 /// Rows of the page and of the file. All that follows is together in one more.
-const ROWS: usize = 50;
-const FILE_ROWS: usize = 10_000;
+pub(super) const ROWS: usize = 50;
+pub(super) const FILE_ROWS: usize = 10_000;
 
 #[derive(Template)]
 #[template(path = "dashboard/cost.html")]
-struct CostPage {
-    layout: Layout,
-    path: String,
-    views: Vec<Tab>,
-    ranges: Vec<Tab>,
-    range: &'static str,
-    range_words: &'static str,
-    by: Vec<Choice>,
-    and: Vec<Choice>,
-    nouns: (&'static str, &'static str),
-    lead: String,
-    stats: Vec<Stat>,
-    rows: Vec<Row>,
-    has_contexts: bool,
-    csv_url: String,
+pub(super) struct CostPage {
+    pub(super) layout: Layout,
+    pub(super) path: String,
+    pub(super) views: Vec<Tab>,
+    pub(super) ranges: Vec<Tab>,
+    pub(super) range: &'static str,
+    pub(super) range_words: &'static str,
+    pub(super) by: Vec<Choice>,
+    pub(super) and: Vec<Choice>,
+    pub(super) nouns: (&'static str, &'static str),
+    pub(super) lead: String,
+    pub(super) stats: Vec<Stat>,
+    pub(super) rows: Vec<Row>,
+    pub(super) has_contexts: bool,
+    pub(super) csv_url: String,
 }
 
-struct Row {
-    first: Cell,
-    second: Cell,
-    calls: String,
-    calls_url: String,
-    errors: String,
-    cost: String,
-    tokens: String,
-    context: String,
+pub(super) struct Row {
+    pub(super) first: Cell,
+    pub(super) second: Cell,
+    pub(super) calls: String,
+    pub(super) calls_url: String,
+    pub(super) errors: String,
+    pub(super) errors_url: String,
+    pub(super) cost: String,
+    pub(super) tokens: String,
+    pub(super) context: String,
 }
 
-struct Cell {
-    name: String,
-    url: String,
+pub(super) struct Cell {
+    pub(super) name: String,
+    pub(super) url: String,
 }
 
 /// What the address asks for: by one dimension, and by another if that is wanted.
 fn dimensions(query: &Query) -> Result<(Dimension, Option<Dimension>), Error> {
     let first = match query.get("by") {
         "" => Dimension::Tool,
-        word => Dimension::parse("by", word)?,
+        word => Dimension::parse("by", word)
+            .map_err(|_| Error::invalid("by", "expected tool, version, agent, client or user, or run alone"))?,
     };
     let second = match query.get("and") {
         "" => None,
         word => Some(Dimension::parse("and", word)?),
     };
     Ok((first, second.filter(|second| *second != first)))
+}
+
+/// Does the address ask for runs? They stand alone.
+fn is_by_run(query: &Query) -> Result<bool, Error> {
+    match (query.get("by"), query.get("and")) {
+        (RUN, "") => Ok(true),
+        (RUN, _) => Err(Error::invalid("and", "expected nothing: runs are not broken down further")),
+        _ => Ok(false),
+    }
 }
 
 fn noun(dimension: Dimension) -> &'static str {
@@ -100,6 +115,9 @@ pub(super) fn label(dimension: Dimension, (id, name): &(Option<AnyId>, String)) 
 
 pub(super) async fn show(state: web::Data<WebState>, member: InTenant, query: Query) -> Page {
     let range = range(&query, Range::Month)?;
+    if is_by_run(&query)? {
+        return runs::show(&state, &member, range).await;
+    }
     let (first, second) = dimensions(&query)?;
     let (slug, currency) = (member.slug(), member.tenant.currency.as_str());
     let by = Breakdown { first, second, agent: None, tool: None, most: ROWS };
@@ -107,7 +125,8 @@ pub(super) async fn show(state: web::Data<WebState>, member: InTenant, query: Qu
     let and = second.map_or("", Dimension::as_str);
     let fields = [("by", first.as_str()), ("and", and)];
     let lines = lines(&found, (first, second)).chain(others(&found));
-    let rows = lines.map(|line| row(&line, slug, currency, &found, (first, second))).collect();
+    let log = Log { slug, of: None, from: moment(found.from) };
+    let rows = lines.map(|line| row(&line, &log, currency, (first, second))).collect();
     let path = urls::cost(slug);
     page(&CostPage {
         layout: member.layout("Cost", "usage"),
@@ -115,11 +134,11 @@ pub(super) async fn show(state: web::Data<WebState>, member: InTenant, query: Qu
         ranges: Range::ALL[2..].iter().map(|one| tab(&path, *one, *one == range, &fields)).collect(),
         range: range.as_str(),
         range_words: home::words(range),
-        by: choices(Some(first), false),
-        and: choices(second, true),
+        by: choices(Some(first), false, false),
+        and: choices(second, true, false),
         nouns: (noun(first), second.map_or("", noun)),
         lead: days_words(found.from, found.is_cut, false),
-        stats: Stat::of_totals(&found.totals, currency, urls::with_query(&urls::logs(slug), &[("from", &moment(found.from))])),
+        stats: Stat::of_totals(&found.totals, currency, log.url("", &[])),
         rows,
         has_contexts: found.totals.counted > 0,
         csv_url: urls::with_query(&format!("{path}.csv"), &[("range", range.as_str()), fields[0], fields[1]]),
@@ -127,22 +146,26 @@ pub(super) async fn show(state: web::Data<WebState>, member: InTenant, query: Qu
     })
 }
 
-fn choices(chosen: Option<Dimension>, may_be_none: bool) -> Vec<Choice> {
+/// What can be chosen: first, or after that; runs stand alone.
+pub(super) fn choices(chosen: Option<Dimension>, is_second: bool, is_run: bool) -> Vec<Choice> {
     let choice = |value: &str, label: &str, chosen| Choice {
         value: value.to_owned(),
         label: label.to_owned(),
         hint: String::new(),
         chosen,
     };
-    let none = may_be_none.then(|| choice("", "Nothing else", chosen.is_none()));
+    let none = is_second.then(|| choice("", "Nothing else", chosen.is_none()));
     let all = Dimension::ALL.into_iter().map(|one| choice(one.as_str(), noun(one), chosen == Some(one)));
-    none.into_iter().chain(all).collect()
+    let run = (!is_second).then(|| choice(RUN, "Run (last day, alone)", is_run));
+    none.into_iter().chain(all).chain(run).collect()
 }
 
 /// A row before it is shown.
 struct Line {
     first: (Option<AnyId>, String),
     second: (Option<AnyId>, String),
+    /// What leads to its calls; nothing for what is of many.
+    narrowed: Vec<Narrowed>,
     calls: i64,
     errors: i64,
     cost_micro: i64,
@@ -158,6 +181,10 @@ fn lines(found: &Costs, (first, second): (Dimension, Option<Dimension>)) -> impl
             || (None, String::new()),
             |second| (row.second.0.filter(|_| !row.second.1.is_empty()), label(second, &row.second)),
         ),
+        narrowed: [Some(narrowed(first, &row.first)), second.map(|second| narrowed(second, &row.second))]
+            .into_iter()
+            .flatten()
+            .collect(),
         calls: row.calls,
         errors: row.errors,
         cost_micro: row.cost_micro,
@@ -175,6 +202,7 @@ fn others(found: &Costs) -> Option<Line> {
     (calls > 0).then(|| Line {
         first: (None, "All others".to_owned()),
         second: (None, String::new()),
+        narrowed: Vec::new(),
         calls,
         errors: totals.errors - listed(|row| row.errors),
         cost_micro: totals.cost_micro - listed(|row| row.cost_micro),
@@ -184,19 +212,12 @@ fn others(found: &Costs) -> Option<Line> {
     })
 }
 
-fn row(line: &Line, slug: &str, currency: &str, found: &Costs, (first, second): (Dimension, Option<Dimension>)) -> Row {
-    let named = |wanted| {
-        let of = |dimension, (id, name): &(Option<AnyId>, String)| (dimension == wanted && id.is_some()).then(|| name.clone());
-        of(first, &line.first).or_else(|| second.and_then(|second| of(second, &line.second)))
+fn row(line: &Line, log: &Log<'_>, currency: &str, (first, second): (Dimension, Option<Dimension>)) -> Row {
+    let slug = log.slug;
+    let narrower: Vec<&Narrowed> = line.narrowed.iter().collect();
+    let url = |outcome: &str, calls: i64| {
+        if narrower.is_empty() || calls == 0 { String::new() } else { log.url(outcome, &narrower) }
     };
-    // The log has filters for tools and agents; what else a row is of is not among them.
-    let is_filtered =
-        |dimension: Dimension, id: Option<AnyId>| id.is_some() && matches!(dimension, Dimension::Tool | Dimension::Agent);
-    let has_log = is_filtered(first, line.first.0) && second.is_none_or(|second| is_filtered(second, line.second.0));
-    let (tool, agent) = (named(Dimension::Tool).unwrap_or_default(), named(Dimension::Agent).unwrap_or_default());
-    let from = moment(found.from);
-    let fields = [("tool", tool.as_str()), ("agent", agent.as_str()), ("from", from.as_str())];
-    let calls_url = if has_log { urls::with_query(&urls::logs(slug), &fields) } else { String::new() };
     let cell = |dimension: Option<Dimension>, (id, name): &(Option<AnyId>, String)| Cell {
         name: name.clone(),
         url: match (dimension, id) {
@@ -210,8 +231,9 @@ fn row(line: &Line, slug: &str, currency: &str, found: &Costs, (first, second): 
         first: cell(Some(first), &line.first),
         second: cell(second, &line.second),
         calls: format::count(line.calls),
-        calls_url,
+        calls_url: url("", line.calls),
         errors: format::count(line.errors),
+        errors_url: url("failed", line.errors),
         cost: format::cost_or_none(line.cost_micro, currency),
         tokens: if is_counted { format::count(line.tokens) } else { "–".to_owned() },
         context: if is_counted { format::cost(line.context_micro, currency) } else { "–".to_owned() },
@@ -221,6 +243,9 @@ fn row(line: &Line, slug: &str, currency: &str, found: &Costs, (first, second): 
 /// The same as a file of comma-separated values, with more rows.
 pub(super) async fn download(state: web::Data<WebState>, member: InTenant, query: Query) -> Page {
     let range = range(&query, Range::Month)?;
+    if is_by_run(&query)? {
+        return runs::download(&state, &member, range).await;
+    }
     let (first, second) = dimensions(&query)?;
     let by = Breakdown { first, second, agent: None, tool: None, most: FILE_ROWS };
     let found = usage::costs(&state.platform, &member.actor, range, by).await?;
@@ -229,13 +254,17 @@ pub(super) async fn download(state: web::Data<WebState>, member: InTenant, query
         text.push_str(&csv_line(&line, second.is_some(), &member.tenant.currency));
     }
     let name = format!("{}-cost-{}.csv", member.slug(), range.as_str());
-    let disposition =
-        ContentDisposition { disposition: DispositionType::Attachment, parameters: vec![DispositionParam::Filename(name)] };
-    Ok(HttpResponse::Ok()
+    Ok(file(text, &name))
+}
+
+/// An answer that is saved under that name.
+pub(super) fn file(text: String, name: &str) -> HttpResponse {
+    let parameters = vec![DispositionParam::Filename(name.to_owned())];
+    HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "text/csv; charset=utf-8"))
-        .insert_header(disposition)
+        .insert_header(ContentDisposition { disposition: DispositionType::Attachment, parameters })
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(text))
+        .body(text)
 }
 
 fn header_line((first, second): (Dimension, Option<Dimension>)) -> String {
@@ -254,7 +283,7 @@ fn csv_line(line: &Line, has_second: bool, currency: &str) -> String {
 }
 
 /// A text as a field. What a spreadsheet would take for a formula gets an apostrophe before it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
     format!("\"{guard}{}\"", text.replace('"', "\"\""))
 }

@@ -103,7 +103,8 @@ fn link(x: usize, points: &[Point], step_minutes: i64, log: &Log<'_>) -> Option<
     let (first, last) = (points.first()?, points.last()?);
     let until = last.at + TimeDelta::minutes(step_minutes);
     let (from, to) = (moment(first.at), moment(until));
-    let fields = [("tool", log.tool), ("agent", log.agent), ("from", from.as_str()), ("to", to.as_str())];
+    let of = log.of.iter().map(|(field, value)| (*field, value.as_str()));
+    let fields: Vec<_> = of.chain([("from", from.as_str()), ("to", to.as_str())]).collect();
     (calls > 0).then(|| HeatColumn {
         x,
         url: urls::with_query(&urls::logs(log.slug), &fields),

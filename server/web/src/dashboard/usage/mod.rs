@@ -3,15 +3,16 @@
 
 mod cost;
 mod heat;
+mod runs;
 
 use actix_web::web;
 use askama::Template;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use trunkline_platform::{
     actor::Permission,
     agents, catalog,
-    ids::{AgentId, ToolId},
-    usage::{self, Breakdown, CostRow, Dimension, Range, Ranking, Ranks, Subject, Totals},
+    ids::{AgentId, ClientId, ToolId, ToolVersionId, UserId},
+    usage::{self, AnyId, Breakdown, CostRow, Dimension, Range, Ranking, Ranks, Subject, Totals},
 };
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
     format,
     home::{self, CallsPoint, LatencyPoint},
     layout::Layout,
+    logs::filter::{NONE, moment_text as moment},
     page,
 };
 use crate::{
@@ -95,20 +97,45 @@ struct Row {
     cost: String,
 }
 
+/// A field of the log's address, and what it is narrowed to.
+type Narrowed = (&'static str, String);
+
 /// Which calls of the log a page is about.
+#[derive(Clone)]
 struct Log<'s> {
     slug: &'s str,
-    tool: &'s str,
-    agent: &'s str,
+    /// Those of the page's tool or agent, if it is of one.
+    of: Option<Narrowed>,
     from: String,
 }
 
 impl Log<'_> {
-    fn url(&self, outcome: &str, tool: &str, agent: &str) -> String {
-        let or = |one: &str, other: &str| if one.is_empty() { other.to_owned() } else { one.to_owned() };
-        let (tool, agent) = (or(tool, self.tool), or(agent, self.agent));
-        let fields = [("outcome", outcome), ("tool", tool.as_str()), ("agent", agent.as_str()), ("from", self.from.as_str())];
+    /// Those of them that ended so, and that fit all of that too. What a page is of gives way to the same of a row.
+    fn url(&self, outcome: &str, narrower: &[&Narrowed]) -> String {
+        let of = self.of.iter().filter(|(field, _)| narrower.iter().all(|(other, _)| other != field));
+        let mut fields = vec![("outcome", outcome)];
+        for (field, value) in of.chain(narrower.iter().copied()) {
+            // Two dimensions may say the same, such as tools that do not exist and their versions.
+            if !fields.contains(&(*field, value)) {
+                fields.push((*field, value));
+            }
+        }
+        fields.push(("from", &self.from));
         urls::with_query(&urls::logs(self.slug), &fields)
+    }
+}
+
+/// What leads to the calls of one of a dimension.
+fn narrowed(dimension: Dimension, (id, name): &(Option<AnyId>, String)) -> Narrowed {
+    let none = || NONE.to_owned();
+    match (dimension, id) {
+        (Dimension::Tool, None) => ("version", none()),
+        (Dimension::Tool | Dimension::Agent, _) if !name.is_empty() => (dimension.as_str(), name.clone()),
+        (Dimension::Tool, Some(id)) => ("tool", ToolId::from(*id).to_string()),
+        (Dimension::Agent, id) => ("agent", id.map_or_else(none, |id| AgentId::from(id).to_string())),
+        (Dimension::Version, id) => ("version", id.map_or_else(none, |id| ToolVersionId::from(id).to_string())),
+        (Dimension::Client, id) => ("client", id.map_or_else(none, |id| ClientId::from(id).to_string())),
+        (Dimension::User, id) => ("user", id.map_or_else(none, |id| UserId::from(id).to_string())),
     }
 }
 
@@ -120,27 +147,23 @@ fn range(query: &Query, usual: Range) -> Result<Range, trunkline_platform::Error
     }
 }
 
-fn moment(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
 async fn show(state: web::Data<WebState>, member: InTenant, query: Query) -> Page {
     let about = About { title: "Usage".to_owned(), part: "usage", back: (String::new(), ""), subject: Subject::Everything };
-    render(&state, &member, range(&query, Range::Day)?, about, ("", "")).await
+    render(&state, &member, range(&query, Range::Day)?, about, None).await
 }
 
 async fn of_tool(state: web::Data<WebState>, member: InTenant, id: Path<ToolId>, query: Query) -> Page {
     let tool = catalog::get(&state.platform, &member.actor, id.0).await?;
     let back = (urls::tool(member.slug(), tool.id), "Tool");
     let about = About { title: format!("Usage of {}", tool.name), part: "tools", back, subject: Subject::Tool(tool.id) };
-    render(&state, &member, range(&query, Range::Day)?, about, (tool.name.as_str(), "")).await
+    render(&state, &member, range(&query, Range::Day)?, about, Some(("tool", tool.name.to_string()))).await
 }
 
 async fn of_agent(state: web::Data<WebState>, member: InTenant, id: Path<AgentId>, query: Query) -> Page {
     let agent = agents::get(&state.platform, &member.actor, id.0).await?;
     let back = (urls::agent(member.slug(), agent.id), "Agent");
     let about = About { title: format!("Usage of {}", agent.name), part: "agents", back, subject: Subject::Agent(agent.id) };
-    render(&state, &member, range(&query, Range::Day)?, about, ("", agent.name.as_str())).await
+    render(&state, &member, range(&query, Range::Day)?, about, Some(("agent", agent.name.to_string()))).await
 }
 
 /// Whose page it is.
@@ -151,10 +174,10 @@ struct About {
     subject: Subject,
 }
 
-async fn render(state: &WebState, member: &InTenant, range: Range, about: About, (tool, agent): (&str, &str)) -> Page {
+async fn render(state: &WebState, member: &InTenant, range: Range, about: About, of: Option<Narrowed>) -> Page {
     let (platform, actor, slug) = (&state.platform, &member.actor, member.slug());
     let from = range.start(platform.clock.now());
-    let log = Log { slug, tool, agent, from: moment(from) };
+    let log = Log { slug, of, from: moment(from) };
     let (totals, before) = usage::compared(platform, actor, range, about.subject).await?;
     let path = match about.subject {
         Subject::Everything => urls::usage(slug),
@@ -170,7 +193,7 @@ async fn render(state: &WebState, member: &InTenant, range: Range, about: About,
         range_words: home::words(range),
         since: from.format("%-d %b %Y, %H:%M UTC").to_string(),
         is_empty: totals.calls == 0,
-        stats: stats(&totals, &before, &member.tenant.currency, log.url("", "", "")),
+        stats: stats(&totals, &before, &member.tenant.currency, log.url("", &[])),
         classes: classes(&totals, &before, &log),
         calls: Vec::new(),
         latency: Vec::new(),
@@ -253,7 +276,7 @@ fn classes(totals: &Totals, before: &Totals, log: &Log<'_>) -> Vec<ClassRow> {
         calls: format::count(calls),
         share: format!("{}\u{a0}%", format::percent(share(calls, totals.calls))),
         before: format::count(before),
-        url: if calls == 0 { String::new() } else { log.url(outcome, "", "") },
+        url: if calls == 0 { String::new() } else { log.url(outcome, &[]) },
     };
     rows.into_iter().map(row).collect()
 }
@@ -291,7 +314,7 @@ async fn tables(
         let found = usage::costs(platform, actor, range, Breakdown { first, second: None, agent, tool, most: ROWS }).await?;
         let most = found.rows.iter().map(|row| row.calls).max().unwrap_or(1);
         let lead = days_words(found.from, found.is_cut, found.rows.len() == ROWS);
-        let log = Log { from: moment(found.from), ..*log };
+        let log = Log { from: moment(found.from), ..log.clone() };
         let rows = found.rows.iter().map(|row| part(row, first, most, range, &log, currency)).collect();
         tables.push(Table { title, noun, lead, has_p95: false, rows });
     }
@@ -343,18 +366,29 @@ fn ranking(
 }
 
 fn ranked(one: &Ranking, is_tool: bool, all: i64, log: &Log<'_>, currency: &str, range: Range) -> Row {
-    let name = one.name.as_str();
-    if name.is_empty() {
-        let name = if one.id.is_nil() { "Unknown tools".to_owned() } else { one.id.to_string() };
-        return row(name, String::new(), &one.totals, all, (String::new(), String::new()), currency);
-    }
-    let (path, tool, agent) = if is_tool {
-        (urls::tool_usage(log.slug, one.id.into()), name, "")
-    } else {
-        (urls::agent_usage(log.slug, one.id.into()), "", name)
+    let dimension = if is_tool { Dimension::Tool } else { Dimension::Agent };
+    let of = (Some(one.id).filter(|id| !id.is_nil()), one.name.clone());
+    counted(dimension, &of, &one.totals, (all, range), log, currency)
+}
+
+/// A row of one of a dimension: its page where there is one, and its calls.
+fn counted(
+    dimension: Dimension,
+    of: &(Option<AnyId>, String),
+    totals: &Totals,
+    (all, range): (i64, Range),
+    log: &Log<'_>,
+    currency: &str,
+) -> Row {
+    let path = match (dimension, of.0.filter(|_| !of.1.is_empty())) {
+        (Dimension::Tool, Some(id)) => urls::tool_usage(log.slug, id.into()),
+        (Dimension::Agent, Some(id)) => urls::agent_usage(log.slug, id.into()),
+        _ => String::new(),
     };
-    let url = urls::with_query(&path, &[("range", range.as_str())]);
-    row(name.to_owned(), url, &one.totals, all, (log.url("", tool, agent), log.url("failed", tool, agent)), currency)
+    let url = if path.is_empty() { path } else { urls::with_query(&path, &[("range", range.as_str())]) };
+    let narrowed = narrowed(dimension, of);
+    let urls = (log.url("", &[&narrowed]), log.url("failed", &[&narrowed]));
+    row(cost::label(dimension, of), url, totals, all, urls, currency)
 }
 
 fn row(name: String, url: String, totals: &Totals, all: i64, (calls_url, errors_url): (String, String), currency: &str) -> Row {
@@ -373,15 +407,8 @@ fn row(name: String, url: String, totals: &Totals, all: i64, (calls_url, errors_
     }
 }
 
-/// A row of a break-down. Versions and clients have no filter of the log: the number is that of the page's own calls.
+/// A row of a break-down.
 fn part(one: &CostRow, first: Dimension, most: i64, range: Range, log: &Log<'_>, currency: &str) -> Row {
     let totals = Totals { calls: one.calls, errors: one.errors, cost_micro: one.cost_micro, ..Totals::default() };
-    let (id, name) = (one.first.0, one.first.1.as_str());
-    let (path, tool, agent) = match (first, id.filter(|_| !name.is_empty())) {
-        (Dimension::Tool, Some(id)) => (urls::tool_usage(log.slug, id.into()), name, ""),
-        (Dimension::Agent, Some(id)) => (urls::agent_usage(log.slug, id.into()), "", name),
-        _ => return row(cost::label(first, &one.first), String::new(), &totals, most, (String::new(), String::new()), currency),
-    };
-    let url = urls::with_query(&path, &[("range", range.as_str())]);
-    row(name.to_owned(), url, &totals, most, (log.url("", tool, agent), log.url("failed", tool, agent)), currency)
+    counted(first, &one.first, &totals, (most, range), log, currency)
 }

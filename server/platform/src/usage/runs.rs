@@ -1,0 +1,67 @@
+//! What the runs of agents have cost: calls that one trace holds together. There are as many runs as an agent makes, so nothing sums them up
+//! beforehand; they are counted from the record, of one day at most and of a bounded number of calls.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Range, Totals, store};
+use crate::{
+    Platform,
+    actor::{Member, Permission},
+    error::{Error, Result},
+};
+
+/// Longest time that is counted.
+const LONGEST: TimeDelta = TimeDelta::hours(24);
+
+/// Calls of one run.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Run {
+    /// The trace. `None`: all calls that belong to none.
+    pub trace_id: Option<String>,
+    /// All calls, refused ones too.
+    pub calls: i64,
+    /// Calls that failed.
+    pub errors: i64,
+    /// What they cost, in micro-units.
+    pub cost_micro: i64,
+    /// Tokens of definitions and of what tools gave back.
+    pub tokens: i64,
+    /// What these cost in the callers' models, in micro-units.
+    pub context_micro: i64,
+    /// Calls whose tokens were counted.
+    pub counted: i64,
+}
+
+/// Runs of a time.
+#[derive(Debug, Clone)]
+pub struct Runs {
+    /// What costs most, first.
+    pub rows: Vec<Run>,
+    /// All calls of that time. Latencies are not among it.
+    pub totals: Totals,
+    /// They began from then on.
+    pub from: DateTime<Utc>,
+    /// Are there so many calls that this is later than asked for?
+    pub is_cut: bool,
+}
+
+/// What the runs of a range have cost: of its last day, if it is longer.
+pub async fn runs(platform: &Platform, actor: &Member, range: Range, most: usize) -> Result<Runs> {
+    actor.require(Permission::View)?;
+    let asked = store::whole_second(platform.clock.now()) - range.length().min(LONGEST);
+    let most = i64::try_from(most).map_err(Error::internal)?;
+    let mut tx = platform.db.tenant(actor.tenant).await?;
+    let from = store::runs_from(&mut tx, asked).await?;
+    let mut rows = store::runs(&mut tx, from, most).await?;
+    let all = rows.pop();
+    let totals = all.map_or_else(Totals::default, |all| Totals {
+        calls: all.calls,
+        errors: all.errors,
+        cost_micro: all.cost_micro,
+        counted: all.counted,
+        tokens_out: all.tokens,
+        context_micro: all.context_micro,
+        ..Totals::default()
+    });
+    Ok(Runs { rows, totals, from, is_cut: from > asked })
+}
