@@ -1,5 +1,7 @@
 // Draws the table inside each <figure data-chart> with uPlot: stacked bars for counts, lines for latencies. The table stays.
 // Head cells carry data-series (the colour), row heads data-t (seconds since 1970); every other cell is a plain number.
+import { chosen, format as inZone } from "./zone.js";
+
 const uPlot = window.uPlot;
 const AXIS = "11px Inter, system-ui, sans-serif";
 
@@ -50,16 +52,16 @@ const tick = (value, unit) => {
 // Days on a long axis, times of day on a short one; a label that repeats the one before it is left out.
 function moments(splits, times) {
   const long = times.at(-1) - times[0] > 2 * 86_400;
-  const text = new Intl.DateTimeFormat("en-GB", long ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" });
-  const labels = splits.map((split) => text.format(split * 1000));
+  const text = inZone(long ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" });
+  const labels = splits.map((split) => text(split * 1000));
   return labels.map((label, i) => (label === labels[i - 1] ? "" : label));
 }
 
-function tooltip(source, unit) {
+function tooltip(source, unit, marksAt) {
   const box = document.createElement("div");
   box.className = "chart-tip";
   box.hidden = true;
-  const time = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  const time = inZone({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
   return {
     hooks: {
       init: (plot) => plot.over.append(box),
@@ -68,7 +70,7 @@ function tooltip(source, unit) {
         box.hidden = i === null || i === undefined || plot.cursor.left < 0;
         if (box.hidden) return;
         const head = document.createElement("strong");
-        head.textContent = time.format(source.times[i] * 1000);
+        head.textContent = time(source.times[i] * 1000) + (chosen() === "utc" ? " UTC" : "");
         const lines = source.series.map((series, s) => {
           const line = document.createElement("span");
           const swatch = document.createElement("i");
@@ -78,7 +80,15 @@ function tooltip(source, unit) {
           line.append(swatch, series.label, value);
           return line;
         });
-        box.replaceChildren(head, ...lines);
+        const changes = marksAt(i).slice(0, 4).map((mark) => {
+          const line = document.createElement("span");
+          line.className = "chart-tip-mark";
+          const swatch = document.createElement("i");
+          swatch.className = `swatch mark-${mark.kind}`;
+          line.append(swatch, mark.text);
+          return line;
+        });
+        box.replaceChildren(head, ...lines, ...changes);
         const room = plot.over.clientWidth - box.offsetWidth;
         const left = plot.cursor.left + 14;
         box.style.left = `${Math.max(0, left > room ? plot.cursor.left - box.offsetWidth - 14 : left)}px`;
@@ -87,9 +97,48 @@ function tooltip(source, unit) {
   };
 }
 
+// What was changed meanwhile, from the list of the page: a line for each, and words beside the numbers of its point.
+const marks = [...document.querySelectorAll("[data-marks] [data-t]")].map((entry) => ({
+  t: Number(entry.dataset.t),
+  kind: entry.dataset.kind,
+  text: entry.querySelector("a").textContent,
+}));
+
+function marked(source) {
+  // Lines of one point lie on each other; what they say stands in one place.
+  const at = (i) => {
+    const end = source.times[i + 1] ?? Infinity;
+    return marks.filter((mark) => mark.t < end && (mark.t >= source.times[i] || i === 0));
+  };
+  const draw = (plot) => {
+    const { ctx, bbox } = plot;
+    const ratio = devicePixelRatio;
+    ctx.save();
+    ctx.lineWidth = ratio;
+    ctx.setLineDash([3 * ratio, 3 * ratio]);
+    for (const mark of marks) {
+      if (mark.t < plot.scales.x.min || mark.t > plot.scales.x.max) continue;
+      const x = Math.round(plot.valToPos(mark.t, "x", true)) + 0.5;
+      ctx.strokeStyle = ctx.fillStyle = colour(`--mark-${mark.kind}`);
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      ctx.beginPath();
+      ctx.moveTo(x - 4 * ratio, bbox.top);
+      ctx.lineTo(x + 4 * ratio, bbox.top);
+      ctx.lineTo(x, bbox.top + 6 * ratio);
+      ctx.fill();
+    }
+    ctx.restore();
+  };
+  return { at, plugin: { hooks: { draw } } };
+}
+
 function options(figure, source, size) {
   const stacked = figure.dataset.chart === "stacked";
   const unit = figure.dataset.unit;
+  const changes = marked(source);
   const halfStep = (source.times[1] - source.times[0]) / 2;
   const grid = { stroke: colour("--line"), width: 1 };
   const axis = { stroke: colour("--text-3"), font: AXIS, ticks: { show: false } };
@@ -101,10 +150,12 @@ function options(figure, source, size) {
   });
   return {
     ...size,
+    // Where ticks fall: on whole hours and days of the zone that is shown.
+    ...(chosen() === "utc" ? { tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC") } : {}),
     padding: [8, 8, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { show: !stacked, size: 7 }, drag: { x: false, y: false } },
-    plugins: [tooltip(source, unit)],
+    plugins: [tooltip(source, unit, changes.at), changes.plugin],
     scales: {
       x: stacked && source.times.length > 1
         ? { range: (_, min, max) => [min - halfStep, max + halfStep] }
@@ -146,6 +197,7 @@ function draw(figure) {
   redraw();
   new ResizeObserver(() => plot.width !== canvas.clientWidth && plot.setSize(size())).observe(canvas);
   document.addEventListener("themechange", redraw);
+  document.addEventListener("zonechange", redraw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 

@@ -4,6 +4,7 @@ mod driver;
 mod first_call;
 mod function;
 mod import;
+mod log;
 mod pages;
 mod people;
 mod publishing;

@@ -2,6 +2,7 @@
 
 mod log;
 mod log_live;
+mod markers;
 mod pages;
 mod recount;
 mod runs;

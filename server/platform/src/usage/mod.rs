@@ -4,6 +4,7 @@
 mod costs;
 pub mod histogram;
 mod live;
+mod markers;
 mod recount;
 mod rollup;
 mod runs;
@@ -12,6 +13,7 @@ mod store;
 
 pub use costs::{Breakdown, CostRow, Costs, Dimension, costs};
 pub use live::{Lookers, newest_calls};
+pub use markers::{MOST_MARKERS, Marker, Markers, markers};
 pub use recount::{Days, Recount, Wrong, check_due, find_tenant, recount};
 pub(crate) use rollup::add;
 pub use runs::{Run, Runs, runs};

@@ -58,6 +58,11 @@ impl Moment {
         Self { iso: at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), text: at.format("%-d %b %Y").to_string() }
     }
 
+    /// A minute of a day whose year is known.
+    pub fn minute(at: DateTime<Utc>) -> Self {
+        Self { text: at.format("%-d %b %H:%M UTC").to_string(), ..Self::day(at) }
+    }
+
     /// A second.
     pub fn second(at: DateTime<Utc>) -> Self {
         Self { text: at.format("%-d %b %Y, %H:%M:%S UTC").to_string(), ..Self::day(at) }

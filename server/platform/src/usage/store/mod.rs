@@ -3,6 +3,7 @@
 mod add;
 mod check;
 mod costs;
+mod markers;
 mod runs;
 mod totals;
 
@@ -25,6 +26,7 @@ pub(super) use check::{
     calls_between, drop_minutes, find_tenant, has_month, kinds_between, lease_due, mended, note_mended, pairs_between, release,
 };
 pub(super) use costs::{Groups, costs};
+pub(super) use markers::{marked_names, markers};
 pub(super) use runs::{runs, runs_from, whole_second};
 pub(super) use totals::{Read, most_limited, of, points, top, totals};
 

@@ -6,7 +6,10 @@ use chrono::TimeDelta;
 use trunkline_platform::usage::{Point, histogram};
 
 use super::{Log, moment};
-use crate::{dashboard::format, urls};
+use crate::{
+    dashboard::{components::Moment, format},
+    urls,
+};
 
 /// Most columns: points are put together until they fit.
 const COLUMNS: usize = 48;
@@ -28,8 +31,8 @@ pub(super) struct Heat {
     pub(super) levels: Vec<(usize, String)>,
     /// What lies over the columns and leads to their calls.
     pub(super) links: Vec<HeatColumn>,
-    pub(super) first: String,
-    pub(super) last: String,
+    pub(super) first: Moment,
+    pub(super) last: Moment,
 }
 
 /// A part of the time.
@@ -57,9 +60,7 @@ impl Heat {
             }
         }
         let links = columns.iter().enumerate().filter_map(|(x, points)| link(x, points, step_minutes, log));
-        let label = |points: Option<&&[Point]>| {
-            points.and_then(|points| points.first()).map(|point| point.at.format("%-d %b %H:%M").to_string()).unwrap_or_default()
-        };
+        let label = |points: Option<&&[Point]>| points.and_then(|points| points.first()).map(|point| Moment::minute(point.at));
         let upper = |band: usize| format::millis(Some(histogram::upper_ms(band * PER_ROW)));
         Some(Self {
             columns: columns.len(),
@@ -68,8 +69,8 @@ impl Heat {
             scale: (lowest..=highest).rev().map(upper).collect(),
             levels: paths.into_iter().enumerate().filter(|(_, path)| !path.is_empty()).map(|(i, path)| (i + 1, path)).collect(),
             links: links.collect(),
-            first: label(columns.first()),
-            last: label(columns.last()),
+            first: label(columns.first())?,
+            last: label(columns.last())?,
         })
     }
 }

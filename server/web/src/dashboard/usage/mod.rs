@@ -3,6 +3,7 @@
 
 mod cost;
 mod heat;
+mod marks;
 mod runs;
 
 use actix_web::web;
@@ -30,6 +31,7 @@ use crate::{
     urls,
 };
 use heat::Heat;
+use marks::Mark;
 
 pub(super) fn routes() -> Vec<Route> {
     let view = Access::Member(Permission::View);
@@ -60,6 +62,8 @@ struct UsagePage {
     classes: Vec<ClassRow>,
     calls: Vec<CallsPoint>,
     latency: Vec<LatencyPoint>,
+    marks: Vec<Mark>,
+    marks_lead: String,
     heat: Option<Heat>,
     tables: Vec<Table>,
 }
@@ -197,6 +201,8 @@ async fn render(state: &WebState, member: &InTenant, range: Range, about: About,
         classes: classes(&totals, &before, &log),
         calls: Vec::new(),
         latency: Vec::new(),
+        marks: Vec::new(),
+        marks_lead: String::new(),
         heat: None,
         tables: Vec::new(),
     };
@@ -204,9 +210,12 @@ async fn render(state: &WebState, member: &InTenant, range: Range, about: About,
         return page(&frame);
     }
     let points = usage::series(platform, actor, range, about.subject).await?;
+    let markers = usage::markers(platform, actor, range, about.subject).await?;
     page(&UsagePage {
         calls: points.iter().map(|point| home::calls_point(point, range)).collect(),
         latency: points.iter().map(|point| home::latency_point(point, range)).collect(),
+        marks: marks::marks(member, &markers),
+        marks_lead: marks::lead(&markers),
         heat: Heat::of(&points, range.step_minutes(about.subject), &log),
         tables: tables(state, member, range, about.subject, &log, &totals).await?,
         ..frame
