@@ -409,6 +409,7 @@ async fn m_48_what_flaps_is_told_once_and_what_is_silenced_never() {
 
     let firing = "SELECT id FROM app.alerts WHERE state = 'firing'";
     let id: trunkline_platform::ids::AlertId = sqlx::query_scalar(firing).fetch_one(&mut scene.sql).await.expect("one");
+    assert!(owner.get("/t/acme/members").await.ok().body.contains("class=\"nav-count\">1<"), "every page counts what is open");
     owner.post(&format!("/t/acme/alerts/{id}/acknowledge"), &[]).await.leads_to("/t/acme/alerts");
     assert!(owner.get("/t/acme/alerts").await.ok().body.contains("owner@acme.example looks after it"));
     assert!(scene.secret.starts_with("whsec_"));

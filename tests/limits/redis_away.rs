@@ -67,6 +67,9 @@ async fn away(app: &TestApp, agent: &Agent) {
         home.body.contains("Redis") || home.body.contains("local share") || home.body.contains("degraded"),
         "the dashboard says nothing"
     );
+    // Other pages say what this process knows, without asking.
+    let members = owner.get("/t/acme/members").await.ok();
+    assert!(members.body.contains("Running degraded"), "{}", members.body);
 }
 
 /// Everything works again, soon after that moment.

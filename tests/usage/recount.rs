@@ -200,6 +200,18 @@ async fn the_check_shouts_once_sums_differ() {
     sqlx::query(again).execute(&mut sql).await.expect("due");
     trunkline_platform::usage::check_due(&app.platform).await.expect("a check");
     assert_eq!(wrong(), 1);
+    // And pages with sums say so, until they are made right. No other tenant hears of it.
+    let (owner, day) = (acme.owner_browser().await, Utc::now().date_naive().to_string());
+    for (path, is_told) in [("/t/acme/usage", true), ("/t/acme", true), ("/t/acme/members", false)] {
+        let page = owner.get(path).await.ok().body;
+        let words = format!("trunkline usage rebuild --tenant acme --from {day} --to {day}");
+        assert_eq!(page.contains(&words) && page.contains("Sums are wrong"), is_told, "{path}: {page}");
+    }
+    let bravo = app.tenant("bravo").await;
+    assert!(!bravo.owner_browser().await.get("/t/bravo/usage").await.ok().body.contains("Sums are wrong"));
+    let rebuilt = usage(&app, "rebuild", &["--tenant", "acme", "--from", &day]);
+    assert!(rebuilt.status.success(), "{rebuilt:?}");
+    assert!(!owner.get("/t/acme/usage").await.ok().body.contains("Sums are wrong"));
 }
 
 #[tokio::test]

@@ -54,6 +54,31 @@ struct Last {
     report: Report,
 }
 
+/// What is known of this process without asking anybody: for what is said beside other things.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Did Redis not answer the last few times?
+    pub is_redis_away: bool,
+    /// Can the record not take calls?
+    pub is_record_closed: bool,
+    /// For how long no call has reached the database although some wait, if that is too long.
+    pub stalled: Option<Duration>,
+}
+
+impl Standing {
+    /// How long calls may take to the database before pages say so.
+    pub const STALE_AFTER: Duration = Duration::from_mins(1);
+
+    /// Of this process, now.
+    pub fn of(platform: &Platform) -> Self {
+        Self {
+            is_redis_away: platform.redis.is_away(),
+            is_record_closed: platform.spool.status() == Status::Unhealthy,
+            stalled: platform.spool.stalled().filter(|stalled| *stalled > Self::STALE_AFTER),
+        }
+    }
+}
+
 /// Asks the dependencies and remembers for a moment.
 #[derive(Debug, Default)]
 pub struct Health {

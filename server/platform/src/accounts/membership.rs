@@ -1,7 +1,7 @@
 //! Who belongs to a tenant, as what. A tenant always keeps an owner: every change locks the owners' rows first, and decides by the roles
 //! it finds under the lock, not by those the request came with.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::{EmailAddress, Session, TenantSlug, store};
 use crate::{
@@ -31,6 +31,10 @@ pub struct Membership {
     pub requires_second_factor: bool,
     /// Must they come through its identity provider?
     pub requires_sso: bool,
+    /// Alerts that fire. This and the next are told of the one tenant that was asked for.
+    pub firing: i32,
+    /// Days (UTC) whose sums are known to differ from the record.
+    pub wrong_days: Vec<NaiveDate>,
 }
 
 impl Membership {

@@ -87,11 +87,15 @@ pub(super) async fn lease_due(
 }
 
 pub(super) async fn release(tx: &mut TenantTx, due_at: DateTime<Utc>) -> Result<()> {
-    sqlx::query("UPDATE app.alert_rounds SET leased_until = NULL, due_at = $2 WHERE tenant = $1")
-        .bind(tx.tenant())
-        .bind(due_at)
-        .execute(tx.connection())
-        .await?;
+    sqlx::query(
+        "UPDATE app.alert_rounds SET leased_until = NULL, due_at = $2,
+                firing = (SELECT count(*) FROM app.alerts WHERE tenant_id = $1 AND state = 'firing')
+         WHERE tenant = $1",
+    )
+    .bind(tx.tenant())
+    .bind(due_at)
+    .execute(tx.connection())
+    .await?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ mod spool;
 mod store;
 mod writer;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::health::Status;
 
@@ -56,6 +56,8 @@ pub trait Spool: Send + Sync + std::fmt::Debug {
     fn status(&self) -> Status;
     /// Bytes that wait for Postgres, and those from which new calls are refused.
     fn fill(&self) -> (u64, u64);
+    /// For how long something waits while nothing leaves; nothing if none waits.
+    fn stalled(&self) -> Option<Duration>;
 }
 
 /// The record's two ends: where calls put entries, and the writer that takes them out.

@@ -99,7 +99,16 @@ pub async fn find_tenant(platform: &Platform, slug: &str) -> Result<TenantId> {
 /// Holds a tenant's sums of one day (UTC) against the record. Fails where the record of that month is not kept any more: its sums are all there is.
 pub async fn recount(platform: &Platform, tenant: TenantId, day: DateTime<Utc>, wrong: Wrong) -> Result<Recount> {
     let day = start_of(day, DAY);
-    part_of_day(platform, tenant, (day, day + TimeDelta::days(1)), wrong, None).await
+    let found = part_of_day(platform, tenant, (day, day + TimeDelta::days(1)), wrong, None).await?;
+    // Pages say which days are wrong, until they are not.
+    note_day(platform, tenant, day, found.wrong > 0 && wrong == Wrong::Tell).await?;
+    Ok(found)
+}
+
+async fn note_day(platform: &Platform, tenant: TenantId, day: DateTime<Utc>, is_wrong: bool) -> Result<()> {
+    let mut tx = platform.db.system().await?;
+    store::note_day(&mut tx, tenant, day.date_naive(), is_wrong).await?;
+    tx.commit().await
 }
 
 /// Checks the sums of every tenant that is due, and drops minutes that are old. Called by a background tick.
@@ -156,6 +165,7 @@ async fn check(
         calls += found.calls;
         if found.wrong > 0 {
             wrong_from = wrong_from.or(Some(from));
+            note_day(platform, tenant, from, true).await?;
             platform.metrics.usage_sums_wrong.inc_by(found.wrong);
             tracing::error!(
                 tenant.id = %tenant, %from, %to, calls = found.calls, sums = found.sums, wrong = found.wrong,

@@ -85,6 +85,15 @@ pub fn duration(took: Duration) -> String {
     millis(Some(took.as_secs_f64() * 1000.0))
 }
 
+/// A time that passes, in whole minutes or hours, such as `2 minutes`.
+pub fn minutes(time: Duration) -> String {
+    let (count, unit) = match time.as_secs() / 60 {
+        minutes @ 0..120 => (minutes, "minute"),
+        minutes => (minutes / 60, "hour"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A part of a whole, 0 to 1, in percent without its sign. What is not nothing is never shown as nothing.
 pub fn percent(ratio: f64) -> String {
     let percent = ratio * 100.0;

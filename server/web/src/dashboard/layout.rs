@@ -43,8 +43,23 @@ pub struct Nav {
     pub role: String,
     /// May they see who changed what?
     pub may_audit: bool,
+    /// Alerts that fire.
+    pub firing: i32,
+    /// What is not as it should be.
+    pub notices: Vec<Notice>,
     /// Their other tenants.
     pub others: Vec<TenantLink>,
+}
+
+/// Something that whoever looks at numbers has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Is only what is shown behind? Else something does not work.
+    pub is_stale: bool,
+    /// In a few words.
+    pub title: &'static str,
+    /// What it means, and what helps.
+    pub text: String,
 }
 
 /// A tenant to switch to.

@@ -33,6 +33,7 @@ mod sign_in;
 mod signup;
 mod sources;
 mod sso;
+pub mod standing;
 mod tools;
 mod toolsets;
 mod trust;

@@ -11,7 +11,10 @@ use trunkline_platform::{
 
 use super::{SignedIn, Visitor, state};
 use crate::{
-    dashboard::layout::{Layout, Nav, TenantLink},
+    dashboard::{
+        layout::{Layout, Nav, TenantLink},
+        standing::notices,
+    },
     error::HtmlError,
 };
 
@@ -63,6 +66,8 @@ impl<P> Allowed<P> {
             section,
             role: self.tenant.role.to_string(),
             may_audit: self.may(Permission::ViewAudit),
+            firing: self.tenant.firing,
+            notices: notices(self.visitor.standing(), section, &self.tenant),
             others: self.others.iter().map(link).collect(),
         };
         Layout { nav: Some(nav), ..self.visitor.layout(title) }

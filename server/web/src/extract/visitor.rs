@@ -6,6 +6,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, http::
 use futures_util::FutureExt as _;
 use trunkline_platform::{
     accounts::{self, Browser, Session},
+    health::Standing,
     secret::Plaintext,
 };
 
@@ -29,6 +30,11 @@ impl Visitor {
     /// The session, if somebody is signed in.
     pub fn session(&self) -> Option<&Session> {
         self.session.as_deref().map(|(_, session)| session)
+    }
+
+    /// What this process knows of itself.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::of(&self.state.platform)
     }
 
     /// Lets forms of this page lead to that place outside.

@@ -1,5 +1,7 @@
 //! SQL of memberships: inside their tenant, but for the reading of one's own.
 
+use chrono::NaiveDate;
+
 use super::{Time, role};
 use crate::{
     accounts::{EmailAddress, MemberRow, Membership},
@@ -11,9 +13,12 @@ use crate::{
 
 /// The user's own memberships, across tenants: the policy `own` of the table. The tenant of that slug is among them even if there are many.
 pub(in crate::accounts) async fn list_memberships(tx: &mut SystemTx, user: UserId, slug: &str) -> Result<Vec<Membership>> {
-    let rows: Vec<(TenantId, String, String, String, String, bool, bool)> = sqlx::query_as(
-        "SELECT m.tenant_id, t.slug, t.name, t.currency, m.role, t.require_second_factor, t.require_sso
+    let rows: Vec<MembershipRow> = sqlx::query_as(
+        "SELECT m.tenant_id, t.slug, t.name, t.currency, m.role, t.require_second_factor, t.require_sso,
+                COALESCE(r.firing, 0) AS firing, COALESCE(c.wrong_days, '{}') AS wrong_days
          FROM app.memberships m JOIN app.tenants t ON t.id = m.tenant_id
+         LEFT JOIN app.alert_rounds r ON r.tenant = t.id AND t.slug = $2
+         LEFT JOIN app.usage_checks c ON c.tenant = t.id AND t.slug = $2
          WHERE m.user_id = $1
          ORDER BY t.slug = $2 DESC, lower(t.name), t.slug
          LIMIT 200",
@@ -22,13 +27,33 @@ pub(in crate::accounts) async fn list_memberships(tx: &mut SystemTx, user: UserI
     .bind(slug)
     .fetch_all(tx.connection())
     .await?;
-    rows.into_iter()
-        .map(|(tenant, slug, name, currency, text, requires_second_factor, requires_sso)| {
-            let slug = slug.parse().map_err(Error::internal)?;
-            let role = role(&text)?;
-            Ok(Membership { tenant, slug, name, currency, role, requires_second_factor, requires_sso })
+    let membership = |row: MembershipRow| {
+        Ok(Membership {
+            tenant: row.tenant_id,
+            slug: row.slug.parse().map_err(Error::internal)?,
+            name: row.name,
+            currency: row.currency,
+            role: role(&row.role)?,
+            requires_second_factor: row.require_second_factor,
+            requires_sso: row.require_sso,
+            firing: row.firing,
+            wrong_days: row.wrong_days,
         })
-        .collect()
+    };
+    rows.into_iter().map(membership).collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct MembershipRow {
+    tenant_id: TenantId,
+    slug: String,
+    name: String,
+    currency: String,
+    role: String,
+    require_second_factor: bool,
+    require_sso: bool,
+    firing: i32,
+    wrong_days: Vec<NaiveDate>,
 }
 
 pub(in crate::accounts) async fn list_members(tx: &mut TenantTx) -> Result<Vec<MemberRow>> {

@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -44,6 +44,8 @@ struct Shared {
     waiting: AtomicU64,
     bytes: AtomicU64,
     refused: AtomicU64,
+    /// Since when something waits and nothing has left.
+    stalled: Mutex<Option<Instant>>,
     /// Was it opened? Before that there is no server, and nobody calls.
     started: std::sync::atomic::AtomicBool,
     arrived: Notify,
@@ -64,6 +66,14 @@ impl Shared {
     fn count_in(&self, bytes: u64) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.stalled.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+    }
+
+    /// Something has left: what still waits does so from now on.
+    fn count_out(&self, entries: u64, bytes: u64) {
+        let before = self.waiting.fetch_sub(entries, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        *self.stalled.lock().unwrap_or_else(PoisonError::into_inner) = (before > entries).then(Instant::now);
     }
 
     fn is_broken(&self) -> bool {
@@ -109,6 +119,10 @@ impl Spool for DiskSpool {
 
     fn fill(&self) -> (u64, u64) {
         (self.shared.bytes.load(Ordering::Relaxed), self.shared.room())
+    }
+
+    fn stalled(&self) -> Option<Duration> {
+        self.shared.stalled.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
     }
 }
 
@@ -180,6 +194,7 @@ pub(super) fn open(settings: Settings) -> (Arc<dyn Spool>, Outlet) {
         waiting: AtomicU64::default(),
         bytes: AtomicU64::default(),
         refused: AtomicU64::default(),
+        stalled: Mutex::default(),
         started: false.into(),
         arrived: Notify::new(),
         broken: Notify::new(),
@@ -236,6 +251,7 @@ impl Outlet {
         self.shared.bytes.store(found.bytes, Ordering::Relaxed);
         self.shared.refused.store(found.refused, Ordering::Relaxed);
         if found.waiting > 0 {
+            *self.shared.stalled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             tracing::info!(waiting = found.waiting, cut = found.cut, "entries of the process before are in the spool");
         }
         if found.refused > 0 {
@@ -301,8 +317,7 @@ impl Outlet {
         self.with_disk(move |disk| disk.forget(&positions)).await?;
         self.shipped = last;
         let bytes: usize = load.entries.iter().map(|(.., bytes)| bytes.len()).sum();
-        self.shared.waiting.fetch_sub(load.entries.len() as u64, Ordering::Relaxed);
-        self.shared.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.shared.count_out(load.entries.len() as u64, bytes as u64);
         Ok(())
     }
 

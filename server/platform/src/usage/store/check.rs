@@ -1,6 +1,6 @@
 //! SQL that holds sums against the record.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -46,6 +46,21 @@ pub(in crate::usage) async fn release(
     .bind(checked_to)
     .bind(wrong_from)
     .bind(due_at)
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+/// Notes that the sums of a day (UTC) are wrong, or that they are right again.
+pub(in crate::usage) async fn note_day(tx: &mut SystemTx, tenant: TenantId, day: NaiveDate, is_wrong: bool) -> Result<()> {
+    sqlx::query(
+        "UPDATE app.usage_checks
+         SET wrong_days = CASE WHEN $3 THEN array_append(array_remove(wrong_days, $2), $2) ELSE array_remove(wrong_days, $2) END
+         WHERE tenant = $1 AND ($3 OR $2 = ANY (wrong_days))",
+    )
+    .bind(tenant)
+    .bind(day)
+    .bind(is_wrong)
     .execute(tx.connection())
     .await?;
     Ok(())

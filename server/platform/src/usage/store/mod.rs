@@ -23,7 +23,8 @@ use crate::{
 
 pub(super) use add::add_sums;
 pub(super) use check::{
-    calls_between, drop_minutes, find_tenant, has_month, kinds_between, lease_due, mended, note_mended, pairs_between, release,
+    calls_between, drop_minutes, find_tenant, has_month, kinds_between, lease_due, mended, note_day, note_mended, pairs_between,
+    release,
 };
 pub(super) use costs::{Groups, costs};
 pub(super) use markers::{marked_names, markers};
