@@ -19,6 +19,8 @@ function ago(date, now) {
 
 function show() {
   const now = Date.now();
+  // In the reader's own zone nobody has to be told which it is.
+  const zone = chosen() === "utc" ? " UTC" : "";
   const full = format(STYLES.exact);
   const short = format(STYLES.minute);
   for (const element of document.querySelectorAll("time[data-time]")) {
@@ -27,9 +29,7 @@ function show() {
     element.title = `${full(date)} (${zoneName()})`;
     const style = element.dataset.time;
     if (style === "ago") element.textContent = ago(date, now);
-    else if (style === "minute") element.textContent = short(date);
-    // In the reader's own zone nobody has to be told which it is.
-    else element.textContent = chosen() === "utc" ? `${full(date)} UTC` : full(date);
+    else element.textContent = (style === "minute" ? short(date) : full(date)) + zone;
   }
 }
 

@@ -58,7 +58,8 @@ pub async fn newest_calls(platform: &Platform, actor: &Member, filter: &CallFilt
     let busy = || Error::new(ErrorKind::Exhausted { retry_after_ms: RETRY_AFTER_MS });
     let _place = platform.lookers.enter(actor.tenant).ok_or_else(busy)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    store::calls(&mut tx, filter, PAGE).await
+    let filter = store::within_version(&mut tx, filter).await?;
+    store::calls(&mut tx, &filter, PAGE).await
 }
 
 #[cfg(test)]

@@ -52,7 +52,8 @@ pub const PAGE: usize = 50;
 pub async fn calls(platform: &Platform, actor: &Member, filter: &CallFilter) -> Result<CallPage> {
     actor.require(Permission::View)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    let mut calls = store::calls(&mut tx, filter, PAGE + 1).await?;
+    let filter = store::within_version(&mut tx, filter).await?;
+    let mut calls = store::calls(&mut tx, &filter, PAGE + 1).await?;
     let older = (calls.len() > PAGE).then(|| calls[PAGE - 1].id);
     calls.truncate(PAGE);
     Ok(CallPage { calls, older })

@@ -4,6 +4,7 @@ mod add;
 mod check;
 mod costs;
 mod markers;
+mod narrow;
 mod runs;
 mod totals;
 
@@ -28,6 +29,8 @@ pub(super) use check::{
 };
 pub(super) use costs::{Groups, costs};
 pub(super) use markers::{marked_names, markers};
+pub use narrow::FilterNames;
+pub(super) use narrow::{filter_names, within_version};
 pub(super) use runs::{runs, runs_from, whole_second};
 pub(super) use totals::{Read, most_limited, of, points, top, totals};
 
@@ -185,35 +188,6 @@ pub struct CallFilter {
     pub to: Option<DateTime<Utc>>,
     /// Only those before that one.
     pub before: Option<EntryId>,
-}
-
-/// What the ids of a filter are called; nothing for those that are not of this tenant.
-#[derive(Debug, Clone, Default, FromRow)]
-pub struct FilterNames {
-    /// The tool and its version.
-    pub version: Option<String>,
-    /// The client.
-    pub client: Option<String>,
-    /// The person's address.
-    pub user: Option<String>,
-}
-
-/// A person is named if they are a member, or somebody has called for them here.
-pub(super) async fn filter_names(tx: &mut TenantTx, filter: &CallFilter) -> Result<FilterNames> {
-    Ok(sqlx::query_as(
-        "SELECT (SELECT t.name || ' v' || v.number FROM app.tool_versions v JOIN app.tools t ON t.tenant_id = v.tenant_id AND t.id = v.tool_id
-                 WHERE v.tenant_id = $1 AND v.id = $2) AS version,
-                (SELECT name FROM app.clients WHERE tenant_id = $1 AND id = $3) AS client,
-                (SELECT u.email FROM app.users u WHERE u.id = $4
-                 AND (EXISTS (SELECT FROM app.memberships m WHERE m.tenant_id = $1 AND m.user_id = $4)
-                      OR EXISTS (SELECT FROM app.calls c WHERE c.tenant_id = $1 AND c.user_id = $4))) AS \"user\"",
-    )
-    .bind(tx.tenant())
-    .bind(filter.version.and_then(Narrow::id))
-    .bind(filter.client.and_then(Narrow::id))
-    .bind(filter.user.and_then(Narrow::id))
-    .fetch_one(tx.connection())
-    .await?)
 }
 
 /// The columns of `Call`.

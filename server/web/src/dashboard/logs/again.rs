@@ -38,7 +38,7 @@ fn command(url: &str, tool: &str, arguments: &str, revision: Revision) -> String
             revision.as_str()
         );
     }
-    let headers: String = headers.iter().map(|header| format!("  -H \"{header}\" \\\n")).collect();
+    let headers = headers.iter().fold(String::new(), |text, header| format!("{text}  -H \"{header}\" \\\n"));
     // Within quotes of the shell; outside of texts JSON has none of these.
     let arguments = arguments.replace('\'', "\\u0027");
     format!(

@@ -72,10 +72,13 @@ impl Asked {
     pub(super) fn chips(&self, slug: &str, query: &Query) -> Vec<Chip> {
         let filter = &self.filter;
         let texts = [
-            ("version", filter.version.map(|one| words(one, "Version", &self.names.version, "Unknown tools"))),
-            ("client", filter.client.map(|one| words(one, "Client", &self.names.client, "No client (key or certificate)"))),
-            ("user", filter.user.map(|one| words(one, "For", &self.names.user, "For nobody (services)"))),
-            ("run", filter.run.map(|one| words(one, "Run", &None, "No run"))),
+            ("version", filter.version.map(|one| words(one, "Version", self.names.version.as_deref(), "Unknown tools"))),
+            (
+                "client",
+                filter.client.map(|one| words(one, "Client", self.names.client.as_deref(), "No client (key or certificate)")),
+            ),
+            ("user", filter.user.map(|one| words(one, "For", self.names.user.as_deref(), "For nobody (services)"))),
+            ("run", filter.run.map(|one| words(one, "Run", None, "No run"))),
             ("from", filter.from.map(|at| format!("Since {}", minute(at)))),
             ("to", filter.to.map(|at| format!("Before {}", minute(at)))),
         ];
@@ -102,7 +105,7 @@ impl Asked {
     }
 }
 
-fn words<T: ToString + Copy>(one: Narrow<T>, label: &str, name: &Option<String>, without: &str) -> String {
+fn words<T: ToString + Copy>(one: Narrow<T>, label: &str, name: Option<&str>, without: &str) -> String {
     match (one, name) {
         (Narrow::Without, _) => without.to_owned(),
         (Narrow::To(_), Some(name)) => format!("{label} {name}"),

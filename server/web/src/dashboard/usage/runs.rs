@@ -1,6 +1,5 @@
 //! What runs of agents have cost: the calls that one trace holds together.
 
-use actix_web::HttpResponse;
 use trunkline_platform::usage::{self, Range, Run, Runs};
 
 use super::{
@@ -103,14 +102,16 @@ pub(super) async fn download(state: &WebState, member: &InTenant, range: Range) 
     let found = usage::runs(&state.platform, &member.actor, range, FILE_ROWS).await?;
     let mut text = "run,calls,failed,cost,currency,tokens,context_cost\r\n".to_owned();
     for run in found.rows.iter().cloned().chain(rest(&found)) {
-        let (tokens, context) = match run.counted {
-            0 => (String::new(), String::new()),
-            _ => (run.tokens.to_string(), format::price_input(run.context_micro)),
-        };
-        let (calls, errors, cost) = (run.calls, run.errors, format::price_input(run.cost_micro));
-        let (name, currency) = (cost::quoted(&name(&run)), &member.tenant.currency);
-        text.push_str(&format!("{name},{calls},{errors},{cost},{currency},{tokens},{context}\r\n"));
+        text.push_str(&line(&run, &member.tenant.currency));
     }
-    let response: HttpResponse = cost::file(text, &format!("{}-cost-by-run.csv", member.slug()));
-    Ok(response)
+    Ok(cost::file(text, &format!("{}-cost-by-run.csv", member.slug())))
+}
+
+fn line(run: &Run, currency: &str) -> String {
+    let (tokens, context) = match run.counted {
+        0 => (String::new(), String::new()),
+        _ => (run.tokens.to_string(), format::price_input(run.context_micro)),
+    };
+    let (calls, errors, cost) = (run.calls, run.errors, format::price_input(run.cost_micro));
+    format!("{},{calls},{errors},{cost},{currency},{tokens},{context}\r\n", cost::quoted(&name(run)))
 }
