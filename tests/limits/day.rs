@@ -232,6 +232,19 @@ async fn q_08_all_keys_of_a_call_lie_in_one_slot_of_a_cluster() {
 }
 
 #[tokio::test]
+async fn q_09_one_call_after_another_is_never_one_too_many_at_the_same_time() {
+    let app = plenty().start().await;
+    let acme = app.tenant("acme").await;
+    let agent = acme.agent("agent", "tools:read").await;
+    acme.tool("echo", tools::echo()).await;
+    insert_more(&app, &acme, "agent", (Some(agent.id), None), (None, Some(1))).await;
+    for number in 0..200 {
+        let answer = call(&agent, "echo").await;
+        assert_eq!(answer.status, 200, "call {number}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn q_09_a_limit_lowered_on_one_replica_holds_on_the_other_at_once() {
     let app = plenty().start().await;
     let second = app.replica().await;

@@ -80,7 +80,7 @@ impl AdmittedCall {
     }
 
     async fn run_as_asked(self, platform: &Platform, voice: Voice, cancelled: CancellationToken) -> Finished {
-        let Self { tool, mut ready, state, caller, left, mut draft, slot, once: _ } = self;
+        let Self { tool, mut ready, state, caller, left, mut draft, mut slot, once: _ } = self;
         // What is sent on are the parameters as they came. A state, if there will be one, is bound to the arguments.
         let mut arguments = match &mut ready {
             Ready::Run(input) if tool.tool.version.executor.is_proxied() => std::mem::take(&mut input.arguments),
@@ -111,9 +111,9 @@ impl AdmittedCall {
                         return Finished::error(refusal);
                     }
                     TaskUse::Required | TaskUse::Possible if voice.speaks_tasks() && !asks_first => {
-                        return Box::pin(task(platform, voice, tool, caller, input, left, draft, slot)).await;
+                        return Box::pin(task(platform, voice, tool, caller, input, left, draft, slot.take())).await;
                     }
-                    _ => Box::pin(talk(platform, &voice, &tool, &caller, input, (&draft, slot), &cancelled)).await,
+                    _ => Box::pin(talk(platform, &voice, &tool, &caller, input, (&draft, slot.take()), &cancelled)).await,
                 }
             }
             (Ready::Run(input), _) => {
@@ -141,7 +141,11 @@ impl AdmittedCall {
         let answered = is_looked_at.then(|| Answered::of(caller.snapshot.tenant, &tool, arguments, &run)).flatten();
         draft.gives(|| read_by_model(run.answer));
         // What is not in the record is not said.
-        match draft.finish(run.outcome, run.error, size).await {
+        let kept = draft.finish(run.outcome, run.error, size).await;
+        if let Some(slot) = slot {
+            slot.leave().await;
+        }
+        match kept {
             Ok(()) => {
                 platform.echoes.offer(answered);
                 Finished { answer, left, end }
@@ -268,7 +272,9 @@ fn ongoing(
     let work = draft.trail().around(async move {
         let run = work.await;
         // A parked call still counts among those that run.
-        drop(slot);
+        if let Some(slot) = slot {
+            slot.leave().await;
+        }
         run
     });
     let work = platform.conversations.may_outlive(work);

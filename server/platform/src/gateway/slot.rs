@@ -40,6 +40,13 @@ impl Slot {
         Some(Self { of_one, of_all, seated: None })
     }
 
+    /// It has ended. Returns when places that are scarce are free again.
+    pub(super) async fn leave(mut self) {
+        if let Some(seated) = self.seated.take() {
+            seated.leave().await;
+        }
+    }
+
     /// Why there is none.
     pub(super) fn refusal() -> Refusal {
         Refusal::Limited {

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{
     Notify,
     mpsc::{self, error::TrySendError},
+    oneshot,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -18,10 +19,12 @@ const MOST: usize = 8_192;
 const BATCH: usize = 512;
 /// How long a word waits for others, where places are not scarce: a round trip and two wakes for each call would be dearer than the call's own.
 const LINGER: Duration = Duration::from_millis(5);
+/// Longest wait of a call for its scarce places to be free again.
+const FREE_WITHIN: Duration = Duration::from_millis(100);
 
 enum Word {
-    /// The call has ended.
-    Leave { call: Arc<str>, keys: Vec<String> },
+    /// The call has ended. Somebody may wait until that is known.
+    Leave { call: Arc<str>, keys: Vec<String>, told: Option<oneshot::Sender<()>> },
     /// Nothing was sent for it.
     GiveBack(Charged),
 }
@@ -93,10 +96,30 @@ pub struct Seated {
     words: Words,
 }
 
+impl Seated {
+    /// Gives them back. Where they are scarce this returns when they are free, or could be in time: who calls again as soon as it has its answer must
+    /// not be refused because of the call before.
+    pub async fn leave(mut self) {
+        if !self.are_scarce {
+            return;
+        }
+        let (told, known) = oneshot::channel();
+        self.say(Some(told));
+        let _ = tokio::time::timeout(FREE_WITHIN, known).await;
+    }
+
+    /// Once.
+    fn say(&mut self, told: Option<oneshot::Sender<()>>) {
+        let keys = std::mem::take(&mut self.keys);
+        if !keys.is_empty() {
+            leave(&self.words, Word::Leave { call: Arc::clone(&self.call), keys, told }, self.are_scarce);
+        }
+    }
+}
+
 impl Drop for Seated {
     fn drop(&mut self) {
-        let word = Word::Leave { call: Arc::clone(&self.call), keys: std::mem::take(&mut self.keys) };
-        leave(&self.words, word, self.are_scarce);
+        self.say(None);
     }
 }
 
@@ -134,13 +157,12 @@ pub async fn run_afterwards(platform: Platform, stop: CancellationToken) {
 }
 
 async fn say(platform: &Platform, words: impl Iterator<Item = Word>) {
-    let mut leaves = Vec::new();
+    let (mut leaves, mut waiting) = (Vec::new(), Vec::new());
     for word in words {
         match word {
-            Word::Leave { call, keys } => {
-                for key in keys {
-                    leaves.push(redis::Cmd::zrem(key, &*call));
-                }
+            Word::Leave { call, keys, told } => {
+                leaves.extend(keys.into_iter().map(|key| redis::Cmd::zrem(key, &*call)));
+                waiting.extend(told);
             }
             Word::GiveBack(Charged { tenant, call, day, charge, .. }) => {
                 if let Err(away) = shared::refund(platform, tenant, &call, day, &charge).await {
@@ -153,5 +175,9 @@ async fn say(platform: &Platform, words: impl Iterator<Item = Word>) {
         && let Err(away) = platform.redis.all(leaves).await
     {
         tracing::debug!(error = %away, "places are free when their deadline has passed");
+    }
+    for told in waiting {
+        // Who has stopped waiting has answered already.
+        let _ = told.send(());
     }
 }

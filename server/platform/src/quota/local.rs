@@ -82,7 +82,7 @@ impl LocalBuckets {
         for counter in &charge.counters {
             *held.used.entry((day, counter.name.clone())).or_default() += counter.amount;
         }
-        Decision::Admitted { left: tightest, degraded: true, crowded: true }
+        Decision::Admitted { left: tightest, degraded: true, crowded: false }
     }
 }
 

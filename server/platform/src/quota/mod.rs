@@ -298,7 +298,8 @@ pub enum Decision {
         left: Option<Remaining>,
         /// Decided without Redis, on this replica's share.
         degraded: bool,
-        /// Places among what runs are scarce somewhere: the one that this call takes must be free again at once.
+        /// Places among what runs are scarce somewhere: the one that this call takes must be free again before its answer leaves. Never without
+        /// Redis, where nobody counts them.
         crowded: bool,
     },
     /// Charged nowhere.
