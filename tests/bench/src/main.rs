@@ -85,7 +85,7 @@ enum Command {
         /// Calls
         #[arg(long, default_value_t = usage::CALLS)]
         calls: u64,
-        /// Only so many of the last days are in the record too, at least eight; the others are in the sums only: a hundred million rows take some 60 GB
+        /// Only so many of the last days are in the record too, at least two; the others are in the sums only: a hundred million rows take some 60 GB
         #[arg(long, default_value_t = usage::DAYS)]
         recorded_days: u64,
     },

@@ -49,7 +49,7 @@ pub(crate) async fn measure(program: &std::path::Path, calls: u64, recorded_days
     let began = Instant::now();
     let per_day = calls.div_ceil(DAYS);
     prepare(&mut sql, &owner).await?;
-    let recorded_days = recorded_days.max(MINUTES_FOR_DAYS);
+    let recorded_days = recorded_days.max(2);
     let agent = sqlx::query_scalar("SELECT id FROM bench.agents WHERE n = 7").fetch_one(&mut sql).await?;
     let tool = sqlx::query_scalar("SELECT id FROM bench.tools WHERE n = 7").fetch_one(&mut sql).await?;
     for day in 0..DAYS {
@@ -157,8 +157,9 @@ async fn copy_day(sql: &mut PgConnection, day: u64) -> anyhow::Result<()> {
         let copy = format!(
             "INSERT INTO app.{table} ({before}, start, {after}, {numbers})
              SELECT {before}, start - interval '{} days', {after}, {numbers} FROM app.{table}
-             WHERE step > 1 AND start >= date_trunc('day', now(), 'UTC') - interval '1 day' AND start < date_trunc('day', now(), 'UTC')",
-            day - 1
+             WHERE step > {} AND start >= date_trunc('day', now(), 'UTC') - interval '1 day' AND start < date_trunc('day', now(), 'UTC')",
+            day - 1,
+            i32::from(day >= MINUTES_FOR_DAYS)
         );
         sqlx::query(AssertSqlSafe(copy)).execute(&mut *sql).await.with_context(|| format!("sums of {table}"))?;
     }
@@ -178,7 +179,7 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64) -> anyhow::Res
                 CASE WHEN a.n % 2 = 0 THEN 120 END::bigint AS tokens_definition, CASE WHEN a.n % 2 = 0 THEN m % 900 END::bigint AS tokens_out,
                 CASE WHEN a.n % 2 = 0 THEN m % 50 END::bigint AS context_micro
          FROM generate_series(0, {per_day} - 1) m
-         CROSS JOIN LATERAL (SELECT date_trunc('milliseconds', {begin} + m * (interval '1 day' / {per_day})) AS at, random() AS r, (m * 7919) % {AGENTS} AS agent,
+         CROSS JOIN LATERAL (SELECT date_trunc('milliseconds', {begin} + m * (interval '1 day' / {per_day})) AS at, random() AS r, (m::bigint * 7919) % {AGENTS} AS agent,
                                (m / {AGENTS}) % {TOOLS_EACH} AS nth) AS d
          JOIN bench.agents a ON a.n = d.agent
          JOIN bench.tools t ON t.n = (d.agent * 3 + d.nth * d.nth) % {TOOLS}
