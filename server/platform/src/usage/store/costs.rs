@@ -65,23 +65,11 @@ struct Row {
     tokens: i64,
     context_micro: i64,
     counted: i64,
-    /// Sums that all groups together are made of.
-    sums: i64,
 }
 
 /// What costs most, and from when on: later than asked for where that are too many sums.
 pub(in crate::usage) async fn costs(tx: &mut TenantTx, groups: Groups) -> Result<(Vec<CostRow>, DateTime<Utc>)> {
-    let rows = ranked(tx, groups, groups.from).await?;
-    if rows.first().is_none_or(|row| row.sums <= MOST_SUMS) {
-        return Ok((rows.into_iter().map(CostRow::from).collect(), groups.from));
-    }
     let from = counted_from(tx, groups).await?;
-    let rows = ranked(tx, groups, from).await?;
-    Ok((rows.into_iter().map(CostRow::from).collect(), from))
-}
-
-/// The groups that cost most, of no more sums than one over the bound: those of the latest days.
-async fn ranked(tx: &mut TenantTx, groups: Groups, from: DateTime<Utc>) -> Result<Vec<Row>> {
     let second = groups.second.map_or("NULL::uuid", Dimension::column);
     let second_name = groups.second.map_or_else(|| "NULL::text".to_owned(), |second| second.name("s.second_id"));
     let has_client = groups.first == Dimension::Client || groups.second == Some(Dimension::Client);
@@ -92,41 +80,35 @@ async fn ranked(tx: &mut TenantTx, groups: Groups, from: DateTime<Utc>) -> Resul
                       sum(u.ok + u.tool_error + u.upstream_error + u.timeout + u.denied + u.limited + u.cancelled + u.unknown)::bigint AS calls,
                       sum(u.tool_error + u.upstream_error + u.timeout + u.unknown)::bigint AS errors, sum(u.cost_micro)::bigint AS cost_micro,
                       sum(u.tokens_definition + u.tokens_out)::bigint AS tokens, sum(u.context_micro)::bigint AS context_micro,
-                      sum(u.counted)::bigint AS counted, (sum(count(*)) OVER ())::bigint AS sums
-               FROM (SELECT * FROM app.usage_sums
-                     WHERE tenant_id = $1 AND kind = 'each' AND step = 1440 AND start >= $2
-                       AND ($3::uuid IS NULL OR agent_id = $3) AND ($4::uuid IS NULL OR tool_id = $4)
-                     ORDER BY start DESC LIMIT $6) AS u {grants}
+                      sum(u.counted)::bigint AS counted
+               FROM app.usage_sums u {grants}
+               WHERE u.tenant_id = $1 AND u.kind = 'each' AND u.step = 1440 AND u.start >= $2
+                 AND ($3::uuid IS NULL OR u.agent_id = $3) AND ($4::uuid IS NULL OR u.tool_id = $4)
                GROUP BY 1, 2 ORDER BY sum(u.cost_micro) DESC, calls DESC, 1, 2 LIMIT $5) AS s
          ORDER BY s.cost_micro DESC, s.calls DESC, s.first_id, s.second_id",
         groups.first.name("s.first_id"),
         groups.first.column(),
     );
-    Ok(sqlx::query_as(AssertSqlSafe(sql))
+    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(tx.tenant())
         .bind(from)
         .bind(groups.agent)
         .bind(groups.tool)
         .bind(groups.most)
-        .bind(MOST_SUMS + 1)
         .fetch_all(tx.connection())
-        .await?)
-}
-
-impl From<Row> for CostRow {
-    fn from(row: Row) -> Self {
-        let some = |id: Option<Uuid>| id.filter(|id| !id.is_nil());
-        Self {
-            first: (some(row.first_id), row.first_name.unwrap_or_default()),
-            second: (some(row.second_id), row.second_name.unwrap_or_default()),
-            calls: row.calls,
-            errors: row.errors,
-            cost_micro: row.cost_micro,
-            tokens: row.tokens,
-            context_micro: row.context_micro,
-            counted: row.counted,
-        }
-    }
+        .await?;
+    let some = |id: Option<Uuid>| id.filter(|id| !id.is_nil());
+    let row = |row: Row| CostRow {
+        first: (some(row.first_id), row.first_name.unwrap_or_default()),
+        second: (some(row.second_id), row.second_name.unwrap_or_default()),
+        calls: row.calls,
+        errors: row.errors,
+        cost_micro: row.cost_micro,
+        tokens: row.tokens,
+        context_micro: row.context_micro,
+        counted: row.counted,
+    };
+    Ok((rows.into_iter().map(row).collect(), from))
 }
 
 /// From when on it can be broken down within bounds.
