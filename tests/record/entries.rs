@@ -130,6 +130,33 @@ async fn each_outcome_is_recorded_once_and_all_sums_agree() {
     assert_eq!(kept, 0, "no arguments are kept");
 }
 
+/// A transaction for each handful of entries would cost Postgres more than the entries.
+#[tokio::test]
+async fn entries_that_come_one_after_another_are_written_together() {
+    let app = TestApp::builder().unlimited().start().await;
+    let acme = app.tenant("acme").await;
+    acme.tool("echo", tools::echo()).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    let began = std::time::Instant::now();
+    let mut calls = 0_i64;
+    while began.elapsed() < std::time::Duration::from_secs(3) {
+        assert_eq!(agent.call(Era::Stateless, "echo", json!({ "text": "x" })).await.status, 200);
+        calls += 1;
+    }
+    let lasted_ms = i64::try_from(began.elapsed().as_millis()).expect("a time");
+    let mut sql = app.sql().await;
+    let transactions = eventually("all calls are there", SOON, async || {
+        let (found, transactions): (i64, i64) = sqlx::query_as("SELECT count(*), count(DISTINCT xmin::text) FROM app.calls")
+            .fetch_one(&mut sql)
+            .await
+            .expect("counts");
+        (found == calls).then_some(transactions)
+    })
+    .await;
+    // Each waits a tenth of a second for company; the first, and what is left at the end, come on top.
+    assert!(transactions <= lasted_ms / 100 + 3, "{calls} calls in {lasted_ms} ms took {transactions} transactions");
+}
+
 #[tokio::test]
 async fn a_key_says_on_which_day_it_was_used_last() {
     let app = TestApp::start().await;

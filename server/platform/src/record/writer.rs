@@ -41,17 +41,29 @@ impl Writer {
         self.outlet.start()
     }
 
-    /// Ships what is there, without waiting for more.
+    /// Ships what is there, until nothing is.
     async fn flush(&mut self, platform: &Platform) -> crate::Result<()> {
-        loop {
-            let load = self.outlet.read(BATCH).await?;
-            let (waiting, _) = self.outlet.counts();
-            platform.metrics.record_queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-            if load.entries.is_empty() {
-                return Ok(());
-            }
+        while self.ship_batch(platform).await? > 0 {}
+        Ok(())
+    }
+
+    /// Ships whole batches, and what is left. What comes meanwhile waits for company as the others did: shipped at once it would be a
+    /// transaction of a handful of entries, and another, for as long as calls come.
+    async fn ship_whole_batches(&mut self, platform: &Platform) -> crate::Result<()> {
+        while self.ship_batch(platform).await? == BATCH {}
+        Ok(())
+    }
+
+    /// How many entries were shipped.
+    async fn ship_batch(&mut self, platform: &Platform) -> crate::Result<usize> {
+        let load = self.outlet.read(BATCH).await?;
+        let (waiting, _) = self.outlet.counts();
+        platform.metrics.record_queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        let count = load.entries.len();
+        if count > 0 {
             self.ship(platform, load).await?;
         }
+        Ok(count)
     }
 
     async fn ship(&mut self, platform: &Platform, mut load: Load) -> crate::Result<()> {
@@ -164,7 +176,7 @@ pub async fn run(platform: Platform, mut writer: Writer, stop: CancellationToken
             }
             tokio::time::sleep(LINGER).await;
         }
-        match writer.flush(&platform).await {
+        match writer.ship_whole_batches(&platform).await {
             Ok(()) => (wait, waits) = (RETRY.0, true),
             Err(error) => {
                 waits = false;
