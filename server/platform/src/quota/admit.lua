@@ -11,25 +11,26 @@
 -- Returns {0} stale | {3} no such session | {4, i…} counters not known | {5, day} another day | {6} other arguments | {7, ms} still running |
 --   {8, result} kept | {9} given back | {10} begun, and its end is not known | {1, now, …} admitted | {2, index, wait, strikes, now, …} refused. What follows `now` is for each bucket when
 --   it is full, for each counter what is used, for each set who is in it. Times in µs since 2025-10-09.
-local head = redis.call('MGET', KEYS[1], KEYS[2], KEYS[5])
+local call, try = redis.call, redis.pcall
+local head = call('MGET', KEYS[1], KEYS[2], KEYS[5])
 if ARGV[1] ~= '' and head[1] ~= ARGV[1] then return {0} end
 -- Decided before: whoever asked did not hear it.
 if ARGV[4] ~= '' and head[2] then
     if head[2] == 'refunded' then return {9} end
     return cmsgpack.unpack(head[2])
 end
-local t = redis.call('TIME')
+local t = call('TIME')
 local seconds = tonumber(t[1])
 local now = (seconds - 1760000000) * 1000000 + tonumber(t[2])
 if ARGV[6] ~= '' and math.floor(seconds / 86400) ~= tonumber(ARGV[6]) then return {5, math.floor(seconds / 86400)} end
 if ARGV[2] ~= '' then
-    if redis.call('EXPIRE', KEYS[3], ARGV[3]) == 0 then return {3} end
+    if call('EXPIRE', KEYS[3], ARGV[3]) == 0 then return {3} end
     -- A key of another type is nothing of ours: it makes room.
-    if type(redis.pcall('ZADD', KEYS[4], seconds, ARGV[2])) == 'table' then
-        redis.call('DEL', KEYS[4])
-        redis.call('ZADD', KEYS[4], seconds, ARGV[2])
+    if type(try('ZADD', KEYS[4], seconds, ARGV[2])) == 'table' then
+        call('DEL', KEYS[4])
+        call('ZADD', KEYS[4], seconds, ARGV[2])
     end
-    redis.call('EXPIRE', KEYS[4], ARGV[3])
+    call('EXPIRE', KEYS[4], ARGV[3])
 end
 if ARGV[7] ~= '' and head[3] then
     local length = #ARGV[7]
@@ -46,7 +47,7 @@ local now_ms = seconds * 1000 + math.floor(tonumber(t[2]) / 1000)
 -- Where the reservations of a budget are.
 local function reservations(i) return KEYS[7 + n + i - first_budget] end
 local stored = {}
-if first_set > 1 then stored = redis.call('MGET', unpack(KEYS, 7, 5 + first_set)) end
+if first_set > 1 then stored = call('MGET', unpack(KEYS, 7, 5 + first_set)) end
 local answer, after = {1, now}, {}
 local refused, wait, arg = 0, 0, 14
 for i = 1, buckets do
@@ -57,7 +58,7 @@ for i = 1, buckets do
     -- A clock that went back must not lock a bucket for longer than one fill: written at once, or a refusal would find it so again and again.
     if full_at > now + fill + 1 then
         full_at = now + fill
-        redis.call('SET', KEYS[6 + i], string.format('%.3f', full_at), 'PX', math.ceil(fill / 1000) + 1000)
+        call('SET', KEYS[6 + i], string.format('%.3f', full_at), 'PX', string.format('%d', fill / 1000 + 1001))
     end
     after[i] = full_at + interval
     local short = after[i] - now - fill
@@ -72,8 +73,8 @@ for i = first_counter, first_set - 1 do
     local used = tonumber(stored[i])
     if used and i >= first_budget then
         -- A reservation that nobody has settled in its time: what became of it stands in the record.
-        local late = redis.pcall('ZRANGEBYSCORE', reservations(i), '-inf', now_ms, 'LIMIT', 0, 1)
-        if late.err then redis.call('DEL', reservations(i)) end
+        local late = try('ZRANGEBYSCORE', reservations(i), '-inf', now_ms, 'LIMIT', 0, 1)
+        if late.err then call('DEL', reservations(i)) end
         if late.err or #late > 0 then used = nil end
     end
     if used then
@@ -93,15 +94,15 @@ if #unknown > 1 then return unknown end
 for i = first_set, n do
     local key, most = KEYS[6 + i], tonumber(ARGV[arg])
     arg = arg + 1
-    local running = redis.pcall('ZCARD', key)
+    local running = try('ZCARD', key)
     if type(running) == 'table' then
-        redis.call('DEL', key)
+        call('DEL', key)
         running = 0
     end
     if running >= most then
         -- Who should have ended and has not said so is not waited for.
-        redis.call('ZREMRANGEBYSCORE', key, '-inf', now_ms)
-        running = redis.call('ZCARD', key)
+        call('ZREMRANGEBYSCORE', key, '-inf', now_ms)
+        running = call('ZCARD', key)
         if running >= most and wait < 1000000 then refused, wait = i, 1000000 end
     end
     answer[2 + i] = running
@@ -109,37 +110,39 @@ end
 if refused > 0 then
     local strikes = 0
     if ARGV[10] ~= '0' then
-        strikes = redis.pcall('INCR', KEYS[6])
+        strikes = try('INCR', KEYS[6])
         if type(strikes) == 'table' then
-            redis.call('SET', KEYS[6], 1)
+            call('SET', KEYS[6], 1)
             strikes = 1
         end
-        if strikes == 1 then redis.call('EXPIRE', KEYS[6], ARGV[10]) end
+        if strikes == 1 then call('EXPIRE', KEYS[6], ARGV[10]) end
     end
     local said = {2, refused, math.ceil(wait), strikes, now}
     for i = 1, n do said[5 + i] = answer[2 + i] end
     -- Long enough for whoever did not hear it; floods of refusals must not fill the memory.
-    if ARGV[4] ~= '' then redis.call('SET', KEYS[2], cmsgpack.pack(said), 'PX', 2000) end
+    if ARGV[4] ~= '' then call('SET', KEYS[2], cmsgpack.pack(said), 'PX', '2000') end
     return said
 end
 for i = 1, buckets do
-    redis.call('SET', KEYS[6 + i], string.format('%.3f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1000)
+    call('SET', KEYS[6 + i], string.format('%.3f', after[i]), 'PX', string.format('%d', (after[i] - now) / 1000 + 1001))
 end
 for i = first_counter, first_set - 1 do
     local at = 14 + 2 * buckets + 3 * (i - first_counter)
-    redis.call('INCRBY', KEYS[6 + i], ARGV[at])
+    call('INCRBY', KEYS[6 + i], ARGV[at])
     if i >= first_budget then
         -- For as long as the record may take to get to Postgres, from where it is settled. Beyond, the record is asked what became of it.
-        redis.call('ZADD', reservations(i), now_ms + tonumber(ARGV[5]) + 600000, ARGV[4] .. ':' .. ARGV[at])
-        redis.call('EXPIREAT', reservations(i), tonumber(ARGV[at + 2]) + 172800)
+        call('ZADD', reservations(i), now_ms + tonumber(ARGV[5]) + 600000, ARGV[4] .. ':' .. ARGV[at])
+        call('EXPIREAT', reservations(i), tonumber(ARGV[at + 2]) + 172800)
     end
 end
+-- Redis writes a number that it is given as one of Lua's with seventeen digits, which takes longer than most commands.
+local ends = string.format('%d', now_ms + tonumber(ARGV[5]))
 for i = first_set, n do
-    redis.call('ZADD', KEYS[6 + i], now_ms + tonumber(ARGV[5]), ARGV[4])
+    call('ZADD', KEYS[6 + i], ends, ARGV[4])
     -- No call runs for longer, so that the key outlives its members.
-    redis.call('PEXPIRE', KEYS[6 + i], 3600000)
+    call('PEXPIRE', KEYS[6 + i], '3600000')
     answer[2 + i] = answer[2 + i] + 1
 end
-if ARGV[7] ~= '' then redis.call('SET', KEYS[5], ARGV[7] .. 'r' .. string.format('%d', now_ms + tonumber(ARGV[5])), 'EX', ARGV[8]) end
-if ARGV[4] ~= '' then redis.call('SET', KEYS[2], cmsgpack.pack(answer), 'PX', 60000) end
+if ARGV[7] ~= '' then call('SET', KEYS[5], ARGV[7] .. 'r' .. ends, 'EX', ARGV[8]) end
+if ARGV[4] ~= '' then call('SET', KEYS[2], cmsgpack.pack(answer), 'PX', '60000') end
 return answer
