@@ -59,6 +59,25 @@ pub(crate) struct Installation {
     pub(crate) idle_mb: f64,
 }
 
+/// One more server on the same services.
+pub(crate) struct Replica {
+    server: Child,
+    /// Its MCP endpoint.
+    pub(crate) url: String,
+}
+
+impl Replica {
+    /// Of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.id().unwrap_or(0)
+    }
+
+    /// Ends it.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        Ok(self.server.kill().await?)
+    }
+}
+
 impl Ground {
     /// Starts the services and plants a tenant with so many tools. `upstream` is where the one that is called sends its requests.
     pub(crate) async fn prepare(program: &Path, upstream: &str, port: u16, tools: usize) -> anyhow::Result<Self> {
@@ -188,6 +207,18 @@ impl Installation {
         let metrics = get(self.ground.ops_port, "/metrics").await?;
         let line = metrics.lines().find_map(|line| line.strip_prefix("mcp_open_streams ")).context("no mcp_open_streams")?;
         Ok(line.trim().parse()?)
+    }
+
+    /// Another replica of it, with a name and a spool of its own.
+    pub(crate) async fn replica(&self, program: &Path, number: usize) -> anyhow::Result<Replica> {
+        let (port, ops_port, spool) = (free_port()?, free_port()?, self.ground.dir.join(format!("spool-{number}")));
+        let (listen, url) = (format!("127.0.0.1:{port}"), format!("http://127.0.0.1:{port}"));
+        let mut server = command(program, &self.ground.settings(), "serve");
+        server.env("TRUNKLINE_PUBLIC_URL", &url).env("TRUNKLINE_HTTP_LISTEN", listen);
+        server.env("TRUNKLINE_OPS_LISTEN", format!("127.0.0.1:{ops_port}")).env("TRUNKLINE_AUDIT_SPOOL_DIR", spool);
+        let server = server.spawn().context("a replica cannot be started")?;
+        until_ready(port).await?;
+        Ok(Replica { server, url: format!("{url}/t/bench/mcp") })
     }
 
     /// Stops everything and removes its state.

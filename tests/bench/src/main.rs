@@ -1,6 +1,6 @@
 //! `make bench`: calls per second and latency of a bare upstream and of the same upstream behind the platform, interleaved in one run, with
 //! idle memory and time from start to ready; then the memory of open event streams, the latency of long lists, the cost of
-//! access tokens, of the record and of functions. Compare ratios within a run;
+//! access tokens, of the record, of several replicas and of functions. Compare ratios within a run;
 //! figures of different runs differ with the machine.
 
 mod functions;
@@ -9,6 +9,7 @@ mod lists;
 mod load;
 mod open_loop;
 mod record;
+mod replicas;
 mod streams;
 mod tokens;
 mod upstream;
@@ -72,6 +73,8 @@ enum Command {
     },
     /// Only what the record costs per call, under both durabilities
     Record,
+    /// Only what a call costs through one, two and three replicas
+    Replicas,
     /// Only what functions cost, and what attacks of one tenant's functions cost another tenant
     Functions,
     /// Only the verification of an exported record
@@ -110,6 +113,7 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Ground { upstream, port, effect }) => runtime.block_on(ground(&arguments, upstream, *port, *effect)),
         Some(Command::Streams { count }) => runtime.block_on(streams::measure(&arguments.program, *count)),
         Some(Command::Record) => runtime.block_on(record::measure(&arguments.program, arguments.seconds)),
+        Some(Command::Replicas) => runtime.block_on(replicas::measure(&arguments.program, arguments.seconds)),
         Some(Command::Functions) => runtime.block_on(functions::measure(&arguments.program, arguments.seconds)),
         Some(Command::Verify { entries }) => verify::measure(*entries),
         Some(Command::Usage { calls, recorded_days }) => {
@@ -125,6 +129,7 @@ fn main() -> anyhow::Result<()> {
             lists::measure(&arguments.program, lists::TOOLS, lists::PER_SECOND, arguments.seconds).await?;
             tokens::measure(&arguments.program, tokens::TOKENS).await?;
             record::measure(&arguments.program, arguments.seconds).await?;
+            replicas::measure(&arguments.program, arguments.seconds).await?;
             functions::measure(&arguments.program, arguments.seconds).await
         }),
     }

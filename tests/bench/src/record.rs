@@ -74,7 +74,7 @@ async fn through(program: &Path, upstream: &str, durability: &str, length: Durat
 }
 
 /// User and system time of a process, in microseconds: ticks of 10 ms, as Linux counts for everybody.
-fn cpu_us(stat: &str) -> anyhow::Result<f64> {
+pub(crate) fn cpu_us(stat: &str) -> anyhow::Result<f64> {
     let text = std::fs::read_to_string(stat)?;
     let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     ensure!(fields.len() > 12, "{stat} has an unknown form");
