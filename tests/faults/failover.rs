@@ -19,8 +19,8 @@ use trunkline_platform::{
     secret::Plaintext,
 };
 
-use super::{address_of, by_way_of, postgres::processes, timed};
-use crate::support::{Database, Gate, SOON, TestApp, eventually, figure, private::Folder, process, tools};
+use super::{postgres::processes, timed};
+use crate::support::{Database, Gate, SOON, TestApp, address_of, by_way_of, eventually, figure, private::Folder, process, tools};
 
 /// Writes that fail are tried again after this.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -17,23 +17,7 @@ mod tls;
 
 use std::time::{Duration, Instant};
 
-use url::Url;
-
 use crate::support::Agent;
-
-/// Where a database is.
-fn address_of(url: &str) -> String {
-    let url = Url::parse(url).expect("a URL");
-    format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432))
-}
-
-/// The same database by another way.
-fn by_way_of(port: u16, url: &str) -> String {
-    let mut url = Url::parse(url).expect("a URL");
-    url.set_host(Some("127.0.0.1")).expect("a host");
-    url.set_port(Some(port)).expect("a port");
-    url.into()
-}
 
 /// How long a call takes, which has to succeed.
 async fn timed(agent: &Agent) -> Duration {

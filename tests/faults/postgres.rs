@@ -20,12 +20,12 @@ use tokio::{
 use trunkline::services::{Keep, PrivatePostgres};
 use trunkline_platform::db;
 
-use super::{address_of, by_way_of, timed};
+use super::timed;
 use crate::{
     record::reconcile,
     support::{
-        Database, PASSWORD, SOON, SlowProxy, TestApp, Visitor, eventually, figure, full, middle_and_p99, private::Folder,
-        process, tools, world,
+        Database, PASSWORD, SOON, SlowProxy, TestApp, Visitor, address_of, by_way_of, eventually, figure, full, middle_and_p99,
+        private::Folder, process, tools, world,
     },
 };
 

@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use trunkline::services::free_port;
 
-use super::{address_of, by_way_of, timed};
+use super::timed;
 use crate::support::{
-    Era, Gate, Replica, SOON, SPOOL_DIR, TestApp, Upstream, Visitor, eventually, figure, full, middle_and_p99, private::Folder,
-    tools,
+    Era, Gate, Replica, SOON, SPOOL_DIR, TestApp, Upstream, Visitor, address_of, by_way_of, eventually, figure, full,
+    middle_and_p99, private::Folder, tools,
 };
 
 /// What comes sooner is taken for the same wish.

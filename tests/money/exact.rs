@@ -9,13 +9,16 @@ use std::{
 };
 
 use serde_json::json;
+use sqlx::PgConnection;
 use trunkline_platform::{
     catalog::{HttpMethod, NewVersion, Place, Price},
     quota::budgets::{BudgetScope, Period},
 };
 
 use super::{ask, blocks_at, counter, ledger, plenty, set, sum};
-use crate::support::{Draw, Era, OwnRedis, SOON, Upstream, eventually, say, tools};
+use crate::support::{
+    Agent, Draw, Era, OwnRedis, SOON, SlowProxy, Upstream, address_of, by_way_of, eventually, run_sql, say, tools,
+};
 
 /// 100 for the call, up to 400 as the tool reports.
 const PRICE: Price = Price { call_micro: 100, kib_micro: 0, second_micro: 0, reported_micro: 400 };
@@ -70,12 +73,20 @@ async fn spend(budget: i64, flush: bool) -> (u64, i64) {
         done.expect("no panic");
     }
     let mut sql = app.sql().await;
+    let mut last = (None, vec![], 0);
     let spent = eventually("the counter is the sum of the record", SOON, async || {
         // Whoever asks for a counter that is not there begins it.
         let _ = agent.call(Era::Handshake, "paid", json!({ "cost": "0" })).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         let spent = ledger(&mut sql).await;
-        (counter(&redis).await == (Some(spent), vec![])).then_some(spent)
+        let (value, reserved) = counter(&redis).await;
+        let now = (value, reserved, spent);
+        if last != now {
+            // Which of them is off, and by how much, if it stays so.
+            last = now.clone();
+            say(&format!("money: counter, what is reserved of it, and record: {now:?}"));
+        }
+        (now == (Some(spent), vec![], spent)).then_some(spent)
     })
     .await;
     let sums = "SELECT sum(cost_micro)::bigint FROM app.usage_rollups WHERE step = 60";
@@ -103,4 +114,57 @@ async fn a_flush_forgets_no_money_but_what_is_in_flight() {
     say(&format!(
         "money: with a flush, {calls} calls spent {spent} of {budget} micro-units; {in_flight} may have been in flight"
     ));
+}
+
+/// How long the second replica's messages to and from Postgres take: the test has twice as long for what happens between its reading and its writing.
+const LATE: Duration = Duration::from_millis(100);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_redis_forgot_is_not_lost_while_its_counter_begins_elsewhere() {
+    let redis = OwnRedis::start().await;
+    let app = plenty().set("REDIS_URL", redis.url()).start().await;
+    let proxy = SlowProxy::start(address_of(&app.database().app), LATE).await;
+    let late = app.with_settings(&[("DATABASE_URL", &by_way_of(proxy.addr.port(), &app.database().app))]).await;
+    let acme = app.tenant("acme").await;
+    acme.tool("paid", NewVersion { price: Price { reported_micro: 0, ..PRICE }, ..tools::echo() }).await;
+    let agent = acme.agent("agent", "tools:read").await;
+    set(&app, &acme, BudgetScope::Tenant, Period::Month, blocks_at(1_000_000)).await;
+    let there = agent.at(&agent.url.replace(&app.url, &late.url));
+    let call = async |agent: &Agent| {
+        let answer = agent.call(Era::Stateless, "paid", json!({ "text": "x" })).await;
+        assert!(answer.is_ok(), "{} {}", answer.status, answer.text);
+    };
+    call(&there).await;
+    let mut sql = app.sql().await;
+    let settled = async |sql: &mut PgConnection| {
+        let spent = ledger(sql).await;
+        (counter(&redis).await == (Some(spent), vec![])).then_some(spent)
+    };
+    eventually("the first is settled", SOON, async || settled(&mut sql).await).await;
+
+    // A call that Postgres does not take yet, and whose reservation Redis forgets.
+    let mut holding = app.sql().await;
+    run_sql(&mut holding, "BEGIN; LOCK TABLE app.calls IN SHARE MODE".to_owned()).await;
+    call(&agent).await;
+    for key in ask::<Vec<String>>(&redis, &["KEYS", "*:b:*"]).await {
+        let _: i64 = ask(&redis, &["DEL", &key]).await;
+    }
+    // The other replica begins the counter; when it has read the record, and does not know it yet, the call comes there and is settled.
+    let beginning = tokio::spawn({
+        let there = there.clone();
+        async move { there.call(Era::Stateless, "paid", json!({ "text": "x" })).await.is_ok() }
+    });
+    eventually("the record is read", SOON, async || {
+        let reading = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND state = 'idle in transaction' AND query LIKE '%app.usage_rollups%UNION ALL%'";
+        (sum(&mut sql, reading).await > 0).then_some(())
+    })
+    .await;
+    run_sql(&mut holding, "COMMIT".to_owned()).await;
+    assert!(beginning.await.expect("no panic"));
+    eventually("all three are in the record", SOON, async || (ledger(&mut sql).await == 3 * 100).then_some(())).await;
+    // Whoever asks for a counter that is not there begins it.
+    call(&agent).await;
+    eventually("the counter is the sum of the record", SOON, async || settled(&mut sql).await.filter(|spent| *spent == 4 * 100))
+        .await;
 }

@@ -62,6 +62,7 @@ async fn f_31_l_02_the_counter_is_the_sum_of_the_record_after_kill_9() {
     let write = tools::http(HttpMethod::Get, &upstream.url("/cost/30"), &[("text", Place::Query)]);
     let writes = tools::with_effect(Effect::Write, write);
     acme.tool("writes", NewVersion { price: price(110), ..writes }).await;
+    acme.tool("free", tools::echo()).await;
     let agent = acme.agent("agent", "tools:write").await;
     set(&app, &acme, BudgetScope::Agent(agent.id), Period::Month, blocks_at(1_000_000_000_000)).await;
     let spool = Folder::new("spool");
@@ -86,6 +87,12 @@ async fn f_31_l_02_the_counter_is_the_sum_of_the_record_after_kill_9() {
     // Whoever starts there next ships what the last one has left, and settles it.
     let replica = Replica::start_with(&app, port, &[(SPOOL_DIR, &spool_dir)]).await;
     let mut sql = app.sql().await;
+    // Entries leave in their order: when this one is in the record, so is all that was left. Until then what is reserved of it looks as if it had no call.
+    assert!(at.call(Era::Stateless, "free", json!({ "text": "x" })).await.is_ok());
+    eventually("what was left is in the record", SOON, async || {
+        (sum(&mut sql, "SELECT count(*) FROM app.calls WHERE tool_name = 'free'").await == 1).then_some(())
+    })
+    .await;
     let of = |reserved: &[String]| -> i64 {
         reserved
             .iter()

@@ -53,7 +53,9 @@ async fn ask<T: FromRedisValue>(redis: &OwnRedis, command: &[&str]) -> T {
 
 /// The counter of the only budget, and what is reserved of it, by the names of the reservations. `None`: it is not in Redis.
 async fn counter(redis: &OwnRedis) -> (Option<i64>, Vec<String>) {
-    let keys: Vec<String> = ask(redis, &["KEYS", "*:b:*"]).await;
+    let mut keys: Vec<String> = ask(redis, &["KEYS", "*:b:*"]).await;
+    // In which a counter is about to begin.
+    keys.retain(|key| !key.ends_with(":round"));
     let (open, values): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.ends_with(":open"));
     assert!(open.len() <= 1 && values.len() <= 1, "{open:?} {values:?}");
     let value = match values.first() {

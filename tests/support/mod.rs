@@ -42,7 +42,7 @@ pub(crate) use cluster::OwnCluster;
 pub(crate) use private::{Gate, OwnRedis};
 pub(crate) use proxy::SlowProxy;
 pub(crate) use replica::Replica;
-pub(crate) use services::{Database, Kind, run as run_sql, shared};
+pub(crate) use services::{Database, Kind, address_of, by_way_of, run as run_sql, shared};
 pub(crate) use upstream::Upstream;
 pub(crate) use visitor::{Page, SESSION, Visitor, link};
 

@@ -164,6 +164,20 @@ fn named(url: &Url, database: &str) -> String {
     url.into()
 }
 
+/// Where a database is.
+pub(crate) fn address_of(url: &str) -> String {
+    let url = Url::parse(url).expect("a URL");
+    format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5432))
+}
+
+/// The same database by another way.
+pub(crate) fn by_way_of(port: u16, url: &str) -> String {
+    let mut url = Url::parse(url).expect("a URL");
+    url.set_host(Some("127.0.0.1")).expect("a host");
+    url.set_port(Some(port)).expect("a port");
+    url.into()
+}
+
 /// Drives a future on a thread that has no runtime.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)

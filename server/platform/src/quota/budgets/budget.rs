@@ -188,6 +188,11 @@ pub(in crate::quota) fn reservations_of(counter: &str) -> String {
     format!("{counter}:open")
 }
 
+/// Where the round is named in which the record is read to begin a counter.
+pub(super) fn round_of(counter: &str) -> String {
+    format!("{counter}:round")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

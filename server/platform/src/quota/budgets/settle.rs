@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use super::budget::reservations_of;
+use super::budget::{reservations_of, round_of};
 use crate::{
     Platform,
     call::{Entry, Reserved},
@@ -36,7 +36,7 @@ pub async fn settle(platform: &Platform, entries: &[&Entry]) -> Result<(), Away>
             let mut script = SETTLE.prepare_invoke();
             for (entry, reserved, counter) in some {
                 let key = |name: &str| platform.redis.tenant_key(tenant, name);
-                script.key(key(counter)).key(key(&reservations_of(counter)));
+                script.key(key(counter)).key(key(&reservations_of(counter))).key(key(&round_of(counter)));
                 script.arg(format!("{}:{}", entry.id.uuid().simple(), reserved.micro));
                 script.arg(entry.cost_micro.saturating_sub(reserved.micro)).arg(entry.cost_micro);
             }
