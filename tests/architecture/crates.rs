@@ -28,7 +28,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "actix-web",
         ],
     ),
-    ("trunkline-web", &["trunkline", "sqlx", "redis", "reqwest", "lettre", "clap", "config"]),
+    ("trunkline-web", &["trunkline", "sqlx", "redis", "reqwest", "hyper", "hyper-util", "lettre", "clap", "config"]),
 ];
 
 #[test]

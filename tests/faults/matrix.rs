@@ -107,8 +107,9 @@ pub(super) const ROWS: &[Row] = &[
             "upstream::f_14_each_way_to_fail_has_its_class_and_nothing_of_upstream_leaks",
             "upstream::answers::f_14_an_answer_that_is_not_text_comes_as_what_it_is",
             "faults::answers::f_14_f_17_heads_without_end_and_bodies_that_are_torn_are_failures",
+            "faults::answers::f_14_who_says_without_end_that_the_answer_comes_is_not_heard_out",
         ],
-        "an upstream that says without end that its answer comes (1xx) is given up late: hyper reads all that has come before anything else of its thread runs",
+        "",
     ),
     row("F15", "an upstream leads elsewhere", &["upstream::f_15_a_redirect_is_not_followed"], ""),
     row(

@@ -14,10 +14,21 @@ const ZEROS: usize = 64 * 1024 * 1024;
 const BROTLI: &str = "cbffff3ff82700e2b14020f7fe8fffff7ff04f00c4611180eefd1fffffffe09f0088c30200ddfb3ffeffffc13f0110870500baf77ffcffff837f0220\
                       0e0b0074effff8ffff07ff04401c1600e8defff1ffff0ffe0980382c00d0bdffcbffff3ffc1300715800a07bff07";
 
+/// One more word that an answer comes.
+const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+
 /// Answers so, if that is a word of this file. The inner value is `None` when the connection is over.
 pub(super) async fn answer(stream: &mut TcpStream, word: &str, number: &str) -> Option<Option<()>> {
     Some(match word {
         "early" => over(early(stream).await),
+        "hints" => {
+            let hints = HINT.repeat(50);
+            send(
+                stream,
+                format!("{hints}HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}").as_bytes(),
+            )
+            .await
+        }
         "head" => {
             let value = "x".repeat(number.parse().unwrap_or(1));
             send(stream, format!("HTTP/1.1 200 OK\r\nx-large: {value}\r\ncontent-length: 2\r\n\r\nok").as_bytes()).await
@@ -55,7 +66,7 @@ fn over(_: Option<()>) -> Option<()> {
 
 /// Says again and again that the answer comes.
 async fn early(stream: &mut TcpStream) -> Option<()> {
-    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(1_000);
+    let hints = HINT.repeat(1_000);
     loop {
         send(stream, hints.as_bytes()).await?;
     }

@@ -3,12 +3,15 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::Semaphore;
+use tower_service::Service;
 use url::{Host, Url};
 
 use super::EgressError;
@@ -78,8 +81,8 @@ pub(super) fn check_url(url: &Url, allow: &[Network]) -> Result<(), EgressError>
     if plain && address.is_none_or(|address| is_allowed(address, allow)) { Ok(()) } else { Err(EgressError::Refused) }
 }
 
-/// Resolves a name to its allowed addresses.
-#[derive(Debug)]
+/// Resolves a name to its allowed addresses. Clones share the bound.
+#[derive(Debug, Clone)]
 pub(super) struct Resolver {
     pub(super) allow: Arc<[Network]>,
     /// The system's resolver blocks a thread per name; names that hang must not take those that log-ins need.
@@ -92,8 +95,16 @@ impl Resolver {
     }
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let (allow, lookups) = (Arc::clone(&self.allow), Arc::clone(&self.lookups));
         Box::pin(async move {
             let found = tokio::time::timeout(RESOLVE_WITHIN, async {
@@ -104,13 +115,13 @@ impl Resolve for Resolver {
                     (name.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
                 };
                 let found = tokio::task::spawn_blocking(lookup).await??;
-                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(found)
+                Ok::<_, Self::Error>(found)
             });
             let allowed: Vec<SocketAddr> = found.await??.into_iter().filter(|address| is_allowed(address.ip(), &allow)).collect();
             if allowed.is_empty() {
                 return Err(AddressRefused.into());
             }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
+            Ok(allowed.into_iter())
         })
     }
 }

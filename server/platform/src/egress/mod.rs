@@ -3,6 +3,7 @@
 //!
 //! An answer is read whole (`send`) or as it comes (`open`).
 
+mod client;
 mod guard;
 mod stream;
 mod trail;
@@ -10,9 +11,8 @@ mod trail;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use reqwest::{
-    Client, Method, StatusCode,
+    Method, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap},
 };
 use rustls::{ClientConfig, crypto::aws_lc_rs};
@@ -22,6 +22,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::context::TokioContext;
 use url::Url;
 
+use client::{Answer, Client};
 pub use guard::is_public;
 pub use stream::{OutboundStream, StreamLimits};
 use trail::OnItsWay;
@@ -109,7 +110,7 @@ impl EgressError {
 #[derive(Debug, Clone)]
 pub struct Egress {
     client: Client,
-    resolver: Arc<guard::Resolver>,
+    resolver: guard::Resolver,
     tls: ClientConfig,
     allow_http: bool,
     /// Where the connections of `client` live: they are shared, and outlive the request that opened them.
@@ -125,13 +126,13 @@ impl Egress {
     /// # Panics
     /// Outside of a runtime.
     pub fn new(settings: &Settings) -> Result<Self> {
-        let resolver = Arc::new(guard::Resolver::new(settings.allow.clone().into()));
+        let resolver = guard::Resolver::new(settings.allow.clone().into());
         let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(rustls::ConfigBuilder::with_platform_verifier)
             .map_err(Error::internal)?
             .with_no_client_auth();
-        let client = client(&resolver, &tls)?;
+        let client = Client::new(&resolver, &tls);
         Ok(Self { client, resolver, tls, allow_http: settings.allow_http, runtime: Handle::current(), own: Arc::default() })
     }
 
@@ -139,7 +140,7 @@ impl Egress {
     pub fn separate(&self) -> Result<Self> {
         let mut tls = self.tls.clone();
         tls.resumption = rustls::client::Resumption::in_memory_sessions(8);
-        Ok(Self { client: client(&self.resolver, &tls)?, tls, own: Arc::default(), ..self.clone() })
+        Ok(Self { client: Client::new(&self.resolver, &tls), tls, own: Arc::default(), ..self.clone() })
     }
 
     /// Is plain HTTP allowed, as on a developer's computer?
@@ -170,59 +171,29 @@ impl Egress {
         request: OutboundRequest,
         on_its_way: &OnItsWay,
     ) -> std::result::Result<OutboundAnswer, EgressError> {
-        let response = match self.of_this_worker()? {
-            Some(own) => start(own, request).await?,
+        let mut answer = match self.of_this_worker() {
+            Some(own) => own.send(request).await?,
             None => self.begin(request).await?,
         };
-        let (status, content_type) = (response.status(), content_type(response.headers()));
-        on_its_way.answered(status);
-        let headers = response.headers().clone();
-        if is_packed(&headers) {
+        on_its_way.answered(answer.status);
+        if is_packed(&answer.headers) {
             return Err(EgressError::Broken);
         }
-        Ok(OutboundAnswer { status, content_type, headers, body: read(response).await? })
+        let body = read(&mut answer).await?;
+        let Answer { status, headers, .. } = answer;
+        Ok(OutboundAnswer { status, content_type: content_type(&headers), headers, body })
     }
 
     /// Sends a request, up to the head of its answer.
-    async fn begin(&self, request: OutboundRequest) -> std::result::Result<reqwest::Response, EgressError> {
-        TokioContext::new(start(&self.client, request), self.runtime.clone()).await
+    async fn begin(&self, request: OutboundRequest) -> std::result::Result<Answer, EgressError> {
+        TokioContext::new(self.client.send(request), self.runtime.clone()).await
     }
 
     /// The client of this thread, where a thread is a runtime.
-    fn of_this_worker(&self) -> std::result::Result<Option<&Client>, EgressError> {
-        if Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
-            return Ok(None);
-        }
-        let own = self.own.get_or_try(|| client(&self.resolver, &self.tls));
-        own.map(Some).map_err(|_| EgressError::Unreachable)
+    fn of_this_worker(&self) -> Option<&Client> {
+        let is_alone = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+        is_alone.then(|| self.own.get_or(|| Client::new(&self.resolver, &self.tls)))
     }
-}
-
-async fn start(client: &Client, request: OutboundRequest) -> std::result::Result<reqwest::Response, EgressError> {
-    let mut builder = client.request(request.method, request.url).headers(request.headers);
-    if let Some(body) = request.body {
-        builder = builder.body(body);
-    }
-    builder.send().await.map_err(|error| classify(&error))
-}
-
-fn client(resolver: &Arc<guard::Resolver>, tls: &ClientConfig) -> Result<Client> {
-    #[expect(clippy::disallowed_methods, reason = "the one place that builds a client")]
-    let builder = Client::builder();
-    builder
-        .tls_backend_preconfigured(tls.clone())
-        .dns_resolver(Arc::clone(resolver))
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(3))
-        .pool_idle_timeout(Duration::from_mins(1))
-        .pool_max_idle_per_host(256)
-        .tcp_nodelay(true)
-        // A stream may be silent for long; a peer that is gone must be noticed all the same.
-        .tcp_keepalive(Duration::from_secs(30))
-        .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(Error::internal)
 }
 
 /// Lower case, without parameters.
@@ -247,42 +218,23 @@ fn is_usual_port(port: Option<u16>) -> bool {
 }
 
 /// Reads the body up to the bound, without copying when it came in one piece.
-async fn read(response: reqwest::Response) -> std::result::Result<Bytes, EgressError> {
-    if response.content_length().is_some_and(|length| length > MAX_ANSWER_BYTES as u64) {
+async fn read(answer: &mut Answer) -> std::result::Result<Bytes, EgressError> {
+    if answer.length().is_some_and(|length| length > MAX_ANSWER_BYTES as u64) {
         return Err(EgressError::TooLarge);
     }
-    let mut stream = response.bytes_stream();
-    let Some(first) = stream.next().await else { return Ok(Bytes::new()) };
-    let first = first.map_err(|error| classify(&error))?;
-    let Some(second) = stream.next().await else { return bounded(first) };
+    let Some(first) = answer.chunk().await? else { return Ok(Bytes::new()) };
+    let Some(second) = answer.chunk().await? else { return bounded(first) };
     let mut whole = Vec::from(bounded(first)?);
-    whole.extend_from_slice(&second.map_err(|error| classify(&error))?);
-    while let Some(chunk) = stream.next().await {
+    whole.extend_from_slice(&second);
+    while let Some(chunk) = answer.chunk().await? {
         if whole.len() > MAX_ANSWER_BYTES {
             return Err(EgressError::TooLarge);
         }
-        whole.extend_from_slice(&chunk.map_err(|error| classify(&error))?);
+        whole.extend_from_slice(&chunk);
     }
     bounded(whole.into())
 }
 
 fn bounded(body: Bytes) -> std::result::Result<Bytes, EgressError> {
     if body.len() > MAX_ANSWER_BYTES { Err(EgressError::TooLarge) } else { Ok(body) }
-}
-
-fn classify(error: &reqwest::Error) -> EgressError {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(cause) = source {
-        if cause.is::<guard::AddressRefused>() {
-            return EgressError::Refused;
-        }
-        source = cause.source();
-    }
-    if error.is_timeout() {
-        EgressError::Timeout
-    } else if error.is_connect() {
-        EgressError::Unreachable
-    } else {
-        EgressError::Broken
-    }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Response, StatusCode, header::HeaderMap};
+use reqwest::{StatusCode, header::HeaderMap};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Egress, EgressError, OutboundRequest, classify, content_type, trail::OnItsWay};
+use super::{Answer, Egress, EgressError, OutboundRequest, content_type, trail::OnItsWay};
 
 /// No answer is read for longer, whatever its request says.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -31,7 +31,7 @@ pub struct OutboundStream {
     pub content_type: String,
     /// All headers.
     pub headers: HeaderMap,
-    response: Response,
+    answer: Answer,
     idle: Duration,
     deadline: Instant,
     bytes_left: u64,
@@ -46,14 +46,14 @@ impl Egress {
         let deadline = now + request.deadline.min(LONGEST);
         let first_byte = earlier(deadline, now, limits.first_byte);
         let mut on_its_way = OnItsWay::begin(&mut request);
-        let response = timeout_at(first_byte, self.begin(request)).await.unwrap_or(Err(EgressError::Timeout));
-        let response = response.inspect_err(|error| on_its_way.ended(Some(*error)))?;
-        on_its_way.answered(response.status());
+        let answer = timeout_at(first_byte, self.begin(request)).await.unwrap_or(Err(EgressError::Timeout));
+        let answer = answer.inspect_err(|error| on_its_way.ended(Some(*error)))?;
+        on_its_way.answered(answer.status);
         Ok(OutboundStream {
-            status: response.status(),
-            content_type: content_type(response.headers()),
-            headers: response.headers().clone(),
-            response,
+            status: answer.status,
+            content_type: content_type(&answer.headers),
+            headers: answer.headers.clone(),
+            answer,
             idle: limits.idle,
             deadline,
             bytes_left: limits.bytes,
@@ -74,8 +74,8 @@ impl OutboundStream {
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, EgressError> {
         let until = earlier(self.deadline, Instant::now(), self.idle);
-        let chunk = timeout_at(until, self.response.chunk()).await.map_err(|_| EgressError::Timeout)?;
-        let Some(chunk) = chunk.map_err(|error| classify(&error))? else { return Ok(None) };
+        let chunk = timeout_at(until, self.answer.chunk()).await.map_err(|_| EgressError::Timeout)?;
+        let Some(chunk) = chunk? else { return Ok(None) };
         self.bytes_left = self.bytes_left.checked_sub(chunk.len() as u64).ok_or(EgressError::TooLarge)?;
         Ok(Some(chunk))
     }
