@@ -35,7 +35,7 @@ pub(super) const ROWS: &[Row] = &[
         "F02",
         "Postgres is slow by 200 ms an exchange",
         &["faults::postgres::f_02_postgres_that_is_slow_slows_pages_and_no_call"],
-        "pages make some thirty-five exchanges, so that 200 ms more for each are seven seconds, not two",
+        "pages make some twelve exchanges one after the other, so that 200 ms more for each are two and a half seconds, not two",
     ),
     row(
         "F03",

@@ -99,9 +99,7 @@ pub async fn list_invitations(platform: &Platform, actor: &Member) -> Result<Vec
     actor.require(Permission::ManageMembers)?;
     let now = platform.clock.now();
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    let invitations = store::list_invitations(&mut tx, now).await?;
-    tx.commit().await?;
-    Ok(invitations)
+    store::list_invitations(&mut tx, now).await
 }
 
 /// The invitation of that secret, if it still works. Looks only.

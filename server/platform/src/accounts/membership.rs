@@ -74,7 +74,6 @@ pub async fn memberships(platform: &Platform, session: &Session) -> Result<Vec<M
 async fn list(platform: &Platform, session: &Session, first: &str) -> Result<Vec<Membership>> {
     let mut tx = platform.db.user(session.user).await?;
     let mut memberships = store::list_memberships(&mut tx, session.user, first).await?;
-    tx.commit().await?;
     memberships.retain(|membership| session.limited_to.is_none_or(|tenant| tenant == membership.tenant));
     Ok(memberships)
 }
@@ -93,9 +92,7 @@ pub async fn member(platform: &Platform, session: &Session, slug: &TenantSlug) -
 pub async fn list_members(platform: &Platform, actor: &Member) -> Result<Vec<MemberRow>> {
     actor.require(Permission::View)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    let members = store::list_members(&mut tx).await?;
-    tx.commit().await?;
-    Ok(members)
+    store::list_members(&mut tx).await
 }
 
 /// Gives a member another role.

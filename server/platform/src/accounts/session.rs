@@ -181,10 +181,11 @@ pub async fn find_session(platform: &Platform, secret: &Plaintext) -> Result<Opt
     let seen_since = now - idle(&platform.settings.accounts);
     let mut tx = platform.db.system().await?;
     let found = store::find_session(&mut tx, secret.digest(), now, seen_since).await?;
+    // What has only been read is not waited for: every page begins with this.
     if found.as_ref().is_some_and(|row| row.last_seen_at < now - TOUCH) {
         store::touch_session(&mut tx, secret.digest(), now).await?;
+        tx.commit().await?;
     }
-    tx.commit().await?;
     let session = |row: store::SessionRow| {
         Ok(Session {
             id: row.id,

@@ -13,7 +13,7 @@ mod tx;
 use std::time::Duration;
 
 use sqlx::{
-    Connection as _, PgConnection, PgPool,
+    PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -40,6 +40,8 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: PgPool,
+    /// Longest wait for a connection and for its first answer.
+    begin_within: Duration,
 }
 
 impl Db {
@@ -55,20 +57,17 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
-            .test_before_acquire(true)
+            // `begin` finds out, in the round trip that it needs anyway.
+            .test_before_acquire(false)
             .after_release(|connection, _| Box::pin(roll_back(connection)))
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, begin_within: Duration::from_millis(settings.acquire_timeout_ms) })
     }
 
     /// Answers if the database answers.
     pub async fn ping(&self) -> Result<()> {
-        let pool = self.pool.clone();
-        unit(async move {
-            let mut connection = pool.acquire().await?;
-            connection.ping().await
-        })
-        .await
+        drop(self.system().await?);
+        Ok(())
     }
 
     /// The pool, for the listener that needs a connection of its own.
@@ -82,12 +81,27 @@ impl Db {
     }
 }
 
+/// How long the pool guard waits. A server that hangs, or is gone without a word, must not keep the connection's place in the pool.
+const ROLL_BACK_WITHIN: Duration = Duration::from_secs(5);
+
 /// The pool guard: whatever a cut future left open is rolled back before anybody else gets the connection. A bare `ROLLBACK` would make
 /// the server warn at each release; this way it warns only when something was open. In a failed transaction `BEGIN` fails, and the
 /// connection is closed instead.
 async fn roll_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::raw_sql("BEGIN; ROLLBACK").execute(connection).await?;
+    let rolled_back = tokio::time::timeout(ROLL_BACK_WITHIN, sqlx::raw_sql("BEGIN; ROLLBACK").execute(connection)).await;
+    rolled_back.map_err(|_| sqlx::Error::PoolTimedOut)??;
     Ok(true)
+}
+
+/// Is the connection gone, or about to be? Nothing was done on it.
+fn is_gone(error: &sqlx::Error) -> bool {
+    // The server goes away: it is stopped, has crashed, or does not take anybody.
+    const GOES: [&str; 3] = ["57P01", "57P02", "57P03"];
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| GOES.contains(&&*code)),
+        _ => false,
+    }
 }
 
 /// The cancel shield: runs a database unit to its end even if the caller goes away meanwhile. It begins at once, so that who waits for it, as the

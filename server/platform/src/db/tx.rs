@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
-use super::{Db, unit};
+use super::{Db, is_gone, unit};
 use crate::{
     error::Result,
     ids::{TenantId, UserId},
@@ -69,10 +69,25 @@ impl Db {
         Ok(ChainTx { inner: self.begin("BEGIN; SET LOCAL ROLE trunkline_chain".to_owned()).await? })
     }
 
-    /// One round trip, and never cut: see the module's head. Ids are the only thing spliced in, and they are hexadecimal.
+    /// One round trip, and never cut: see the module's head. Ids are the only thing spliced in, and they are hexadecimal. A connection that has died in the
+    /// pool is noticed here, where nothing has been done on it yet, and the next one is taken. A question before would be a round trip more for each
+    /// transaction.
     async fn begin(&self, statement: String) -> Result<Inner> {
-        let pool = self.pool().clone();
-        unit(async move { pool.begin_with(AssertSqlSafe(statement)).await }).await
+        let (pool, within) = (self.pool().clone(), self.begin_within);
+        unit(async move {
+            let begun = async {
+                for _ in 0..pool.size() {
+                    match pool.begin_with(AssertSqlSafe(statement.clone())).await {
+                        Err(error) if is_gone(&error) => {}
+                        outcome => return outcome,
+                    }
+                }
+                pool.begin_with(AssertSqlSafe(statement)).await
+            };
+            // One that is given up here is rolled back or closed on its way into the pool.
+            tokio::time::timeout(within, begun).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        })
+        .await
     }
 }
 

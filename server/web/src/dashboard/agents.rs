@@ -135,8 +135,8 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
     let q = query.get("q");
     let found = agents::search(platform, actor, &Search::new(q, keys::page_number(&query))).await?;
     let ids: Vec<AgentId> = found.items.iter().map(|listed| listed.agent.id).collect();
-    let totals = usage::of_agents(platform, actor, Range::Day, &ids).await?;
-    let last_calls = usage::last_calls(platform, actor, &ids).await?;
+    let totals = usage::of_agents(platform, actor, Range::Day, &ids);
+    let (totals, last_calls) = tokio::try_join!(totals, usage::last_calls(platform, actor, &ids))?;
     let url = urls::agents(slug);
     let listing = Listing::new(&found, &url, q, &[]);
     let row = |ListedAgent { agent, live_keys }: ListedAgent| AgentRow {

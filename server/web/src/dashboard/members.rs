@@ -173,8 +173,9 @@ async fn after_change(state: &WebState, member: &Allowed<ManageMembers>, outcome
 async fn render<P>(state: &WebState, member: &Allowed<P>, status: StatusCode, said: Said) -> Page {
     let actor = &member.actor;
     let can_manage = member.may(Permission::ManageMembers);
-    let members = accounts::list_members(&state.platform, actor).await?;
-    let invitations = if can_manage { accounts::list_invitations(&state.platform, actor).await? } else { Vec::new() };
+    let invitations =
+        async { if can_manage { accounts::list_invitations(&state.platform, actor).await } else { Ok(Vec::new()) } };
+    let (members, invitations) = tokio::try_join!(accounts::list_members(&state.platform, actor), invitations)?;
     let slug = member.slug();
     page_with(
         status,

@@ -76,8 +76,8 @@ async fn list(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
     let q = query.get("q");
     let found = catalog::search(platform, actor, &Search::new(q, page_number(&query))).await?;
     let ids: Vec<ToolId> = found.items.iter().map(|tool| tool.id).collect();
-    let mut totals = usage::of_tools(platform, actor, Range::Day, &ids).await?;
-    let health = publishing::health(platform, actor, &ids).await?;
+    let totals = usage::of_tools(platform, actor, Range::Day, &ids);
+    let (mut totals, health) = tokio::try_join!(totals, publishing::health(platform, actor, &ids))?;
     let url = urls::tools(slug);
     let listing = Listing::new(&found, &url, q, &[]);
     let mut row = |tool: Tool| {
