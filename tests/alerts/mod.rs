@@ -64,24 +64,32 @@ async fn minutes(app: &TestApp, tenant: &Tenant<'_>, count: usize) {
 /// Calls of a minute, as the record sums them: so many of each outcome, each in that bucket of the histogram.
 async fn sums(sql: &mut PgConnection, of: (&Tenant<'_>, &Agent, ToolId), (step, at): (i16, DateTime<Utc>), calls: Calls) {
     let Calls { ok, failed, limited, bucket } = calls;
-    sqlx::query(
-        "INSERT INTO app.usage_rollups AS u (tenant_id, step, start, agent_id, tool_id, ok, upstream_error, limited, histogram)
-         VALUES ($1, $2, date_trunc(CASE $2 WHEN 1 THEN 'minute' ELSE 'hour' END, $3), $4, $5, $6, $7, $8, array_fill(0::bigint, ARRAY[$9]) || ($6 + $7))
-         ON CONFLICT (tenant_id, step, start, agent_id, tool_id) DO UPDATE
-           SET ok = u.ok + $6, upstream_error = u.upstream_error + $7, limited = u.limited + $8",
-    )
-    .bind(of.0.id)
-    .bind(step)
-    .bind(at)
-    .bind(of.1.id)
-    .bind(of.2)
-    .bind(ok)
-    .bind(failed)
-    .bind(limited)
-    .bind(bucket)
-    .execute(sql)
-    .await
-    .expect("sums");
+    for kind in ["tool", "agent"] {
+        sqlx::query(
+            "INSERT INTO app.usage_sums AS u
+               (tenant_id, kind, step, start, agent_id, tool_id, version_id, grant_id, user_id, ok, tool_error, upstream_error, timeout, denied,
+                limited, cancelled, unknown, cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro, histogram)
+             SELECT $1, $10, $2, date_trunc(CASE $2 WHEN 1 THEN 'minute' ELSE 'hour' END, $3), CASE $10 WHEN 'agent' THEN $4 ELSE nil END,
+                    CASE $10 WHEN 'tool' THEN $5 ELSE nil END, nil, nil, nil, $6, 0, $7, 0, 0, $8, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                    array_fill(0::bigint, ARRAY[$9]) || ($6 + $7)
+             FROM (SELECT '00000000-0000-0000-0000-000000000000'::uuid AS nil) AS n
+             ON CONFLICT (tenant_id, kind, step, start, agent_id, tool_id, version_id, grant_id, user_id) DO UPDATE
+               SET ok = u.ok + $6, upstream_error = u.upstream_error + $7, limited = u.limited + $8",
+        )
+        .bind(of.0.id)
+        .bind(step)
+        .bind(at)
+        .bind(of.1.id)
+        .bind(of.2)
+        .bind(ok)
+        .bind(failed)
+        .bind(limited)
+        .bind(bucket)
+        .bind(kind)
+        .execute(&mut *sql)
+        .await
+        .expect("sums");
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

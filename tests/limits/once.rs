@@ -154,7 +154,7 @@ async fn q_21_what_was_not_sent_is_neither_billed_nor_charged() {
     assert_eq!(of("timeout"), Some((1, 5)), "it was sent: {billed:?}");
     assert!(of("limited").is_none_or(|(_, cost)| cost == 0), "{billed:?}");
     let differs: i64 = sqlx::query_scalar(
-        "SELECT (SELECT COALESCE(sum(cost_micro), 0) FROM app.calls)::bigint - (SELECT COALESCE(sum(cost_micro), 0) FROM app.usage_rollups WHERE step = 1)::bigint",
+        "SELECT (SELECT COALESCE(sum(cost_micro), 0) FROM app.calls)::bigint - (SELECT COALESCE(sum(cost_micro), 0) FROM app.usage_rollups WHERE step = 60)::bigint",
     )
     .fetch_one(&mut sql)
     .await

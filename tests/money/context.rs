@@ -111,10 +111,10 @@ async fn contexts_are_counted_to_the_token_and_paid_beside_the_price() {
     let context: i64 = calls.iter().filter_map(|call| call.context_micro).sum();
     let out: i64 = calls.iter().filter_map(|call| call.tokens_out).sum();
     let rollups = "SELECT (sum(counted), sum(tokens_definition), sum(tokens_out), sum(context_micro), sum(cost_micro))::text
-                   FROM app.usage_rollups WHERE step = ";
-    for step in ["1", "60"] {
+                   FROM app.";
+    for table in ["usage_rollups WHERE step = 60", "usage_sums WHERE kind = 'tool' AND step = 1"] {
         let sums: String =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(format!("{rollups}{step}"))).fetch_one(&mut sql).await.expect("sums");
+            sqlx::query_scalar(sqlx::AssertSqlSafe(format!("{rollups}{table}"))).fetch_one(&mut sql).await.expect("sums");
         assert_eq!(sums, format!("(4,{},{out},{context},1000)", 4 * definition));
     }
     eventually("the budget is settled", SOON, async || (counter(&redis).await == (Some(1_000), vec![])).then_some(())).await;

@@ -83,8 +83,11 @@ async fn wrong_sums_are_found_and_corrected_while_calls_go_on() {
     // Too many, too few, in the wrong bucket, of something that never was: all of it is found, and made right.
     for statement in [
         "UPDATE app.usage_sums SET ok = ok + 1 WHERE kind = 'all' AND step = 1440",
+        "UPDATE app.usage_sums SET bytes_out = bytes_out - 1 WHERE kind = 'each' AND step = 10080",
+        "UPDATE app.usage_sums SET cost_micro = cost_micro + 1 WHERE kind = 'each' AND step = 1440",
         "DELETE FROM app.usage_sums WHERE kind = 'tool' AND step = 60 AND tool_id = md5('tool3')::uuid",
-        "UPDATE app.usage_rollups SET histogram = app.histogram_merge(histogram, '[5:6]={1,-1}') WHERE step = 60",
+        "UPDATE app.usage_rollups SET limited = limited + 1 WHERE step = 60",
+        "UPDATE app.usage_sums SET histogram = app.histogram_merge(histogram, '[5:6]={1,-1}') WHERE kind = 'agent' AND step = 60",
         "INSERT INTO app.usage_sums SELECT tenant_id, kind, step, start, gen_random_uuid(), tool_id, version_id, grant_id, user_id, ok, tool_error,
            upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out,
            context_micro, histogram FROM app.usage_sums WHERE kind = 'agent' AND step = 1440",
@@ -99,23 +102,19 @@ async fn wrong_sums_are_found_and_corrected_while_calls_go_on() {
 
 /// The sums by the minute that the recount leaves out, as it would write them: from those of the hour, of which only the number matters here.
 async fn insert_minutes(sql: &mut PgConnection) {
-    for table in ["app.usage_rollups", "app.usage_sums"] {
-        let kind = if table == "app.usage_sums" { "AND h.kind = 'all'" } else { "" };
-        let columns: Vec<String> = sqlx::query_scalar(
-            "SELECT CASE attname WHEN 'step' THEN '1::smallint' ELSE attname::text END FROM pg_attribute
-             WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        )
-        .bind(table)
-        .fetch_all(&mut *sql)
-        .await
-        .expect("columns");
-        let insert = format!(
-            "INSERT INTO {table} SELECT {} FROM {table} h WHERE h.step = 60 {kind} AND NOT EXISTS
-               (SELECT FROM {table} m WHERE m.step = 1 AND m.start >= h.start AND m.start < h.start + interval '1 hour')",
-            columns.join(", ")
-        );
-        sqlx::query(sqlx::AssertSqlSafe(insert)).execute(&mut *sql).await.expect("minutes");
-    }
+    let columns: Vec<String> = sqlx::query_scalar(
+        "SELECT CASE attname WHEN 'step' THEN '1::smallint' ELSE attname::text END FROM pg_attribute
+         WHERE attrelid = 'app.usage_sums'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+    )
+    .fetch_all(&mut *sql)
+    .await
+    .expect("columns");
+    let insert = format!(
+        "INSERT INTO app.usage_sums SELECT {} FROM app.usage_sums h WHERE h.step = 60 AND NOT EXISTS
+           (SELECT FROM app.usage_sums m WHERE m.kind = h.kind AND m.step = 1 AND m.start >= h.start AND m.start < h.start + interval '1 hour')",
+        columns.join(", ")
+    );
+    sqlx::query(sqlx::AssertSqlSafe(insert)).execute(&mut *sql).await.expect("minutes");
 }
 
 #[tokio::test]

@@ -142,8 +142,8 @@ pub(super) async fn tools(tx: &mut TenantTx, since: DateTime<Utc>) -> Result<Vec
                 sum(u.tool_error + u.upstream_error + u.timeout + u.unknown)::bigint AS failed,
                 sum(u.ok + u.tool_error + u.upstream_error + u.timeout + u.denied + u.limited + u.cancelled + u.unknown)::bigint AS calls,
                 sum(u.limited)::bigint AS limited
-         FROM app.usage_rollups u JOIN app.tools t ON t.tenant_id = u.tenant_id AND t.id = u.tool_id
-         WHERE u.tenant_id = $1 AND u.step = 1 AND u.start >= $2
+         FROM app.usage_sums u JOIN app.tools t ON t.tenant_id = u.tenant_id AND t.id = u.tool_id
+         WHERE u.tenant_id = $1 AND u.kind = 'tool' AND u.step = 1 AND u.start >= $2
          GROUP BY u.tool_id, t.name ORDER BY calls DESC, u.tool_id LIMIT $3",
     )
     .bind(tx.tenant())
@@ -165,8 +165,8 @@ pub(super) async fn agents(tx: &mut TenantTx, since: DateTime<Utc>) -> Result<Ve
         "SELECT u.agent_id AS id, a.name, 0::bigint AS ran, 0::bigint AS failed,
                 sum(u.ok + u.tool_error + u.upstream_error + u.timeout + u.denied + u.limited + u.cancelled + u.unknown)::bigint AS calls,
                 sum(u.limited)::bigint AS limited
-         FROM app.usage_rollups u JOIN app.agents a ON a.tenant_id = u.tenant_id AND a.id = u.agent_id
-         WHERE u.tenant_id = $1 AND u.step = 1 AND u.start >= $2
+         FROM app.usage_sums u JOIN app.agents a ON a.tenant_id = u.tenant_id AND a.id = u.agent_id
+         WHERE u.tenant_id = $1 AND u.kind = 'agent' AND u.step = 1 AND u.start >= $2
          GROUP BY u.agent_id, a.name ORDER BY calls DESC, u.agent_id LIMIT $3",
     )
     .bind(tx.tenant())
@@ -186,8 +186,8 @@ async fn percentiles(
 ) -> Result<HashMap<ToolId, f64>> {
     let rows: Vec<(ToolId, i64, i64)> = sqlx::query_as(
         "SELECT u.tool_id, array_lower(u.histogram, 1) - 1 + l.place AS bucket, sum(l.count)::bigint
-         FROM app.usage_rollups u, unnest(u.histogram) WITH ORDINALITY AS l (count, place)
-         WHERE u.tenant_id = $1 AND u.step = $2 AND u.start >= $3 AND ($4::timestamptz IS NULL OR u.start < $4)
+         FROM app.usage_sums u, unnest(u.histogram) WITH ORDINALITY AS l (count, place)
+         WHERE u.tenant_id = $1 AND u.kind = 'tool' AND u.step = $2 AND u.start >= $3 AND ($4::timestamptz IS NULL OR u.start < $4)
            AND ($5::uuid[] IS NULL OR u.tool_id = ANY ($5)) AND l.count > 0
          GROUP BY 1, 2",
     )
@@ -237,7 +237,7 @@ pub(super) async fn learn(
     let sums: Vec<(ToolId, i64, i64)> = sqlx::query_as(
         "SELECT tool_id, sum(ok + tool_error + upstream_error + timeout + unknown)::bigint,
                 sum(tool_error + upstream_error + timeout + unknown)::bigint
-         FROM app.usage_rollups WHERE tenant_id = $1 AND step = 60 AND start >= $2 AND start < $3 AND tool_id = ANY ($4) GROUP BY tool_id",
+         FROM app.usage_sums WHERE tenant_id = $1 AND kind = 'tool' AND step = 60 AND start >= $2 AND start < $3 AND tool_id = ANY ($4) GROUP BY tool_id",
     )
     .bind(tx.tenant())
     .bind(hours.0)

@@ -53,6 +53,8 @@ impl Db {
             ("statement_timeout", statement_timeout.as_str()),
             ("idle_in_transaction_session_timeout", "10000"),
             ("lock_timeout", "3000"),
+            // Compiling a statement takes longer than any of ours runs.
+            ("jit", "off"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)

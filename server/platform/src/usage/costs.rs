@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{
+    parts::parts_until_now,
     rollup::{DAY, Kind, start_of},
     series::{Range, Totals},
     store::{self, Groups, Read},
@@ -117,11 +118,13 @@ pub async fn costs(platform: &Platform, actor: &Member, range: Range, by: Breakd
     let second = second.filter(|second| *second != first);
     let most = i64::try_from(most).map_err(Error::internal)?;
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    let (rows, from) = store::costs(&mut tx, Groups { first, second, agent, tool, from: asked, most }).await?;
+    let groups = Groups { first, second, agent, tool, most };
+    let read = Read { kind: groups.kind(), parts: parts_until_now(groups.kind(), DAY, asked, now) };
+    let (rows, from) = store::costs(&mut tx, groups, &read).await?;
     let totals = if agent.is_some() || tool.is_some() {
         Totals::default()
     } else {
-        store::totals(&mut tx, Read { kind: Kind::All, step: DAY, from, to: now }, None).await?
+        store::totals(&mut tx, &Read { kind: Kind::All, parts: parts_until_now(Kind::All, DAY, from, now) }, None).await?
     };
     Ok(Costs { rows, totals, from, is_cut: from > asked })
 }

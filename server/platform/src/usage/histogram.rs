@@ -67,10 +67,10 @@ impl Histogram {
         *self.0.entry(bucket(latency_us)).or_default() += 1;
     }
 
-    /// Takes another one away.
-    pub(super) fn subtract(&mut self, other: &Self) {
+    /// Adds another one that often.
+    pub(super) fn merge(&mut self, other: &Self, times: i64) {
         for (bucket, count) in &other.0 {
-            *self.0.entry(*bucket).or_default() -= count;
+            *self.0.entry(*bucket).or_default() += times * count;
         }
         self.0.retain(|_, count| *count != 0);
     }
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(histogram.to_text(), "[1:4]={2,NULL,1,1}");
         let stored = Histogram::from_stored(1, vec![Some(2), None, Some(1), Some(1), Some(0)]);
         assert_eq!(stored, histogram);
-        histogram.subtract(&stored);
+        histogram.merge(&stored, -1);
         assert_eq!(histogram, Histogram::default());
     }
 }

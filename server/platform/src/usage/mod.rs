@@ -5,6 +5,7 @@ mod costs;
 pub mod histogram;
 mod live;
 mod markers;
+mod parts;
 mod recount;
 mod rollup;
 mod runs;
@@ -86,7 +87,7 @@ pub async fn of_tools(platform: &Platform, actor: &Member, range: Range, tools: 
     let read = range.read(Kind::Tool, platform.clock.now());
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let ids: Vec<Uuid> = tools.iter().map(|tool| tool.uuid()).collect();
-    Ok(store::of(&mut tx, read, &ids).await?.into_iter().map(|(id, totals)| (id.into(), totals)).collect())
+    Ok(store::of(&mut tx, &read, &ids).await?.into_iter().map(|(id, totals)| (id.into(), totals)).collect())
 }
 
 /// Sums of some agents over a range; those that did not call are missing.
@@ -100,7 +101,7 @@ pub async fn of_agents(
     let read = range.read(Kind::Agent, platform.clock.now());
     let mut tx = platform.db.tenant(actor.tenant).await?;
     let ids: Vec<Uuid> = agents.iter().map(|agent| agent.uuid()).collect();
-    Ok(store::of(&mut tx, read, &ids).await?.into_iter().map(|(id, totals)| (id.into(), totals)).collect())
+    Ok(store::of(&mut tx, &read, &ids).await?.into_iter().map(|(id, totals)| (id.into(), totals)).collect())
 }
 
 /// The agents that were over a limit most often in the last 24 hours, at most ten.
@@ -108,7 +109,7 @@ pub async fn most_limited(platform: &Platform, actor: &Member) -> Result<Vec<Lim
     actor.require(Permission::View)?;
     let read = Range::Day.read(Kind::Agent, platform.clock.now());
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    store::most_limited(&mut tx, read, 10).await
+    store::most_limited(&mut tx, &read, 10).await
 }
 
 /// When some agents called last; those that never did are missing.

@@ -10,7 +10,7 @@ use std::{
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::{
-    rollup::{DAY, HOUR, MINUTE, Sum, Sums, start_of},
+    rollup::{DAY, HOUR, MINUTE, Sum, SumKey, Sums, WEEK, start_of},
     store,
 };
 use crate::{
@@ -212,7 +212,6 @@ async fn part_of_day(
         let hour = (found.until, found.until + TimeDelta::hours(1));
         let mut counted = count(&mut tx, hour, &mut of_day, &mut found.calls).await?;
         let steps: &[i16] = if is_minute_kept { &[MINUTE, HOUR] } else { &[HOUR] };
-        counted.pairs.retain(|key, _| steps.contains(&key.step));
         counted.kinds.retain(|key, _| steps.contains(&key.step));
         let stored = stored(&mut tx, hour, steps).await?;
         mender.compare(counted, stored, &mut found).await?;
@@ -221,8 +220,25 @@ async fn part_of_day(
     if from == start_of(from, DAY) && found.until == from + TimeDelta::days(1) {
         let stored = stored(&mut tx, (from, to), &[DAY]).await?;
         mender.compare(of_day, stored, &mut found).await?;
+        tx.commit().await?;
+        week(platform, tenant, start_of(from, WEEK), wrong, &mut found).await?;
     }
     Ok(found)
+}
+
+/// Holds the sums of a week against those of its days, which are held against the record themselves: a week of calls would be too much to read for a day.
+async fn week(platform: &Platform, tenant: TenantId, week: DateTime<Utc>, wrong: Wrong, found: &mut Recount) -> Result<()> {
+    let mut tx = platform.db.tenant_snapshot(tenant).await?;
+    let mut mender = Mender { platform, tenant, mended: store::mended(&mut tx).await?, wrong };
+    let part = (week, week + TimeDelta::minutes(WEEK.into()));
+    let mut of_days = Sums::default();
+    for (key, sum) in store::kinds_between(&mut tx, part, &[DAY]).await? {
+        if key.kind.steps().contains(&WEEK) {
+            of_days.kinds.entry(SumKey { step: WEEK, start: week, ..key }).or_default().merge(&sum, 1);
+        }
+    }
+    let kinds = store::kinds_between(&mut tx, part, &[WEEK]).await?.into_iter().collect();
+    mender.compare(of_days, Sums { pairs: BTreeMap::new(), kinds }, found).await
 }
 
 /// Counts the calls of an hour; sums of its day are added to those of the hours before.
@@ -243,8 +259,8 @@ async fn count(tx: &mut TenantTx, hour: (DateTime<Utc>, DateTime<Utc>), of_day: 
 }
 
 async fn stored(tx: &mut TenantTx, part: (DateTime<Utc>, DateTime<Utc>), steps: &[i16]) -> Result<Sums> {
-    let pairs = store::pairs_between(tx, part, steps).await?.into_iter().collect();
-    Ok(Sums { pairs, kinds: store::kinds_between(tx, part, steps).await?.into_iter().collect() })
+    let pairs = if steps.contains(&HOUR) { store::pairs_between(tx, part).await? } else { Vec::new() };
+    Ok(Sums { pairs: pairs.into_iter().collect(), kinds: store::kinds_between(tx, part, steps).await?.into_iter().collect() })
 }
 
 /// Who compares, and corrects.

@@ -17,8 +17,8 @@ use crate::{
 pub(super) const MINUTE: i16 = 1;
 pub(super) const HOUR: i16 = 60;
 pub(super) const DAY: i16 = 1_440;
-/// Of the sums of an agent and a tool.
-const PAIR_STEPS: [i16; 2] = [MINUTE, HOUR];
+/// From a Thursday on, as the first of January 1970 was one.
+pub(super) const WEEK: i16 = 10_080;
 
 /// What a sum is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,14 +27,12 @@ pub(super) enum Kind {
     Tool,
     Version,
     Agent,
-    Grant,
-    User,
-    /// What agrees in all five. Latencies would be too many.
+    /// What agrees in agent, tool, version, grant and user. Latencies would be too many.
     Each,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] = [Self::All, Self::Tool, Self::Version, Self::Agent, Self::Grant, Self::User, Self::Each];
+    pub(super) const ALL: [Self; 5] = [Self::All, Self::Tool, Self::Version, Self::Agent, Self::Each];
 
     /// As stored.
     pub(super) fn as_str(self) -> &'static str {
@@ -43,8 +41,6 @@ impl Kind {
             Self::Tool => "tool",
             Self::Version => "version",
             Self::Agent => "agent",
-            Self::Grant => "grant",
-            Self::User => "user",
             Self::Each => "each",
         }
     }
@@ -53,21 +49,20 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// The intervals that it is summed over.
-    fn steps(self) -> &'static [i16] {
+    /// The intervals that it is summed over, the shortest first.
+    pub(super) fn steps(self) -> &'static [i16] {
         match self {
-            Self::All => &[MINUTE, HOUR, DAY],
-            Self::Tool | Self::Agent => &[HOUR, DAY],
-            Self::Version | Self::Grant | Self::User | Self::Each => &[DAY],
+            Self::All | Self::Tool | Self::Agent => &[MINUTE, HOUR, DAY],
+            Self::Version => &[DAY],
+            Self::Each => &[DAY, WEEK],
         }
     }
 }
 
-/// Which sum of an agent and a tool.
+/// Which sum of an agent and a tool: of the hour that begins there, without latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PairKey {
     pub(super) tenant: TenantId,
-    pub(super) step: i16,
     pub(super) start: DateTime<Utc>,
     pub(super) agent: AgentId,
     pub(super) tool: ToolId,
@@ -166,25 +161,26 @@ impl Sums {
 
     fn count_steps(&mut self, call: &Counted, wanted: impl Fn(i16) -> bool) {
         let (tool, version) = call.tool.unwrap_or((ToolId::NIL, ToolVersionId::NIL));
-        for step in PAIR_STEPS.into_iter().filter(|step| wanted(*step)) {
-            let key = PairKey { tenant: call.tenant, step, start: start_of(call.at, step), agent: call.agent, tool };
-            self.pairs.entry(key).or_default().add(call, true);
+        if wanted(HOUR) {
+            let key = PairKey { tenant: call.tenant, start: start_of(call.at, HOUR), agent: call.agent, tool };
+            self.pairs.entry(key).or_default().add(call, false);
         }
-        let ids = |kind: Kind, of: Kind, id: Uuid| if kind == of || kind == Kind::Each { id } else { Uuid::nil() };
+        let id_if = |is_of_it: bool, id: Uuid| if is_of_it { id } else { Uuid::nil() };
         for kind in Kind::ALL {
+            let (each, of) = (kind == Kind::Each, |one: Kind| kind == one || kind == Kind::Each);
             for step in kind.steps().iter().filter(|step| wanted(**step)) {
                 let key = SumKey {
                     tenant: call.tenant,
                     kind,
                     step: *step,
                     start: start_of(call.at, *step),
-                    agent: ids(kind, Kind::Agent, call.agent.uuid()),
-                    tool: ids(kind, Kind::Tool, tool.uuid()),
-                    version: ids(kind, Kind::Version, version.uuid()),
-                    grant: ids(kind, Kind::Grant, call.grant.map_or_else(Uuid::nil, GrantId::uuid)),
-                    user: ids(kind, Kind::User, call.user.map_or_else(Uuid::nil, UserId::uuid)),
+                    agent: id_if(of(Kind::Agent), call.agent.uuid()),
+                    tool: id_if(of(Kind::Tool), tool.uuid()),
+                    version: id_if(of(Kind::Version), version.uuid()),
+                    grant: id_if(each, call.grant.map_or_else(Uuid::nil, GrantId::uuid)),
+                    user: id_if(each, call.user.map_or_else(Uuid::nil, UserId::uuid)),
                 };
-                self.kinds.entry(key).or_default().add(call, kind != Kind::Each);
+                self.kinds.entry(key).or_default().add(call, !each);
             }
         }
     }
@@ -211,16 +207,21 @@ impl Sum {
 
     /// Takes another one away. What is left may be negative: it corrects what is there.
     pub(super) fn subtract(&mut self, other: &Self) {
+        self.merge(other, -1);
+    }
+
+    /// Adds another one that often.
+    pub(super) fn merge(&mut self, other: &Self, times: i64) {
         for (slot, other) in self.by_outcome.iter_mut().zip(other.by_outcome) {
-            *slot -= other;
+            *slot += times * other;
         }
-        self.cost_micro -= other.cost_micro;
-        self.bytes_in -= other.bytes_in;
-        self.bytes_out -= other.bytes_out;
-        self.counted -= other.counted;
-        self.tokens_definition -= other.tokens_definition;
-        self.tokens_out -= other.tokens_out;
-        self.context_micro -= other.context_micro;
-        self.latency.subtract(&other.latency);
+        self.cost_micro += times * other.cost_micro;
+        self.bytes_in += times * other.bytes_in;
+        self.bytes_out += times * other.bytes_out;
+        self.counted += times * other.counted;
+        self.tokens_definition += times * other.tokens_definition;
+        self.tokens_out += times * other.tokens_out;
+        self.context_micro += times * other.context_micro;
+        self.latency.merge(&other.latency, times);
     }
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     histogram,
+    parts::{Part, parts, parts_until_now},
     rollup::{DAY, HOUR, Kind, MINUTE},
     store::{self, Read},
 };
@@ -76,7 +77,7 @@ impl Range {
         if subject == Subject::Everything { step } else { step.max(self.coarse_step().into()) }
     }
 
-    /// The stored interval that everything is read from, in minutes.
+    /// The stored interval that points of everything are read from, in minutes.
     fn stored_step(self) -> i16 {
         match self {
             Self::Hour | Self::Day => MINUTE,
@@ -85,7 +86,7 @@ impl Range {
         }
     }
 
-    /// The stored interval for sums of many things at once.
+    /// The stored interval for points of a tool or an agent; and the shortest for sums of the whole.
     fn coarse_step(self) -> i16 {
         match self {
             Self::Hour => MINUTE,
@@ -101,17 +102,21 @@ impl Range {
         DateTime::from_timestamp(start - start.rem_euclid(step) + step, 0).unwrap_or(now)
     }
 
-    /// What is read of it. What a clock that is a little ahead has written belongs to it too.
+    /// What is read of it.
     pub(super) fn read(self, kind: Kind, now: DateTime<Utc>) -> Read {
-        let step = if kind == Kind::All { self.stored_step() } else { self.coarse_step() };
-        Read { kind, step, from: self.start(now), to: now + TimeDelta::hours(1) }
+        Read { kind, parts: parts_until_now(kind, self.coarse_step(), self.start(now), now) }
     }
 
-    /// What is read of the same time before it.
+    /// What is read of the same time before it: to the minute for as long as minutes are kept for sure.
     fn read_before(self, kind: Kind, now: DateTime<Utc>) -> Read {
-        let Read { step, from, .. } = self.read(kind, now);
-        let step = if kind == Kind::All { step.min(HOUR) } else { step };
-        Read { kind, step, from: from - self.length(), to: now - self.length() }
+        let finest = if self.length() <= TimeDelta::days(1) { MINUTE } else { HOUR };
+        Read { kind, parts: parts(kind, finest, self.start(now) - self.length(), now - self.length()) }
+    }
+
+    /// What is read of it for points.
+    fn read_points(self, kind: Kind, now: DateTime<Utc>) -> Read {
+        let step = if kind == Kind::All { self.stored_step() } else { self.coarse_step() };
+        Read { kind, parts: vec![Part { step, from: self.start(now), to: now + TimeDelta::hours(1) }] }
     }
 }
 
@@ -256,24 +261,24 @@ pub async fn compared(platform: &Platform, actor: &Member, range: Range, subject
 
 async fn totals(platform: &Platform, tenant: TenantId, read: Read, only: Option<Uuid>) -> Result<Totals> {
     let mut tx = platform.db.tenant(tenant).await?;
-    store::totals(&mut tx, read, only).await
+    store::totals(&mut tx, &read, only).await
 }
 
 async fn ranks(platform: &Platform, tenant: TenantId, read: Read, most: usize) -> Result<Ranks> {
     let mut tx = platform.db.tenant(tenant).await?;
-    let (rows, from) = store::top(&mut tx, read, i64::try_from(most).map_err(Error::internal)?).await?;
-    Ok(Ranks { rows, from, is_cut: from > read.from })
+    let (rows, from) = store::top(&mut tx, &read, i64::try_from(most).map_err(Error::internal)?).await?;
+    Ok(Ranks { rows, from, is_cut: from > read.from() })
 }
 
 /// One point per step of the range, empty ones too, oldest first.
 pub async fn series(platform: &Platform, actor: &Member, range: Range, subject: Subject) -> Result<Vec<Point>> {
     actor.require(Permission::View)?;
     let (now, (kind, only)) = (platform.clock.now(), subject.parts());
-    let (read, step) = (range.read(kind, now), range.step_minutes(subject));
+    let (read, step) = (range.read_points(kind, now), range.step_minutes(subject));
     let mut tx = platform.db.tenant(actor.tenant).await?;
-    let mut found = store::points(&mut tx, read, step, only).await?.into_iter().peekable();
+    let mut found = store::points(&mut tx, &read, step, only).await?.into_iter().peekable();
     let mut points = Vec::new();
-    let mut at = read.from;
+    let mut at = read.from();
     while at <= now {
         let empty = || Point { at, totals: Totals::default(), latency: vec![0; histogram::BUCKETS] };
         points.push(found.next_if(|point| point.at == at).unwrap_or_else(empty));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     db::RecordTx,
     error::Result,
-    usage::rollup::{PairKey, Sum, SumKey, Sums},
+    usage::rollup::{HOUR, PairKey, Sum, SumKey, Sums},
 };
 
 /// One column of all sums.
@@ -34,8 +34,6 @@ macro_rules! bind_numbers {
             .bind(column!($sums, (_, sum) => sum.tokens_definition))
             .bind(column!($sums, (_, sum) => sum.tokens_out))
             .bind(column!($sums, (_, sum) => sum.context_micro))
-            // Arrays of arrays would have to be flattened on the way.
-            .bind(column!($sums, (_, sum) => sum.latency.to_text()))
     };
 }
 
@@ -54,14 +52,14 @@ async fn add_pairs(tx: &mut RecordTx, sums: &BTreeMap<PairKey, Sum>) -> Result<(
     let query = sqlx::query(
         "INSERT INTO app.usage_rollups AS u
            (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
-            cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro, histogram)
+            cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro)
          SELECT tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
-            cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro, histogram::bigint[]
+            cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro
          FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], $8::bigint[],
             $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[],
-            $18::bigint[], $19::bigint[], $20::bigint[], $21::text[])
+            $18::bigint[], $19::bigint[], $20::bigint[])
            AS s (tenant_id, step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
-            cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro, histogram)
+            cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro)
          ON CONFLICT (tenant_id, step, start, agent_id, tool_id) DO UPDATE SET
            ok = u.ok + EXCLUDED.ok, tool_error = u.tool_error + EXCLUDED.tool_error,
            upstream_error = u.upstream_error + EXCLUDED.upstream_error, timeout = u.timeout + EXCLUDED.timeout,
@@ -70,10 +68,10 @@ async fn add_pairs(tx: &mut RecordTx, sums: &BTreeMap<PairKey, Sum>) -> Result<(
            cost_micro = u.cost_micro + EXCLUDED.cost_micro, bytes_in = u.bytes_in + EXCLUDED.bytes_in,
            bytes_out = u.bytes_out + EXCLUDED.bytes_out, counted = u.counted + EXCLUDED.counted,
            tokens_definition = u.tokens_definition + EXCLUDED.tokens_definition, tokens_out = u.tokens_out + EXCLUDED.tokens_out,
-           context_micro = u.context_micro + EXCLUDED.context_micro, histogram = app.histogram_merge(u.histogram, EXCLUDED.histogram)",
+           context_micro = u.context_micro + EXCLUDED.context_micro",
     )
     .bind(column!(sums, (key, _) => key.tenant.uuid()))
-    .bind(column!(sums, (key, _) => key.step))
+    .bind(vec![HOUR; sums.len()])
     .bind(column!(sums, (key, _) => key.start))
     .bind(column!(sums, (key, _) => key.agent.uuid()))
     .bind(column!(sums, (key, _) => key.tool.uuid()));
@@ -115,6 +113,8 @@ async fn add_kinds(tx: &mut RecordTx, sums: &BTreeMap<SumKey, Sum>) -> Result<()
     .bind(column!(sums, (key, _) => key.version))
     .bind(column!(sums, (key, _) => key.grant))
     .bind(column!(sums, (key, _) => key.user));
-    bind_numbers!(query, sums).execute(tx.connection()).await?;
+    // Arrays of arrays would have to be flattened on the way.
+    let query = bind_numbers!(query, sums).bind(column!(sums, (_, sum) => sum.latency.to_text()));
+    query.execute(tx.connection()).await?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::{
     ids::{AgentId, EntryId, GrantId, TenantId, ToolId, ToolVersionId, UserId},
     usage::{
         histogram::Histogram,
-        rollup::{Counted, Kind, PairKey, Sum, SumKey},
+        rollup::{Counted, Kind, MINUTE, PairKey, Sum, SumKey},
     },
 };
 
@@ -195,15 +195,13 @@ impl From<SumRow> for Sum {
     }
 }
 
-/// The sums of agents and tools that begin in an interval.
+/// The sums of an agent and a tool, of hours that begin in an interval. Latencies are of an earlier release, and not read.
 pub(in crate::usage) async fn pairs_between(
     tx: &mut TenantTx,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
-    steps: &[i16],
 ) -> Result<Vec<(PairKey, Sum)>> {
     #[derive(FromRow)]
     struct Row {
-        step: i16,
         start: DateTime<Utc>,
         agent_id: AgentId,
         tool_id: ToolId,
@@ -211,19 +209,18 @@ pub(in crate::usage) async fn pairs_between(
         sum: SumRow,
     }
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT step, start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
+        "SELECT start, agent_id, tool_id, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown,
                 cost_micro, bytes_in, bytes_out, counted, tokens_definition, tokens_out, context_micro,
-                COALESCE(array_lower(histogram, 1), 1) AS first, histogram[:] AS counts
-         FROM app.usage_rollups WHERE tenant_id = $1 AND step = ANY ($2) AND start >= $3 AND start < $4",
+                1 AS first, '{}'::bigint[] AS counts
+         FROM app.usage_rollups WHERE tenant_id = $1 AND step = 60 AND start >= $2 AND start < $3",
     )
     .bind(tx.tenant())
-    .bind(steps)
     .bind(from)
     .bind(to)
     .fetch_all(tx.connection())
     .await?;
     let tenant = tx.tenant();
-    let key = |row: &Row| PairKey { tenant, step: row.step, start: row.start, agent: row.agent_id, tool: row.tool_id };
+    let key = |row: &Row| PairKey { tenant, start: row.start, agent: row.agent_id, tool: row.tool_id };
     Ok(rows.into_iter().map(|row| (key(&row), row.sum.into())).collect())
 }
 
@@ -270,7 +267,8 @@ pub(in crate::usage) async fn kinds_between(
     rows.into_iter().map(keyed).collect()
 }
 
-/// Drops minutes of a tenant that are older than that, at most so many of each table. How many went?
+/// Drops minutes of a tenant that are older than that, at most so many of each kind. How many went? Those of an agent and a tool are of an earlier
+/// release.
 pub(in crate::usage) async fn drop_minutes(tx: &mut ChainTx, tenant: TenantId, before: DateTime<Utc>, most: i64) -> Result<u64> {
     let pairs = sqlx::query(
         "DELETE FROM app.usage_rollups WHERE tenant_id = $1 AND step = 1 AND start < $2
@@ -282,15 +280,20 @@ pub(in crate::usage) async fn drop_minutes(tx: &mut ChainTx, tenant: TenantId, b
     .bind(most)
     .execute(tx.connection())
     .await?;
-    let kinds = sqlx::query(
-        "DELETE FROM app.usage_sums WHERE tenant_id = $1 AND kind = 'all' AND step = 1 AND start < $2
-           AND start <= (SELECT max(start) FROM (SELECT start FROM app.usage_sums WHERE tenant_id = $1 AND kind = 'all' AND step = 1
-                                                   AND start < $2 ORDER BY start LIMIT $3) AS oldest)",
-    )
-    .bind(tenant)
-    .bind(before)
-    .bind(most)
-    .execute(tx.connection())
-    .await?;
-    Ok(pairs.rows_affected() + kinds.rows_affected())
+    let mut went = pairs.rows_affected();
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.steps().contains(&MINUTE)) {
+        let kinds = sqlx::query(
+            "DELETE FROM app.usage_sums WHERE tenant_id = $1 AND kind = $4 AND step = 1 AND start < $2
+               AND start <= (SELECT max(start) FROM (SELECT start FROM app.usage_sums WHERE tenant_id = $1 AND kind = $4 AND step = 1
+                                                       AND start < $2 ORDER BY start LIMIT $3) AS oldest)",
+        )
+        .bind(tenant)
+        .bind(before)
+        .bind(most)
+        .bind(kind.as_str())
+        .execute(tx.connection())
+        .await?;
+        went += kinds.rows_affected();
+    }
+    Ok(went)
 }

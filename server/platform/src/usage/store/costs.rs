@@ -4,11 +4,15 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
+use super::totals::{Read, only_those, within};
 use crate::{
     db::TenantTx,
     error::Result,
     ids::{AgentId, ToolId},
-    usage::costs::{CostRow, Dimension},
+    usage::{
+        costs::{CostRow, Dimension},
+        rollup::Kind,
+    },
 };
 
 /// Most sums that are broken down. Beyond, it is done for the end of the range only.
@@ -22,8 +26,22 @@ pub(in crate::usage) struct Groups {
     /// Only of these.
     pub(in crate::usage) agent: Option<AgentId>,
     pub(in crate::usage) tool: Option<ToolId>,
-    pub(in crate::usage) from: DateTime<Utc>,
     pub(in crate::usage) most: i64,
+}
+
+impl Groups {
+    /// The sums with the fewest rows that know the answer.
+    pub(in crate::usage) fn kind(self) -> Kind {
+        if self.second.is_some() || self.agent.is_some() || self.tool.is_some() {
+            return Kind::Each;
+        }
+        match self.first {
+            Dimension::Tool => Kind::Tool,
+            Dimension::Version => Kind::Version,
+            Dimension::Agent => Kind::Agent,
+            Dimension::Client | Dimension::User => Kind::Each,
+        }
+    }
 }
 
 impl Dimension {
@@ -68,35 +86,31 @@ struct Row {
 }
 
 /// What costs most, and from when on: later than asked for where that are too many sums.
-pub(in crate::usage) async fn costs(tx: &mut TenantTx, groups: Groups) -> Result<(Vec<CostRow>, DateTime<Utc>)> {
-    let from = counted_from(tx, groups).await?;
-    let second = groups.second.map_or("NULL::uuid", Dimension::column);
-    let second_name = groups.second.map_or_else(|| "NULL::text".to_owned(), |second| second.name("s.second_id"));
-    let has_client = groups.first == Dimension::Client || groups.second == Some(Dimension::Client);
+pub(in crate::usage) async fn costs(tx: &mut TenantTx, groups: Groups, read: &Read) -> Result<(Vec<CostRow>, DateTime<Utc>)> {
+    let Groups { first, second, agent, tool, most } = groups;
+    let read = within(tx, read, (agent, tool), MOST_SUMS).await?;
+    let second_column = second.map_or("NULL::uuid", Dimension::column);
+    let second_name = second.map_or_else(|| "NULL::text".to_owned(), |second| second.name("s.second_id"));
+    let has_client = first == Dimension::Client || second == Some(Dimension::Client);
     let grants = if has_client { "LEFT JOIN app.grants g ON g.tenant_id = u.tenant_id AND g.id = u.grant_id" } else { "" };
     let sql = format!(
         "SELECT s.*, {} AS first_name, {second_name} AS second_name
-         FROM (SELECT {} AS first_id, {second} AS second_id,
+         FROM (SELECT {} AS first_id, {second_column} AS second_id,
                       sum(u.ok + u.tool_error + u.upstream_error + u.timeout + u.denied + u.limited + u.cancelled + u.unknown)::bigint AS calls,
                       sum(u.tool_error + u.upstream_error + u.timeout + u.unknown)::bigint AS errors, sum(u.cost_micro)::bigint AS cost_micro,
                       sum(u.tokens_definition + u.tokens_out)::bigint AS tokens, sum(u.context_micro)::bigint AS context_micro,
                       sum(u.counted)::bigint AS counted
-               FROM app.usage_sums u {grants}
-               WHERE u.tenant_id = $1 AND u.kind = 'each' AND u.step = 1440 AND u.start >= $2
-                 AND ($3::uuid IS NULL OR u.agent_id = $3) AND ($4::uuid IS NULL OR u.tool_id = $4)
-               GROUP BY 1, 2 ORDER BY sum(u.cost_micro) DESC, calls DESC, 1, 2 LIMIT $5) AS s
+               FROM {} {grants}
+               {}
+               GROUP BY 1, 2 ORDER BY sum(u.cost_micro) DESC, calls DESC, 1, 2 LIMIT $7) AS s
          ORDER BY s.cost_micro DESC, s.calls DESC, s.first_id, s.second_id",
-        groups.first.name("s.first_id"),
-        groups.first.column(),
+        first.name("s.first_id"),
+        first.column(),
+        read.source(),
+        only_those((agent, tool)),
     );
-    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
-        .bind(tx.tenant())
-        .bind(from)
-        .bind(groups.agent)
-        .bind(groups.tool)
-        .bind(groups.most)
-        .fetch_all(tx.connection())
-        .await?;
+    let query = read.bind(sqlx::query_as::<_, Row>(AssertSqlSafe(sql)), tx);
+    let rows = query.bind(agent).bind(tool).bind(most).fetch_all(tx.connection()).await?;
     let some = |id: Option<Uuid>| id.filter(|id| !id.is_nil());
     let row = |row: Row| CostRow {
         first: (some(row.first_id), row.first_name.unwrap_or_default()),
@@ -108,22 +122,5 @@ pub(in crate::usage) async fn costs(tx: &mut TenantTx, groups: Groups) -> Result
         context_micro: row.context_micro,
         counted: row.counted,
     };
-    Ok((rows.into_iter().map(row).collect(), from))
-}
-
-/// From when on it can be broken down within bounds.
-async fn counted_from(tx: &mut TenantTx, groups: Groups) -> Result<DateTime<Utc>> {
-    let cut: Option<DateTime<Utc>> = sqlx::query_scalar(
-        "SELECT start FROM app.usage_sums WHERE tenant_id = $1 AND kind = 'each' AND step = 1440 AND start >= $2
-           AND ($3::uuid IS NULL OR agent_id = $3) AND ($4::uuid IS NULL OR tool_id = $4)
-         ORDER BY start DESC OFFSET $5 LIMIT 1",
-    )
-    .bind(tx.tenant())
-    .bind(groups.from)
-    .bind(groups.agent)
-    .bind(groups.tool)
-    .bind(MOST_SUMS)
-    .fetch_optional(tx.connection())
-    .await?;
-    Ok(cut.map_or(groups.from, |cut| cut + chrono::TimeDelta::days(1)))
+    Ok((rows.into_iter().map(row).collect(), read.from()))
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use crate::{db::TenantTx, error::Result, ids::EntryId, usage::runs::Run};
 
 /// Most calls that are counted. Beyond, it is done for the end of the time only.
-const MOST_CALLS: i64 = 200_000;
+const MOST_CALLS: i64 = 50_000;
 
 /// From when on they can be counted within bounds.
 pub(in crate::usage) async fn runs_from(tx: &mut TenantTx, asked: DateTime<Utc>) -> Result<DateTime<Utc>> {

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::{AssertSqlSafe, FromRow, Postgres, postgres::PgArguments, query::QueryAs};
 use uuid::Uuid;
 
 use super::LimitedAgent;
 use crate::{
     db::TenantTx,
     error::{Error, Result},
+    ids::{AgentId, ToolId},
     usage::{
         histogram,
+        parts::Part,
         rollup::Kind,
         series::{Point, Ranking, Totals},
     },
@@ -21,41 +23,60 @@ use crate::{
 const MOST_RANKED: i64 = 200_000;
 
 /// Which sums are read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(in crate::usage) struct Read {
-    /// Of what. Minutes of tools and agents are those of what both have in common.
+    /// Of what.
     pub(in crate::usage) kind: Kind,
-    /// Length of their intervals in minutes.
-    pub(in crate::usage) step: i16,
-    /// Their first start, and the first that is too late.
-    pub(in crate::usage) from: DateTime<Utc>,
-    pub(in crate::usage) to: DateTime<Utc>,
+    /// Of which intervals, in the order of time.
+    pub(in crate::usage) parts: Vec<Part>,
 }
 
 impl Read {
-    fn is_pairs(self) -> bool {
-        matches!(self.kind, Kind::Tool | Kind::Agent) && self.step < 60
+    /// When it begins.
+    pub(in crate::usage) fn from(&self) -> DateTime<Utc> {
+        self.parts.first().map_or(DateTime::UNIX_EPOCH, |part| part.from)
+    }
+
+    /// Of it, what begins then or later.
+    fn since(&self, from: DateTime<Utc>) -> Self {
+        let later = self.parts.iter().map(|part| Part { from: part.from.max(from), ..*part });
+        Self { kind: self.kind, parts: later.filter(|part| part.from <= part.to).collect() }
     }
 
     /// The column that tells one from another.
-    fn column(self) -> &'static str {
+    fn column(&self) -> &'static str {
         match self.kind {
             Kind::Tool => "u.tool_id",
             Kind::Agent => "u.agent_id",
             Kind::Version => "u.version_id",
-            Kind::Grant => "u.grant_id",
-            Kind::User => "u.user_id",
             Kind::All | Kind::Each => "'00000000-0000-0000-0000-000000000000'::uuid",
         }
     }
 
-    /// Where they are: needs the tenant as $1, and then kind, step, from and to.
-    fn source(self) -> &'static str {
-        if self.is_pairs() {
-            "app.usage_rollups u WHERE u.tenant_id = $1 AND $2::text <> '' AND u.step = $3 AND u.start >= $4 AND u.start < $5"
-        } else {
-            "app.usage_sums u WHERE u.tenant_id = $1 AND u.kind = $2 AND u.step = $3 AND u.start >= $4 AND u.start < $5"
-        }
+    /// Where its sums are, as `u`: needs the tenant as $1, then the lengths, beginnings and ends of the parts. Each part is a scan of the index by
+    /// itself, however many there are of others.
+    pub(super) fn source(&self) -> String {
+        let kind = self.kind.as_str();
+        let part = |number: usize| {
+            format!(
+                "SELECT * FROM app.usage_sums WHERE tenant_id = $1 AND kind = '{kind}' AND step = ($2::smallint[])[{number}]
+                   AND start >= ($3::timestamptz[])[{number}] AND start < ($4::timestamptz[])[{number}]"
+            )
+        };
+        format!("({}) AS u", (1..=self.parts.len().max(1)).map(part).collect::<Vec<_>>().join(" UNION ALL "))
+    }
+
+    /// Adds to a query what `source` needs.
+    pub(super) fn bind<'q, T>(
+        &self,
+        query: QueryAs<'q, Postgres, T, PgArguments>,
+        tx: &TenantTx,
+    ) -> QueryAs<'q, Postgres, T, PgArguments> {
+        query
+            .bind(tx.tenant())
+            .bind(self.parts.iter().map(|part| part.step).collect::<Vec<_>>())
+            .bind(self.parts.iter().map(|part| part.from).collect::<Vec<_>>())
+            .bind(self.parts.iter().map(|part| part.to).collect::<Vec<_>>())
     }
 }
 
@@ -112,7 +133,7 @@ impl TotalsRow {
 
 /// Sums by some key, as `key` and the columns of `TotalsRow`. `which` narrows the rows, `top` the keys. Histograms are added up bucket by bucket
 /// in one pass, and only those of the keys that are wanted. `sum` of bigint is numeric; counts of calls fit a bigint.
-fn sums(read: Read, key: &str, which: &str, top: &str) -> String {
+fn sums(read: &Read, key: &str, which: &str, top: &str) -> String {
     let source = read.source();
     let wanted = if top.is_empty() { "" } else { "AND p.key IN (SELECT key FROM sums)" };
     format!(
@@ -148,43 +169,32 @@ const TOTALS: &str =
 /// All calls of a sum.
 const CALLS: &str = "sum(ok + tool_error + upstream_error + timeout + denied + limited + cancelled + unknown)";
 
+/// Narrows sums to those of one, if it is $5. The two are two texts: a plan for both would read those of all.
+fn only_that(read: &Read, only: Option<Uuid>) -> String {
+    only.map_or_else(|| "WHERE $5::uuid IS NULL".to_owned(), |_| format!("WHERE {} = $5", read.column()))
+}
+
 /// All together, or of one of the kind.
-pub(in crate::usage) async fn totals(tx: &mut TenantTx, read: Read, only: Option<Uuid>) -> Result<Totals> {
-    let which = format!("AND ($6::uuid IS NULL OR {} = $6)", read.column());
-    let sql = format!("{} SELECT {TOTALS} FROM totals t", sums(read, "true", &which, ""));
-    let row: Option<TotalsRow> = sqlx::query_as(AssertSqlSafe(sql))
-        .bind(tx.tenant())
-        .bind(read.kind.as_str())
-        .bind(read.step)
-        .bind(read.from)
-        .bind(read.to)
-        .bind(only)
-        .fetch_optional(tx.connection())
-        .await?;
+pub(in crate::usage) async fn totals(tx: &mut TenantTx, read: &Read, only: Option<Uuid>) -> Result<Totals> {
+    let sql = format!("{} SELECT {TOTALS} FROM totals t", sums(read, "true", &only_that(read, only), ""));
+    let query = read.bind(sqlx::query_as::<_, TotalsRow>(AssertSqlSafe(sql)), tx);
+    let row = query.bind(only).fetch_optional(tx.connection()).await?;
     Ok(row.map(|row| row.split().0).unwrap_or_default())
 }
 
 /// By time, so many minutes a point; points without calls are missing.
-pub(in crate::usage) async fn points(tx: &mut TenantTx, read: Read, minutes: i64, only: Option<Uuid>) -> Result<Vec<Point>> {
+pub(in crate::usage) async fn points(tx: &mut TenantTx, read: &Read, minutes: i64, only: Option<Uuid>) -> Result<Vec<Point>> {
     #[derive(FromRow)]
     struct Row {
         at: DateTime<Utc>,
         #[sqlx(flatten)]
         totals: TotalsRow,
     }
-    let which = format!("AND ($6::uuid IS NULL OR {} = $6)", read.column());
-    let sums = sums(read, "date_bin(make_interval(mins => $7), u.start, $4)", &which, "");
+    let sums = sums(read, "date_bin(make_interval(mins => $6), u.start, $7)", &only_that(read, only), "");
     let sql = format!("{sums} SELECT t.key AS at, {TOTALS} FROM totals t ORDER BY t.key");
-    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
-        .bind(tx.tenant())
-        .bind(read.kind.as_str())
-        .bind(read.step)
-        .bind(read.from)
-        .bind(read.to)
-        .bind(only)
-        .bind(i32::try_from(minutes).map_err(Error::internal)?)
-        .fetch_all(tx.connection())
-        .await?;
+    let query = read.bind(sqlx::query_as::<_, Row>(AssertSqlSafe(sql)), tx).bind(only);
+    let query = query.bind(i32::try_from(minutes).map_err(Error::internal)?).bind(read.from());
+    let rows = query.fetch_all(tx.connection()).await?;
     let point = |row: Row| {
         let (totals, latency) = row.totals.split();
         Point { at: row.at, totals, latency }
@@ -192,19 +202,29 @@ pub(in crate::usage) async fn points(tx: &mut TenantTx, read: Read, minutes: i64
     Ok(rows.into_iter().map(point).collect())
 }
 
-/// From when on a ranking can be made within bounds: the beginning of the range, or later where that are too many sums.
-async fn ranked_from(tx: &mut TenantTx, read: Read) -> Result<DateTime<Utc>> {
-    let sql = format!("SELECT u.start FROM {} ORDER BY u.start DESC OFFSET $6 LIMIT 1", read.source());
-    let cut: Option<DateTime<Utc>> = sqlx::query_scalar(AssertSqlSafe(sql))
-        .bind(tx.tenant())
-        .bind(read.kind.as_str())
-        .bind(read.step)
-        .bind(read.from)
-        .bind(read.to)
-        .bind(MOST_RANKED)
-        .fetch_optional(tx.connection())
-        .await?;
-    Ok(cut.map_or(read.from, |cut| cut + chrono::TimeDelta::minutes(read.step.into())))
+/// Only sums of that agent, of that tool.
+pub(super) type Only = (Option<AgentId>, Option<ToolId>);
+
+/// What narrows sums to those, if they are $5 and $6.
+pub(super) fn only_those((agent, tool): Only) -> String {
+    let agent = agent.map_or("$5::uuid IS NULL", |_| "u.agent_id = $5");
+    format!("WHERE {agent} AND {}", tool.map_or("$6::uuid IS NULL", |_| "u.tool_id = $6"))
+}
+
+/// What can be read within bounds: all of it, or the end of it where that are more sums.
+pub(super) async fn within(tx: &mut TenantTx, read: &Read, only: Only, most: i64) -> Result<Read> {
+    let (source, which) = (read.source(), only_those(only));
+    let count = format!("SELECT count(*) FROM {source} {which}");
+    let query = read.bind(sqlx::query_as(AssertSqlSafe(count)), tx).bind(only.0).bind(only.1);
+    let (count,): (i64,) = query.fetch_one(tx.connection()).await?;
+    if count <= most {
+        return Ok(read.clone());
+    }
+    let cut =
+        format!("SELECT u.start + make_interval(mins => u.step) FROM {source} {which} ORDER BY u.start DESC OFFSET $7 LIMIT 1");
+    let query = read.bind(sqlx::query_as(AssertSqlSafe(cut)), tx).bind(only.0).bind(only.1).bind(most);
+    let cut: Option<(DateTime<Utc>,)> = query.fetch_optional(tx.connection()).await?;
+    Ok(cut.map_or_else(|| read.clone(), |(cut,)| read.since(cut)))
 }
 
 #[derive(FromRow)]
@@ -216,61 +236,41 @@ struct NamedRow {
 }
 
 /// The most called tools or agents, and from when on they were ranked.
-pub(in crate::usage) async fn top(tx: &mut TenantTx, read: Read, most: i64) -> Result<(Vec<Ranking>, DateTime<Utc>)> {
-    let from = ranked_from(tx, read).await?;
+pub(in crate::usage) async fn top(tx: &mut TenantTx, read: &Read, most: i64) -> Result<(Vec<Ranking>, DateTime<Utc>)> {
+    let read = within(tx, read, (None, None), MOST_RANKED).await?;
     let names = if read.kind == Kind::Agent { "app.agents" } else { "app.tools" };
-    let top = format!("ORDER BY {CALLS} DESC, key LIMIT $6");
+    let top = format!("ORDER BY {CALLS} DESC, key LIMIT $5");
     let sql = format!(
         "{} SELECT t.key AS id, n.name, {TOTALS} FROM totals t LEFT JOIN {names} n ON n.tenant_id = $1 AND n.id = t.key
          ORDER BY t.ok + t.tool_error + t.upstream_error + t.timeout + t.denied + t.limited + t.cancelled + t.unknown DESC, t.key",
-        sums(read, read.column(), "", &top)
+        sums(&read, read.column(), "", &top)
     );
-    let rows: Vec<NamedRow> = sqlx::query_as(AssertSqlSafe(sql))
-        .bind(tx.tenant())
-        .bind(read.kind.as_str())
-        .bind(read.step)
-        .bind(from)
-        .bind(read.to)
-        .bind(most)
-        .fetch_all(tx.connection())
-        .await?;
+    let query = read.bind(sqlx::query_as::<_, NamedRow>(AssertSqlSafe(sql)), tx);
+    let rows = query.bind(most).fetch_all(tx.connection()).await?;
     let ranking = |row: NamedRow| Ranking { id: row.id, name: row.name.unwrap_or_default(), totals: row.totals.split().0 };
-    Ok((rows.into_iter().map(ranking).collect(), from))
+    Ok((rows.into_iter().map(ranking).collect(), read.from()))
 }
 
 /// Of those tools or agents; those without calls are missing.
-pub(in crate::usage) async fn of(tx: &mut TenantTx, read: Read, ids: &[Uuid]) -> Result<HashMap<Uuid, Totals>> {
-    let which = format!("AND {} = ANY ($6)", read.column());
+pub(in crate::usage) async fn of(tx: &mut TenantTx, read: &Read, ids: &[Uuid]) -> Result<HashMap<Uuid, Totals>> {
+    let which = format!("WHERE {} = ANY ($5)", read.column());
     let sql = format!("{} SELECT t.key AS id, NULL::text AS name, {TOTALS} FROM totals t", sums(read, read.column(), &which, ""));
-    let rows: Vec<NamedRow> = sqlx::query_as(AssertSqlSafe(sql))
-        .bind(tx.tenant())
-        .bind(read.kind.as_str())
-        .bind(read.step)
-        .bind(read.from)
-        .bind(read.to)
-        .bind(ids)
-        .fetch_all(tx.connection())
-        .await?;
+    let query = read.bind(sqlx::query_as::<_, NamedRow>(AssertSqlSafe(sql)), tx);
+    let rows = query.bind(ids).fetch_all(tx.connection()).await?;
     Ok(rows.into_iter().map(|row| (row.id, row.totals.split().0)).collect())
 }
 
 /// Agents that were over a limit most often.
-pub(in crate::usage) async fn most_limited(tx: &mut TenantTx, read: Read, most: i64) -> Result<Vec<LimitedAgent>> {
-    let from = ranked_from(tx, read).await?;
-    Ok(sqlx::query_as(
-        "SELECT u.agent_id, a.name, u.limited, u.calls
-         FROM (SELECT agent_id, sum(limited)::bigint AS limited,
-                      sum(ok + tool_error + upstream_error + timeout + denied + limited + cancelled + unknown)::bigint AS calls
-               FROM app.usage_sums WHERE tenant_id = $1 AND kind = 'agent' AND step = $2 AND start >= $3 AND start < $4
-               GROUP BY agent_id HAVING sum(limited) > 0 ORDER BY 2 DESC, agent_id LIMIT $5) AS u
-         JOIN app.agents a ON a.tenant_id = $1 AND a.id = u.agent_id
-         ORDER BY u.limited DESC, u.agent_id",
-    )
-    .bind(tx.tenant())
-    .bind(read.step)
-    .bind(from)
-    .bind(read.to)
-    .bind(most)
-    .fetch_all(tx.connection())
-    .await?)
+pub(in crate::usage) async fn most_limited(tx: &mut TenantTx, read: &Read, most: i64) -> Result<Vec<LimitedAgent>> {
+    let read = within(tx, read, (None, None), MOST_RANKED).await?;
+    let sql = format!(
+        "SELECT s.agent_id, a.name, s.limited, s.calls
+         FROM (SELECT u.agent_id, sum(u.limited)::bigint AS limited, {CALLS}::bigint AS calls
+               FROM {} GROUP BY u.agent_id HAVING sum(u.limited) > 0 ORDER BY 2 DESC, u.agent_id LIMIT $5) AS s
+         JOIN app.agents a ON a.tenant_id = $1 AND a.id = s.agent_id
+         ORDER BY s.limited DESC, s.agent_id",
+        read.source()
+    );
+    let query = read.bind(sqlx::query_as(AssertSqlSafe(sql)), tx).bind(most);
+    Ok(query.fetch_all(tx.connection()).await?)
 }

@@ -52,7 +52,7 @@ fn stats(found: &Runs, currency: &str, log: &Log<'_>) -> Vec<Stat> {
 fn lead(found: &Runs) -> String {
     let since = found.from.format("%-d %b %Y, %H:%M:%S UTC");
     let why = "A run is a trace that the caller sends (traceparent). There are too many for sums, so the calls of the last day at most are counted.";
-    let cut = if found.is_cut { " There were more than 200,000 calls: these are the newest." } else { "" };
+    let cut = if found.is_cut { " There were more than 50,000 calls: these are the newest." } else { "" };
     format!("Since {since}. {why}{cut}")
 }
 
