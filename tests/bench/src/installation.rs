@@ -93,20 +93,30 @@ impl Ground {
         effect: Effect,
     ) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("trunkline-bench-{}", std::process::id()));
-        let services_dir = dir.clone();
+        let mut ground = Self::open(program, &dir, port).await?;
+        ground.plant(upstream, tools, effect).await?;
+        Ok(ground)
+    }
+
+    /// Services and settings in that folder, with what an earlier run left there. No tenant.
+    pub(crate) async fn open(program: &Path, dir: &Path, port: u16) -> anyhow::Result<Self> {
+        let services_dir = dir.to_owned();
         let services = tokio::task::spawn_blocking(move || Services::start(&services_dir, Keep::State)).await??;
         let port = if port == 0 { free_port()? } else { port };
-        let file = dir.join(SETTINGS);
-        let ops_port = free_port()?;
-        std::fs::write(&file, settings(&services, port, ops_port, &dir.join("spool")))?;
+        let (dir, file, ops_port) = (dir.to_owned(), dir.join(SETTINGS), free_port()?);
+        std::fs::write(&file, settings(&services, port, ops_port, &dir)?)?;
         run(program, &file, "migrate").await?;
-        let mut ground = Self { services, dir, port, ops_port, key: Plaintext::new(String::new()), owner: None };
-        let platform = ground.platform()?;
+        Ok(Self { services, dir, port, ops_port, key: Plaintext::new(String::new()), owner: None })
+    }
+
+    /// A tenant with so many tools.
+    pub(crate) async fn plant(&mut self, upstream: &str, tools: usize, effect: Effect) -> anyhow::Result<()> {
+        let platform = self.platform()?;
         let owner = owner(&platform, "bench").await?;
-        ground.key = plant(&platform, &owner, upstream, tools, effect).await?;
-        ground.owner = Some(owner);
+        self.key = plant(&platform, &owner, upstream, tools, effect).await?;
+        self.owner = Some(owner);
         platform.db.close().await;
-        Ok(ground)
+        Ok(())
     }
 
     /// The settings to serve with.
@@ -141,11 +151,18 @@ impl Ground {
         self.services.postgres.admin_url()
     }
 
-    /// Stops the services and removes all state.
-    pub(crate) async fn clear(self) -> anyhow::Result<()> {
+    /// Stops the services; what they hold stays.
+    pub(crate) async fn leave(self) -> anyhow::Result<()> {
         let services = self.services;
         tokio::task::spawn_blocking(|| services.stop()).await?;
-        std::fs::remove_dir_all(&self.dir)?;
+        Ok(())
+    }
+
+    /// Stops the services and removes all state.
+    pub(crate) async fn clear(self) -> anyhow::Result<()> {
+        let dir = self.dir.clone();
+        self.leave().await?;
+        std::fs::remove_dir_all(&dir)?;
         Ok(())
     }
 }
@@ -221,16 +238,33 @@ impl Installation {
         Ok(Replica { server, url: format!("{url}/t/bench/mcp") })
     }
 
+    /// A page of the dashboard, head included, for whoever has that session.
+    pub(crate) async fn page(&self, path: &str, session: &Plaintext) -> anyhow::Result<String> {
+        Ok(get_with(self.ground.port, path, &format!("Cookie: __Host-trunkline={}\r\n", session.reveal())).await?)
+    }
+
     /// Stops everything and removes its state.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.end().await?.clear().await
+    }
+
+    /// Stops the server.
+    pub(crate) async fn end(mut self) -> anyhow::Result<Ground> {
         let terminated = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await?;
         ensure!(terminated.success(), "the server cannot be stopped");
         tokio::time::timeout(Duration::from_secs(30), self.server.wait()).await.context("the server does not stop")??;
-        self.ground.clear().await
+        Ok(self.ground)
     }
 }
 
-fn settings(services: &Services, port: u16, ops_port: u16, spool: &Path) -> String {
+/// What a folder was sealed with opens it again.
+const KEY_FILE: &str = "sealing.key";
+
+fn settings(services: &Services, port: u16, ops_port: u16, dir: &Path) -> anyhow::Result<String> {
+    let key_file = dir.join(KEY_FILE);
+    if !key_file.exists() {
+        std::fs::write(&key_file, BASE64_STANDARD.encode(random::bytes::<32>()))?;
+    }
     let mut text = format!(
         "public_url = \"http://127.0.0.1:{port}\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n[ops]\nlisten = \"127.0.0.1:{ops_port}\"\n\
          [database]\nurl = \"{}\"\nadmin_url = \"{}\"\n[redis]\nurl = \"{}\"\n[secrets]\nkey = \"{}\"\n\
@@ -239,8 +273,8 @@ fn settings(services: &Services, port: u16, ops_port: u16, spool: &Path) -> Stri
         services.postgres.app_url().reveal(),
         services.postgres.admin_url().reveal(),
         services.redis.url().reveal(),
-        BASE64_STANDARD.encode(random::bytes::<32>()),
-        spool.display(),
+        std::fs::read_to_string(key_file)?,
+        dir.join("spool").display(),
     );
     for bucket in ["read", "write", "agent", "tenant", "lists"] {
         text.push_str("[quota.");
@@ -251,7 +285,7 @@ fn settings(services: &Services, port: u16, ops_port: u16, spool: &Path) -> Stri
         text.push_str(UNLIMITED);
         text.push('\n');
     }
-    text
+    Ok(text)
 }
 
 /// A tenant with one agent, its key, one tool that sends its text upstream and back, and as many others as it takes: the agent sees half of all.
@@ -334,8 +368,13 @@ async fn is_ready(port: u16) -> std::io::Result<bool> {
 
 /// The whole answer of a loopback port, head included.
 async fn get(port: u16, path: &str) -> std::io::Result<String> {
+    get_with(port, path, "").await
+}
+
+/// The same with more headers, each with its end of line.
+async fn get_with(port: u16, path: &str, headers: &str) -> std::io::Result<String> {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}Connection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await?;

@@ -8,6 +8,7 @@ mod installation;
 mod lists;
 mod load;
 mod open_loop;
+mod pages;
 mod record;
 mod replicas;
 mod streams;
@@ -91,6 +92,9 @@ enum Command {
         /// Only so many of the last days are in the record too, at least two; the others are in the sums only: a hundred million rows take some 60 GB
         #[arg(long, default_value_t = usage::DAYS)]
         recorded_days: u64,
+        /// Fill this folder and stop; measure what is in it, if it is filled. It stays there
+        #[arg(long)]
+        dir: Option<PathBuf>,
     },
     /// Only the latency of tools/list
     Lists {
@@ -116,8 +120,8 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Replicas) => runtime.block_on(replicas::measure(&arguments.program, arguments.seconds)),
         Some(Command::Functions) => runtime.block_on(functions::measure(&arguments.program, arguments.seconds)),
         Some(Command::Verify { entries }) => verify::measure(*entries),
-        Some(Command::Usage { calls, recorded_days }) => {
-            runtime.block_on(usage::measure(&arguments.program, *calls, *recorded_days))
+        Some(Command::Usage { calls, recorded_days, dir }) => {
+            runtime.block_on(usage::run(&arguments.program, *calls, *recorded_days, dir.as_deref()))
         }
         Some(Command::Tokens { count }) => runtime.block_on(tokens::measure(&arguments.program, *count)),
         Some(Command::Lists { tools, per_second }) => {

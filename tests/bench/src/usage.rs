@@ -1,20 +1,26 @@
-//! What pages of usage cost with many calls: fills a tenant with calls of ninety days and their sums, then asks what the pages ask, once when two
-//! months are there and once with the third. The rows are made in the database, by its administrator, beside the writer; a day of them is held
+//! What pages of usage cost with many calls: fills a tenant with calls of ninety days and their sums, then asks what the pages ask, in a folder that stays
+//! or in one of its own. The rows are made in the database, by its administrator, beside the writer; a day of them is held
 //! against the record at the end, so that they are those that the writer would have made. Days that are not recorded have the sums of yesterday.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use trunkline_platform::{
     Platform,
-    actor::Member,
+    actor::{Member, Role},
     agents::{self, NewAgent},
-    ids::{AgentId, ToolId},
-    usage::{self, Breakdown, Dimension, Range, Subject, Wrong},
+    call::Outcome,
+    ids::{AgentId, ClientId, EntryId, TenantId, ToolId, ToolVersionId, UserId},
+    trace::TraceId,
+    usage::{self, Breakdown, CallFilter, Dimension, Narrow, Range, Subject, Wrong},
 };
+use trunkline_protocol::oauth::scope::Effect;
 
-use crate::{installation::Ground, say};
+use crate::{installation::Ground, pages, say};
 
 /// Calls, unless told otherwise.
 pub(crate) const CALLS: u64 = 100_000_000;
@@ -32,40 +38,61 @@ const WARM: usize = 3;
 const RANKED: usize = 15;
 const BROKEN_DOWN: usize = 50;
 
-/// The last one is measured by itself.
+/// Nobody calls.
+const NOWHERE: &str = "http://127.0.0.1:9/";
+/// What one more costs is said of each.
 const MONTH: u64 = 30;
 /// Minutes are kept for so long, and their sums of all with them.
 const MINUTES_FOR_DAYS: u64 = 8;
+/// In minutes.
+const WEEK: i32 = 10_080;
+/// Calls of a run. Every fourth agent says of its calls which run they belong to.
+const RUN: u64 = 20;
 
-/// Fills and measures.
-pub(crate) async fn measure(program: &std::path::Path, calls: u64, recorded_days: u64) -> anyhow::Result<()> {
-    let ground = Ground::prepare(program, "http://127.0.0.1:9/", 0, TOOLS).await?;
+/// Fills and measures; or one of both in a folder that stays.
+pub(crate) async fn run(program: &Path, calls: u64, recorded_days: u64, dir: Option<&Path>) -> anyhow::Result<()> {
+    let Some(dir) = dir else {
+        let ground = Ground::prepare(program, NOWHERE, 0, TOOLS).await?;
+        fill(&ground, calls, recorded_days).await?;
+        return measure(program, ground).await?.clear().await;
+    };
+    let mut ground = Ground::open(program, dir, 0).await?;
+    let mut sql = PgConnection::connect(ground.admin_url().reveal()).await?;
+    let is_filled: bool = sqlx::query_scalar("SELECT to_regclass('bench.filled') IS NOT NULL").fetch_one(&mut sql).await?;
+    sql.close().await?;
+    if is_filled {
+        return measure(program, ground).await?.leave().await;
+    }
+    ground.plant(NOWHERE, TOOLS, Effect::Write).await?;
+    fill(&ground, calls, recorded_days).await?;
+    ground.leave().await
+}
+
+/// Calls of ninety days, and what that takes.
+async fn fill(ground: &Ground, calls: u64, recorded_days: u64) -> anyhow::Result<()> {
     let platform = ground.platform()?;
     let owner = ground.owner.clone().context("a tenant")?;
     for number in 0..AGENTS {
         agents::create(&platform, &owner, NewAgent::parse(&format!("agent-{number:04}"), "", "tools:write")?).await?;
     }
     let mut sql = PgConnection::connect(ground.admin_url().reveal()).await?;
-    let began = Instant::now();
+    let (began, mut month) = (Instant::now(), Instant::now());
     let per_day = calls.div_ceil(DAYS);
     prepare(&mut sql, &owner).await?;
     let recorded_days = recorded_days.max(2);
-    let agent = sqlx::query_scalar("SELECT id FROM bench.agents WHERE n = 7").fetch_one(&mut sql).await?;
-    let tool = sqlx::query_scalar("SELECT id FROM bench.tools WHERE n = 7").fetch_one(&mut sql).await?;
     for day in 0..DAYS {
-        if day == DAYS - MONTH {
-            tidy(&mut sql).await?;
-            say_sizes(&mut sql, per_day * day, day, began.elapsed()).await?;
-            pages(&platform, &owner, agent, tool, &Range::ALL[..Range::ALL.len() - 1]).await?;
-        }
         let filled = if day < recorded_days { fill_day(&mut sql, day, per_day).await } else { copy_day(&mut sql, day).await };
         filled.with_context(|| format!("the day {day} days ago"))?;
-        if day.is_multiple_of(10) || day < recorded_days {
+        if day < recorded_days {
             say(format!("  {} of {DAYS} days after {:.0} s", day + 1, began.elapsed().as_secs_f64()));
         }
+        if (day + 1).is_multiple_of(MONTH) {
+            say(format!("  month {} took {:.0} s", (day + 1) / MONTH, month.elapsed().as_secs_f64()));
+            tidy(&mut sql).await?;
+            say_sizes(&mut sql, per_day * (day + 1), day + 1, began.elapsed()).await?;
+            month = Instant::now();
+        }
     }
-    tidy(&mut sql).await?;
-    say_sizes(&mut sql, per_day * DAYS, DAYS, began.elapsed()).await?;
     let yesterday = sqlx::query_scalar("SELECT date_trunc('day', now(), 'UTC') - interval '1 day'").fetch_one(&mut sql).await?;
     let checked = Instant::now();
     let found = usage::recount(&platform, owner.tenant, yesterday, Wrong::Tell).await?;
@@ -76,13 +103,48 @@ pub(crate) async fn measure(program: &std::path::Path, calls: u64, recorded_days
         found.sums,
         checked.elapsed().as_secs_f64()
     ));
-    pages(&platform, &owner, agent, tool, &Range::ALL).await?;
+    execute(&mut sql, "CREATE TABLE bench.filled AS SELECT now() AS at").await?;
     sql.close().await?;
     platform.db.close().await;
-    ground.clear().await
+    Ok(())
 }
 
-async fn run(sql: &mut PgConnection, statement: &'static str) -> anyhow::Result<()> {
+/// What the pages ask of it.
+async fn measure(program: &Path, ground: Ground) -> anyhow::Result<Ground> {
+    let platform = ground.platform()?;
+    let mut sql = PgConnection::connect(ground.admin_url().reveal()).await?;
+    let (user, tenant): (UserId, TenantId) =
+        sqlx::query_as("SELECT m.user_id, m.tenant_id FROM app.memberships m JOIN bench.tenant t ON t.id = m.tenant_id")
+            .fetch_one(&mut sql)
+            .await?;
+    let owner = Member { user, tenant, role: Role::Owner };
+    let agent: AgentId = sqlx::query_scalar("SELECT id FROM bench.agents WHERE n = 7").fetch_one(&mut sql).await?;
+    let tool: ToolId = sqlx::query_scalar("SELECT id FROM bench.tools WHERE n = 7").fetch_one(&mut sql).await?;
+    pages(&platform, &owner, agent, tool, &Range::ALL).await?;
+    logs(&platform, &owner, &mut sql).await?;
+    sql.close().await?;
+    platform.db.close().await;
+    pages::measure(program, ground, user, &paths(agent, tool)).await
+}
+
+/// Pages by name and path.
+fn paths(agent: AgentId, tool: ToolId) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for range in Range::ALL.map(Range::as_str) {
+        found.push((format!("usage {range}"), format!("/t/bench/usage?range={range}")));
+        found.push((format!("tool {range}"), format!("/t/bench/tools/{tool}/usage?range={range}")));
+        found.push((format!("agent {range}"), format!("/t/bench/agents/{agent}/usage?range={range}")));
+    }
+    for (by, and) in [("tool", "agent"), ("client", "user"), ("version", "client"), ("user", "tool"), ("agent", "")] {
+        found.push((format!("cost {by} {and} 90d"), format!("/t/bench/usage/cost?by={by}&and={and}&range=90d")));
+    }
+    found.push(("runs".to_owned(), "/t/bench/usage/cost?by=run&range=24h".to_owned()));
+    found.push(("log".to_owned(), "/t/bench/logs".to_owned()));
+    found.push(("log of an agent".to_owned(), format!("/t/bench/logs?agent={agent}")));
+    found
+}
+
+async fn execute(sql: &mut PgConnection, statement: &'static str) -> anyhow::Result<()> {
     sqlx::query(statement).execute(sql).await.with_context(|| statement.lines().next().unwrap_or_default().to_owned())?;
     Ok(())
 }
@@ -137,10 +199,19 @@ const SUMS: &str = "count(*) FILTER (WHERE outcome = 'ok'), count(*) FILTER (WHE
     sum(cost_micro), sum(bytes_in), sum(bytes_out), count(context_micro), coalesce(sum(tokens_definition), 0), coalesce(sum(tokens_out), 0),
     coalesce(sum(context_micro), 0)";
 
+/// A week is made day by day.
+const ADDED: &str = "ON CONFLICT (tenant_id, kind, step, start, agent_id, tool_id, version_id, grant_id, user_id) DO UPDATE SET
+    ok = u.ok + EXCLUDED.ok, tool_error = u.tool_error + EXCLUDED.tool_error, upstream_error = u.upstream_error + EXCLUDED.upstream_error,
+    timeout = u.timeout + EXCLUDED.timeout, denied = u.denied + EXCLUDED.denied, limited = u.limited + EXCLUDED.limited,
+    cancelled = u.cancelled + EXCLUDED.cancelled, unknown = u.unknown + EXCLUDED.unknown, cost_micro = u.cost_micro + EXCLUDED.cost_micro,
+    bytes_in = u.bytes_in + EXCLUDED.bytes_in, bytes_out = u.bytes_out + EXCLUDED.bytes_out, counted = u.counted + EXCLUDED.counted,
+    tokens_definition = u.tokens_definition + EXCLUDED.tokens_definition, tokens_out = u.tokens_out + EXCLUDED.tokens_out,
+    context_micro = u.context_micro + EXCLUDED.context_micro";
+
 /// What the database does by itself when there is time.
 async fn tidy(sql: &mut PgConnection) -> anyhow::Result<()> {
     for statement in ["VACUUM ANALYZE app.usage_sums", "VACUUM ANALYZE app.usage_rollups", "ANALYZE app.calls"] {
-        run(sql, statement).await?;
+        execute(sql, statement).await?;
     }
     Ok(())
 }
@@ -157,12 +228,18 @@ async fn copy_day(sql: &mut PgConnection, day: u64) -> anyhow::Result<()> {
         let copy = format!(
             "INSERT INTO app.{table} ({before}, start, {after}, {numbers})
              SELECT {before}, start - interval '{} days', {after}, {numbers} FROM app.{table}
-             WHERE step > {} AND start >= date_trunc('day', now(), 'UTC') - interval '1 day' AND start < date_trunc('day', now(), 'UTC')",
+             WHERE step > {} AND step <= 1440 AND start >= date_trunc('day', now(), 'UTC') - interval '1 day' AND start < date_trunc('day', now(), 'UTC')",
             day - 1,
             i32::from(day >= MINUTES_FOR_DAYS)
         );
         sqlx::query(AssertSqlSafe(copy)).execute(&mut *sql).await.with_context(|| format!("sums of {table}"))?;
     }
+    let added = format!(
+        "INSERT INTO app.usage_sums AS u (tenant_id, kind, step, start, agent_id, tool_id, version_id, grant_id, user_id, {numbers})
+         SELECT tenant_id, kind, {WEEK}, date_bin('7 days', start, '1970-01-01T00:00Z'), agent_id, tool_id, version_id, grant_id, user_id, {numbers}
+         FROM app.usage_sums WHERE kind = 'each' AND step = 1440 AND start = date_trunc('day', now(), 'UTC') - interval '{day} days' {ADDED}"
+    );
+    sqlx::query(AssertSqlSafe(added)).execute(&mut *sql).await.context("weeks")?;
     Ok(())
 }
 
@@ -177,7 +254,8 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64) -> anyhow::Res
                 (2 * (600 + (r * 4000)::bigint % 3000 + CASE WHEN r > 0.98 THEN (r * 1e8)::bigint % 900000 ELSE 0 END) + 1) * (1 + t.n % 5) AS latency_us,
                 CASE WHEN t.n % 3 = 0 THEN 250 ELSE 0 END AS cost_micro, 300 + m % 500 AS bytes_in, 900 + m % 3000 AS bytes_out,
                 CASE WHEN a.n % 2 = 0 THEN 120 END::bigint AS tokens_definition, CASE WHEN a.n % 2 = 0 THEN m % 900 END::bigint AS tokens_out,
-                CASE WHEN a.n % 2 = 0 THEN m % 50 END::bigint AS context_micro
+                CASE WHEN a.n % 2 = 0 THEN m % 50 END::bigint AS context_micro,
+                CASE WHEN a.n % 4 = 0 THEN md5(a.n || '/' || {day} || '/' || m / ({AGENTS} * {RUN})) END AS trace_id
          FROM generate_series(0, {per_day} - 1) m
          CROSS JOIN LATERAL (SELECT date_trunc('milliseconds', {begin} + m * (interval '1 day' / {per_day})) AS at, random() AS r, (m::bigint * 7919) % {AGENTS} AS agent,
                                (m / {AGENTS}) % {TOOLS_EACH} AS nth) AS d
@@ -190,12 +268,12 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64) -> anyhow::Res
     sqlx::query(AssertSqlSafe(calls)).execute(&mut *sql).await.context("calls")?;
     let record =
         "INSERT INTO app.calls (id, tenant_id, at, agent_id, tool_id, tool_version_id, tool_name, outcome, latency_us, auth_us, admission_us, upstream_us,
-           bytes_in, bytes_out, cost_micro, revision, request_id, grant_id, user_id, tokens_definition, tokens_out, tokens_estimated, context_micro)
+           bytes_in, bytes_out, cost_micro, revision, request_id, grant_id, user_id, tokens_definition, tokens_out, tokens_estimated, context_micro, trace_id)
          SELECT id, (SELECT id FROM bench.tenant), at, agent_id, tool_id, version_id, tool_name, outcome, latency_us, 20, 150, latency_us / 2,
            bytes_in, bytes_out, cost_micro, '2026-07-28', 'bench', grant_id, user_id, tokens_definition, tokens_out,
-           CASE WHEN context_micro IS NOT NULL THEN false END, context_micro FROM calls";
-    run(sql, record).await?;
-    run(
+           CASE WHEN context_micro IS NOT NULL THEN false END, context_micro, trace_id FROM calls";
+    execute(sql, record).await?;
+    execute(
         sql,
         "ALTER TABLE calls ADD COLUMN bucket int GENERATED ALWAYS AS
            (CASE WHEN outcome IN ('denied', 'limited') THEN NULL ELSE least(177, greatest(1, 1 + ceil(8 * ln(latency_us / 100.0::float8) / ln(2.0::float8))))::int END) STORED",
@@ -206,15 +284,15 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64) -> anyhow::Res
         ("all", 1),
         ("all", 60),
         ("all", 1440),
+        ("tool", 1),
         ("tool", 60),
         ("tool", 1440),
+        ("agent", 1),
         ("agent", 60),
         ("agent", 1440),
         ("version", 1440),
-        ("grant", 1440),
-        ("user", 1440),
         ("each", 1440),
-        ("pair", 1),
+        ("each", WEEK),
         ("pair", 60),
     ] {
         if step == 1 && day >= MINUTES_FOR_DAYS {
@@ -225,8 +303,8 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64) -> anyhow::Res
         let ids = format!(
             "{agent} AS a, {tool} AS t, {} AS v, {} AS g, {} AS u",
             id(&["version", "each"], "version_id"),
-            id(&["grant", "each"], "grant_id"),
-            id(&["user", "each"], "user_id")
+            id(&["each"], "grant_id"),
+            id(&["each"], "user_id")
         );
         let (table, columns, keys) = if kind == "pair" {
             ("usage_rollups", "tenant_id, step, start, agent_id, tool_id", "start, a, t")
@@ -238,12 +316,14 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64) -> anyhow::Res
             )
         };
         let word = if kind == "pair" { String::new() } else { format!("'{kind}', ") };
-        let start = format!("date_bin(interval '{step} minutes', at, timestamptz '2020-01-01T00:00Z')");
-        let insert = if kind == "each" {
+        let start = format!("date_bin(interval '{step} minutes', at, timestamptz '1970-01-01T00:00Z')");
+        let insert = if matches!(kind, "each" | "pair") {
             format!(
-                "INSERT INTO app.{table} ({columns}, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in,
+                "INSERT INTO app.{table} AS u ({columns}, ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in,
                    bytes_out, counted, tokens_definition, tokens_out, context_micro, histogram)
-                 SELECT (SELECT id FROM bench.tenant), {word}{step}, {keys}, {SUMS}, '{{}}' FROM (SELECT {start} AS start, {ids}, c.* FROM calls c) c GROUP BY {keys}"
+                 SELECT (SELECT id FROM bench.tenant), {word}{step}, {keys}, {SUMS}, '{{}}' FROM (SELECT {start} AS start, {ids}, c.* FROM calls c) c GROUP BY {keys}
+                 {}",
+                if step == WEEK { ADDED } else { "" }
             )
         } else {
             format!(
@@ -259,7 +339,7 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64) -> anyhow::Res
         };
         sqlx::query(AssertSqlSafe(insert)).execute(&mut *sql).await.with_context(|| format!("sums of {kind}, {step} minutes"))?;
     }
-    run(sql, "DROP TABLE calls").await
+    execute(sql, "DROP TABLE calls").await
 }
 
 async fn say_sizes(sql: &mut PgConnection, calls: u64, days: u64, took: Duration) -> anyhow::Result<()> {
@@ -307,14 +387,53 @@ async fn pages(platform: &Platform, owner: &Member, agent: AgentId, tool: ToolId
             .await?;
         }
     }
-    for range in &ranges[2..] {
-        for (first, second) in
-            [(Dimension::Tool, Dimension::Agent), (Dimension::Client, Dimension::User), (Dimension::Version, Dimension::Client)]
-        {
-            let name = format!("{} × {} {:>6}", first.as_str(), second.as_str(), range.as_str());
-            time(&name, async || {
-                let by = Breakdown { first, second: Some(second), agent: None, tool: None, most: BROKEN_DOWN };
-                usage::costs(platform, owner, *range, by).await?;
+    for &range in &[Range::Week, Range::Month, Range::Quarter] {
+        for (number, first) in Dimension::ALL.into_iter().enumerate() {
+            for second in [None].into_iter().chain(Dimension::ALL[number + 1..].iter().map(|second| Some(*second))) {
+                let words = second
+                    .map_or_else(|| first.as_str().to_owned(), |second| format!("{} × {}", first.as_str(), second.as_str()));
+                time(&format!("{words:<16} {:>6}", range.as_str()), async || {
+                    let by = Breakdown { first, second, agent: None, tool: None, most: BROKEN_DOWN };
+                    usage::costs(platform, owner, range, by).await?;
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+    }
+    time("runs", async || {
+        usage::runs(platform, owner, Range::Day, BROKEN_DOWN).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The log, narrowed to what it can be narrowed to: its first page, and one of the calls of yesterday.
+async fn logs(platform: &Platform, owner: &Member, sql: &mut PgConnection) -> anyhow::Result<()> {
+    type Found = (ToolVersionId, UserId, ClientId, String, EntryId);
+    let (version, user, client, run, later): Found = sqlx::query_as(
+        "SELECT c.tool_version_id, c.user_id, g.client_id, c.trace_id, c.id FROM app.calls c JOIN app.grants g ON g.id = c.grant_id
+         WHERE c.trace_id IS NOT NULL AND c.at < date_trunc('day', now(), 'UTC') - interval '12 hours' ORDER BY c.id DESC LIMIT 1",
+    )
+    .fetch_one(sql)
+    .await?;
+    let run: TraceId = run.parse()?;
+    let nobody = UserId::from(later.uuid());
+    let filters = [
+        ("all", CallFilter::default()),
+        ("version", CallFilter { version: Some(Narrow::To(version)), ..CallFilter::default() }),
+        ("client", CallFilter { client: Some(Narrow::To(client)), ..CallFilter::default() }),
+        ("user", CallFilter { user: Some(Narrow::To(user)), ..CallFilter::default() }),
+        ("nobody", CallFilter { user: Some(Narrow::To(nobody)), ..CallFilter::default() }),
+        ("run", CallFilter { run: Some(Narrow::To(run)), ..CallFilter::default() }),
+        ("failed", CallFilter { outcomes: vec![Outcome::Timeout], ..CallFilter::default() }),
+    ];
+    for (name, filter) in filters {
+        for (page, before) in [("first", None), ("later", Some(later))] {
+            let filter = CallFilter { before, ..filter.clone() };
+            time(&format!("log: {name:<12} {page:>6}"), async || {
+                usage::filter_names(platform, owner, &filter).await?;
+                usage::calls(platform, owner, &filter).await?;
                 Ok(())
             })
             .await?;
