@@ -149,7 +149,7 @@ fn classify(error: &(dyn Error + 'static)) -> EgressError {
     let is_late = |cause: &(dyn Error + 'static)| {
         cause.is::<Late>() || cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut)
     };
-    if causes().any(|cause| cause.is::<guard::AddressRefused>()) {
+    if causes().any(<dyn Error>::is::<guard::AddressRefused>) {
         EgressError::Refused
     } else if causes().any(is_late) {
         EgressError::Timeout
