@@ -1,15 +1,22 @@
-//! A collector of traces, well behaved and badly behaved. Reads what it gets by the messages that the authors of OTLP have published.
+//! A collector, well behaved and badly behaved. Reads what it gets by the messages that the authors of OTLP have published.
 
 use std::{
     collections::BTreeMap,
+    io::Read as _,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+    collector::{
+        logs::v1::ExportLogsServiceRequest,
+        metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+    },
     common::v1::{KeyValue, any_value::Value},
+    logs::v1::LogRecord,
+    metrics::v1::Metric,
     trace::v1::Span,
 };
 use prost::Message as _;
@@ -42,6 +49,8 @@ pub(crate) enum Manner {
 struct Got {
     heads: Vec<String>,
     requests: Vec<ExportTraceServiceRequest>,
+    metrics: Vec<ExportMetricsServiceRequest>,
+    logs: Vec<ExportLogsServiceRequest>,
     raw: Vec<u8>,
 }
 
@@ -84,7 +93,7 @@ impl Collector {
         read(&self.got.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Heads of all requests, lower case.
+    /// Heads of all requests with traces, lower case.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.got(|got| got.heads.clone())
     }
@@ -101,6 +110,24 @@ impl Collector {
             scopes.flat_map(|scope| scope.spans.clone()).collect::<Vec<_>>()
         };
         self.got(|got| got.requests.iter().flat_map(of).collect())
+    }
+
+    /// The metrics of the last message that has any.
+    pub(crate) fn metrics(&self) -> Vec<Metric> {
+        let of = |request: &ExportMetricsServiceRequest| {
+            let scopes = request.resource_metrics.iter().flat_map(|one| &one.scope_metrics);
+            scopes.flat_map(|scope| scope.metrics.clone()).collect()
+        };
+        self.got(|got| got.metrics.last().map(of).unwrap_or_default())
+    }
+
+    /// All lines of the log.
+    pub(crate) fn lines(&self) -> Vec<LogRecord> {
+        let of = |request: &ExportLogsServiceRequest| {
+            let scopes = request.resource_logs.iter().flat_map(|one| &one.scope_logs);
+            scopes.flat_map(|scope| scope.log_records.clone()).collect::<Vec<_>>()
+        };
+        self.got(|got| got.logs.iter().flat_map(of).collect())
     }
 
     /// What the first request says of who sends it.
@@ -134,10 +161,20 @@ async fn serve(mut stream: TcpStream, got: Arc<Mutex<Got>>, manner: Arc<Mutex<Ma
         {
             let mut got = got.lock().unwrap_or_else(PoisonError::into_inner);
             got.raw.extend_from_slice(head.as_bytes());
+            let body = unpacked(&head, body);
             got.raw.extend_from_slice(&body);
-            got.heads.push(head.to_lowercase());
-            if matches!(manner, Manner::Takes | Manner::Refuses(_)) {
-                got.requests.push(ExportTraceServiceRequest::decode(&*body).expect("a request of OTLP"));
+            let takes = matches!(manner, Manner::Takes | Manner::Refuses(_));
+            let read = "a request of OTLP";
+            match head.split(' ').nth(1) {
+                Some("/v1/metrics") if takes => got.metrics.push(ExportMetricsServiceRequest::decode(&*body).expect(read)),
+                Some("/v1/logs") if takes => got.logs.push(ExportLogsServiceRequest::decode(&*body).expect(read)),
+                Some("/v1/metrics" | "/v1/logs") => {}
+                _ => {
+                    got.heads.push(head.to_lowercase());
+                    if takes {
+                        got.requests.push(ExportTraceServiceRequest::decode(&*body).expect(read));
+                    }
+                }
             }
         }
         let partial = |rejected_spans| ExportTracePartialSuccess { rejected_spans, error_message: "too many".to_owned() };
@@ -155,6 +192,15 @@ async fn serve(mut stream: TcpStream, got: Arc<Mutex<Got>>, manner: Arc<Mutex<Ma
             return;
         }
     }
+}
+
+fn unpacked(head: &str, body: Vec<u8>) -> Vec<u8> {
+    if !head.to_lowercase().contains("content-encoding: gzip\r\n") {
+        return body;
+    }
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&*body).read_to_end(&mut plain).expect("packed as it says");
+    plain
 }
 
 async fn read(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {

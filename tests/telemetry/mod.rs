@@ -2,6 +2,7 @@
 //!
 //! Each check is a function from texts to complaints, and is shown a fault first.
 
+mod collector;
 mod exposition;
 mod promql;
 mod trouble;

@@ -8,7 +8,7 @@ use trunkline_platform::{
     session, telemetry, upstream, usage,
 };
 
-use crate::lifecycle::Tasks;
+use crate::{lifecycle::Tasks, telemetry::take_lines};
 
 /// A replica that is not heard of for a few of these no longer shares the limits.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
@@ -66,8 +66,11 @@ pub fn start(tasks: &mut Tasks, platform: &Platform, writer: record::Writer) {
     tasks.spawn("jobs", |stop| done(async move { jobs::run(to_work, stop).await }));
     tasks.spawn("replica heartbeat", |stop| done(be_counted(to_share, stop)));
     tasks.spawn("idle upstreams", |stop| done(sweep_upstreams(to_greet, stop)));
-    let (to_end, to_tell) = (platform.clone(), platform.clone());
+    let (to_end, to_tell, to_count, to_log) = (of(), of(), of(), of());
     tasks.spawn("traces", |stop| done(async move { telemetry::run(to_tell, stop).await }));
+    tasks.spawn("metrics", |stop| done(async move { telemetry::run_numbers(to_count, stop).await }));
+    let lines = take_lines();
+    tasks.spawn("lines of the log", |stop| done(async move { telemetry::run_lines(to_log, lines, stop).await }));
     let (to_keep, to_destroy, to_warm) = (platform.clone(), platform.clone(), platform.clone());
     tasks.spawn("engine of functions", |stop| done(async move { execution::warm_functions(to_warm, stop).await }));
     tasks.spawn("logs of functions", |stop| done(async move { execution::logs::run(to_keep, stop).await }));

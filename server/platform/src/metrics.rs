@@ -104,6 +104,10 @@ pub struct Metrics {
     pub spans_exported: Counter,
     /// Spans that no collector took: too many waited, or it was away, or it refused them.
     pub spans_dropped: Counter,
+    /// Lines of the log that a collector took.
+    pub lines_exported: Counter,
+    /// Lines of the log that no collector took; they are in the log all the same.
+    pub lines_dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -181,6 +185,17 @@ impl Default for Metrics {
         let (spans_exported, spans_dropped) = (Counter::default(), Counter::default());
         registry.register("trunkline_spans_exported", "Spans that the collector took", Counter::clone(&spans_exported));
         registry.register("trunkline_spans_dropped", "Spans that no collector took", Counter::clone(&spans_dropped));
+        let (lines_exported, lines_dropped) = (Counter::default(), Counter::default());
+        registry.register(
+            "trunkline_log_lines_exported",
+            "Lines of the log that the collector took",
+            Counter::clone(&lines_exported),
+        );
+        registry.register(
+            "trunkline_log_lines_dropped",
+            "Lines of the log that no collector took",
+            Counter::clone(&lines_dropped),
+        );
         Self {
             registry: Mutex::new(registry),
             calls,
@@ -209,6 +224,8 @@ impl Default for Metrics {
             log_lines_dropped,
             spans_exported,
             spans_dropped,
+            lines_exported,
+            lines_dropped,
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn run(config: Option<PathBuf>, arguments: ServeArguments) -> a
     }
     let config = Config::load(&sources)?;
     config.check_for_serving()?;
-    telemetry::init(&config.log)?;
+    telemetry::init(&config)?;
     let signals = Signals::listen()?;
     let ports = Ports::open(&config)?;
     let product = wiring::product(&config, ports.public(), Arc::new(SystemClock))?;

@@ -441,7 +441,7 @@ fn telemetry(reader: &mut Reader) -> Option<Given<telemetry::Settings>> {
             Err("expected scheme, host, port and path only; what the collector must not be asked without goes into telemetry.headers".to_owned())
         }
         Ok(url) if url.path().trim_end_matches('/').ends_with("/v1/traces") => {
-            Err("expected the address without /v1/traces, which is added".to_owned())
+            Err("expected the address without /v1/traces, which is added, as are /v1/metrics and /v1/logs".to_owned())
         }
         Ok(url) => Ok(url),
         Err(error) => Err(format!("expected an address such as http://localhost:4318 ({error})")),
@@ -451,11 +451,13 @@ fn telemetry(reader: &mut Reader) -> Option<Given<telemetry::Settings>> {
         ratio.ok_or_else(|| "expected a number from 0 to 1, such as 0.01 for one trace in a hundred".to_owned())
     });
     let headers = reader.optional("telemetry.headers", header_values);
+    let every = reader.number("telemetry.metrics_s", 1..=3_600);
     let (endpoint, sample_ratio, headers) = (endpoint?.value(), ratio?, headers?.value());
+    let metrics_every = std::time::Duration::from_secs(every?);
     match (endpoint, headers) {
         (Some(endpoint), headers) => {
-            let traces = telemetry::Settings::traces_of(&endpoint);
-            Some(Given::Value(telemetry::Settings { traces, sample_ratio, headers: headers.unwrap_or_default() }))
+            let headers = headers.unwrap_or_default();
+            Some(Given::Value(telemetry::Settings { endpoint, metrics_every, sample_ratio, headers }))
         }
         (None, None) => Some(Given::Nothing),
         (None, Some(_)) => {

@@ -297,7 +297,7 @@ pub static KEYS: &[Key] = &[
         "telemetry.otlp_endpoint",
         Kind::Text,
         "http://localhost:4318",
-        "OpenTelemetry collector that is sent traces of calls (OTLP over HTTP, protobuf; /v1/traces is added). Unset: nobody is.",
+        "OpenTelemetry collector that is sent traces of calls, metrics and the log (OTLP over HTTP, protobuf; /v1/traces and so on is added). Unset: nobody is.",
     ),
     set(
         "telemetry.sample_ratio",
@@ -305,6 +305,7 @@ pub static KEYS: &[Key] = &[
         "0.01",
         "Share of the traces beginning here that are sent, from 0 to 1. A trace that its caller keeps is always sent.",
     ),
+    set("telemetry.metrics_s", Kind::Number, "60", "How often the collector is told the metrics, in seconds."),
     open("telemetry.headers", Kind::Secret, "api-key=…", "Headers for the collector, name=value, with commas between them."),
     set("log.format", Kind::Text, "json", "json or human."),
     set(

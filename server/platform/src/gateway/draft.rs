@@ -80,6 +80,21 @@ struct Billed {
     reported_micro: Option<i64>,
 }
 
+/// From now on lines of the log that belong to this request say which call they are about.
+fn name_span(trace: Option<&Trace>, jsonrpc_id: Option<&str>) {
+    let span = tracing::Span::current();
+    // Nothing of it is logged at this level.
+    if span.is_disabled() {
+        return;
+    }
+    if let Some(trace) = trace {
+        span.record("trace.id", trace.id.to_string());
+    }
+    if let Some(id) = jsonrpc_id {
+        span.record("jsonrpc.id", clip(id));
+    }
+}
+
 impl Draft {
     pub(super) fn new(
         platform: &Platform,
@@ -90,6 +105,7 @@ impl Draft {
     ) -> Self {
         let at = platform.clock.now();
         let trace = platform.telemetry.trace(request.trace.clone()).map(Arc::new);
+        name_span(trace.as_deref(), request.jsonrpc_id);
         let entry = Entry {
             id: EntryId::new(at),
             tenant: caller.snapshot.tenant,

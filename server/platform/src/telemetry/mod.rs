@@ -1,11 +1,18 @@
-//! Traces for a collector (OTLP over HTTP, protobuf). A call that is recorded is told when it has ended, from its entry; its spans are made and sent
-//! in the background. Nobody waits for it: what finds no room is dropped and counted. Calls that are not recorded cost the draw of their ids.
+//! Traces, metrics and logs for a collector (OTLP over HTTP, protobuf, packed). A call that is recorded is told when it has ended, from its entry; its spans
+//! are made and sent in the background (`export`), as are the numbers that Prometheus could read (`numbers`) and lines of the log (`lines`). Nobody waits for
+//! it: what finds no room is dropped and counted. Calls that are not recorded cost the draw of their ids.
 
 mod export;
+mod lines;
+mod numbers;
 mod span;
+mod transport;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -13,6 +20,9 @@ use tokio::sync::mpsc;
 use url::Url;
 
 pub use export::run;
+pub use lines::{Line, MOST_LINES, Severity, run_lines};
+pub use numbers::{look, run_numbers};
+use transport::Transport;
 
 use crate::{
     call::Entry,
@@ -25,14 +35,14 @@ use crate::{
 
 /// Calls that wait to be sent. Some KiB each.
 const MOST_WAITING: usize = 2048;
-/// Where a collector takes traces, after its endpoint.
-const PATH: &str = "v1/traces";
 
-/// Where spans go, and of how many calls.
+/// Where it all goes, and of how many calls.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the collector takes traces, `…/v1/traces`.
-    pub traces: Url,
+    /// The collector's OTLP endpoint, such as `http://localhost:4318`. It takes traces at `/v1/traces` below it, and so on.
+    pub endpoint: Url,
+    /// How often it is told the metrics.
+    pub metrics_every: Duration,
     /// Share of the traces beginning here that are recorded, 0 to 1. What comes with a trace is recorded if its caller keeps it.
     pub sample_ratio: f64,
     /// What every request to the collector carries, such as its key.
@@ -59,11 +69,11 @@ impl Headers {
 }
 
 impl Settings {
-    /// The place for traces of a collector whose OTLP endpoint that is, such as `http://localhost:4318`.
-    pub fn traces_of(endpoint: &Url) -> Url {
-        let mut traces = endpoint.clone();
-        traces.set_path(&format!("{}/{PATH}", endpoint.path().trim_end_matches('/')));
-        traces
+    /// The place for `traces`, `metrics` or `logs`.
+    fn place_of(&self, what: &str) -> Url {
+        let mut place = self.endpoint.clone();
+        place.set_path(&format!("{}/v1/{what}", self.endpoint.path().trim_end_matches('/')));
+        place
     }
 }
 
@@ -139,6 +149,11 @@ impl Collector {
         Ok(Self { settings, egress, waiting, told: Mutex::new(Some(told)) })
     }
 
+    /// The way to it for `traces`, `metrics` or `logs`.
+    fn transport(&self, what: &'static str) -> Transport {
+        Transport::new(what, self.settings.place_of(what), self.settings.headers.0.clone(), self.egress.clone())
+    }
+
     fn take(&self) -> Option<mpsc::Receiver<Told>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -149,12 +164,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traces_have_their_place_below_the_endpoint() {
-        for (endpoint, traces) in [
-            ("http://localhost:4318", "http://localhost:4318/v1/traces"),
-            ("https://otlp.example/tenant/7/", "https://otlp.example/tenant/7/v1/traces"),
+    fn all_have_their_place_below_the_endpoint() {
+        for (endpoint, metrics) in [
+            ("http://localhost:4318", "http://localhost:4318/v1/metrics"),
+            ("https://otlp.example/tenant/7/", "https://otlp.example/tenant/7/v1/metrics"),
         ] {
-            assert_eq!(Settings::traces_of(&endpoint.parse().expect("a URL")).as_str(), traces);
+            let (endpoint, headers) = (endpoint.parse().expect("a URL"), Headers::default());
+            let settings = Settings { endpoint, metrics_every: Duration::from_mins(1), sample_ratio: 0.0, headers };
+            assert_eq!(settings.place_of("metrics").as_str(), metrics);
         }
     }
 }

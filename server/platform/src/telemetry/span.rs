@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{
     Told,
-    wire::{AnyValue, KeyValue, Kind, Span, Status, Value},
+    wire::{AnyValue, KeyValue, Kind, Span, Status, Value, text_of},
 };
 use crate::{call::Outcome, egress::Exchange, trace::SpanId};
 
@@ -126,11 +126,6 @@ fn after(began: DateTime<Utc>, us: i64) -> u64 {
 fn attributes(texts: &[(&str, Option<&str>)], numbers: &[(&str, i64)]) -> Vec<KeyValue> {
     let texts = texts.iter().filter_map(|(key, text)| Some(text_of(key, (*text)?)));
     texts.chain(numbers.iter().map(|(key, number)| of(key, Value::Whole(*number)))).collect()
-}
-
-/// An attribute that is a text.
-pub(super) fn text_of(key: &str, text: &str) -> KeyValue {
-    of(key, Value::Text(text.to_owned()))
 }
 
 fn of(key: &str, value: Value) -> KeyValue {

@@ -29,6 +29,9 @@ impl RootSpanBuilder for RequestSpan {
             http.request.method = request.method().as_str(),
             http.route = Empty,
             http.response.status_code = Empty,
+            // Of a call.
+            trace.id = Empty,
+            jsonrpc.id = Empty,
         )
     }
 

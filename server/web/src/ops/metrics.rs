@@ -1,7 +1,7 @@
 //! Numbers for Prometheus, on the operations listener only.
 
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web};
-use trunkline_platform::{Platform, health::NotReady, metrics::ReadyLabels};
+use trunkline_platform::{Platform, health::NotReady, metrics::ReadyLabels, telemetry};
 
 use super::Vitals;
 use crate::WebState;
@@ -11,12 +11,9 @@ const STOPPING: &str = "stopping";
 
 /// All of them, in the OpenMetrics text format.
 pub(super) async fn metrics(state: web::Data<WebState>, vitals: web::Data<Vitals>) -> HttpResponse {
-    let (platform, metrics) = (&state.platform, &state.platform.metrics);
-    metrics.open_breakers.set(i64::try_from(platform.breakers.count_open()).unwrap_or(i64::MAX));
-    let (waiting, room) = platform.spool.fill();
-    metrics.record_bytes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-    metrics.record_room.set(i64::try_from(room).unwrap_or(i64::MAX));
-    note_readiness(platform, &vitals).await;
+    let metrics = &state.platform.metrics;
+    telemetry::look(&state.platform);
+    note_readiness(&state.platform, &vitals).await;
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
         .body(metrics.encode())

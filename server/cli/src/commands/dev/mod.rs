@@ -97,7 +97,7 @@ async fn serve(arguments: &DevArguments, dir: &StateDir, ports: Ports, services:
     let log = environment.get("TRUNKLINE_LOG").map(|level| ("TRUNKLINE_LOG", "log.level", level.to_owned()));
     let config =
         Config::load(&Sources { file: Some(file), environment: Environment::default(), options: log.into_iter().collect() })?;
-    telemetry::init(&config.log)?;
+    telemetry::init(&config)?;
     migrate::apply(&config).await?;
     let product = wiring::product(&config, ports.public(), Arc::new(SystemClock))?;
     let upstream = upstream::start(dir)?;
