@@ -69,7 +69,7 @@ mod tests {
         let whole = [(MINUTE, 30), (HOUR, 2), (DAY, 2), (HOUR, 3), (MINUTE, 20)];
         assert_eq!(covered(Kind::All, MINUTE, "2026-11-01T21:30:00Z", "2026-11-04T03:20:00Z"), whole);
         assert_eq!(covered(Kind::Tool, HOUR, "2026-11-01T22:00:00Z", "2026-11-04T03:20:00Z"), [(HOUR, 2), (DAY, 2), (HOUR, 3)]);
-        assert_eq!(covered(Kind::All, MINUTE, "2026-11-01T21:30:00Z", "2026-11-01T22:29:00Z"), [(MINUTE, 30), (MINUTE, 29)]);
+        assert_eq!(covered(Kind::All, MINUTE, "2026-11-01T21:30:00Z", "2026-11-01T22:29:00Z"), [(MINUTE, 59)]);
         assert_eq!(
             covered(Kind::All, MINUTE, "2026-11-01T21:30:00Z", "2026-11-01T23:29:00Z"),
             [(MINUTE, 30), (HOUR, 1), (MINUTE, 29)]

@@ -11,7 +11,7 @@ pub(super) async fn lately(tx: &mut TenantTx, since: DateTime<Utc>, now: DateTim
         "SELECT u.agent_id, a.name AS agent_name, (a.state = 'throttled' AND a.state_until > $3) AS is_throttled,
                 u.tool_id, t.name AS tool_name, v.effect
          FROM (SELECT agent_id, tool_id, sum(ok + tool_error + upstream_error + timeout + limited + cancelled + unknown) AS calls
-               FROM app.usage_rollups WHERE tenant_id = $1 AND step = 60 AND start > $2 - interval '1 hour' GROUP BY agent_id, tool_id
+               FROM app.usage_rollups WHERE tenant_id = $1 AND step = 60 AND start > $2::timestamptz - interval '1 hour' GROUP BY agent_id, tool_id
                ORDER BY calls DESC, agent_id, tool_id LIMIT $4) AS u
          JOIN app.agents a ON a.tenant_id = $1 AND a.id = u.agent_id
          JOIN app.tools t ON t.tenant_id = $1 AND t.id = u.tool_id
