@@ -186,7 +186,8 @@ async fn q_07_every_key_has_an_end_and_those_of_calls_are_gone_soon() {
         } else {
             3_600
         };
-        assert!((0..=most).contains(&left_s), "{key}: {left_s}");
+        // -2: it has gone meanwhile, as places of calls do that have ended. -1: it stays for ever.
+        assert!(left_s == -2 || (0..=most).contains(&left_s), "{key}: {left_s}");
     }
     if super::full() {
         // Buckets fill within a minute, decisions are forgotten after one. Epochs and days stay, as they should.

@@ -419,6 +419,8 @@ async fn bounded(report: &mut Report, world: &World<'_>) {
             ("HTTP_TRUSTED_PROXIES", "127.0.0.1/32"),
             // A replica that has just started on a busy machine finds Redis late, and counts by its own share while it thinks so: half of the ten.
             ("REDIS_TIMEOUT_MS", "10000"),
+            // One that answers later than decisions are waited for is not taken to be back.
+            ("REDIS_DECISION_MS", "10000"),
         ])
         .await;
     report
