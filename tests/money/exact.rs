@@ -119,6 +119,8 @@ async fn a_flush_forgets_no_money_but_what_is_in_flight() {
 /// How long the second replica's messages to and from Postgres take: the test has twice as long for what happens between its reading and its writing.
 const LATE: Duration = Duration::from_millis(100);
 
+/// Two replicas and a call that Redis has forgotten come to the right sum. It does not prove that a settlement ends a round: without that it passed twice of
+/// two times, as the call seldom comes to the record just between the other replica's reading and its writing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_redis_forgot_is_not_lost_while_its_counter_begins_elsewhere() {
     let redis = OwnRedis::start().await;
