@@ -170,3 +170,27 @@ async fn a_call_that_redis_forgot_is_not_lost_while_its_counter_begins_elsewhere
     eventually("the counter is the sum of the record", SOON, async || settled(&mut sql).await.filter(|spent| *spent == 4 * 100))
         .await;
 }
+
+const CLAIM: &str = include_str!("../../server/platform/src/quota/budgets/claim.lua");
+const SETTLE: &str = include_str!("../../server/platform/src/quota/budgets/settle.lua");
+const BEGIN: &str = include_str!("../../server/platform/src/quota/budgets/begin.lua");
+
+/// The scripts alone, in the order in which a call comes to the record just between its reading and the beginning of a counter.
+#[tokio::test]
+async fn a_settlement_that_finds_no_reservation_ends_the_round_in_which_the_record_was_read() {
+    let redis = OwnRedis::start().await;
+    let claim = ["EVAL", CLAIM, "3", "{t}:counter", "{t}:open", "{t}:round"];
+    let settle = ["EVAL", SETTLE, "3", "{t}:counter", "{t}:open", "{t}:round", "call:200", "0", "200"];
+    let begin = ["EVAL", BEGIN, "3", "{t}:counter", "{t}:open", "{t}:round"];
+    let first: Vec<String> = ask(&redis, &[&claim[..], &["one", "60"]].concat()).await;
+    assert_eq!(first, ["one"]);
+    // Read by now: 100. The call of 200 comes to the record, and is settled.
+    let _: i64 = ask(&redis, &settle).await;
+    let begun: i64 = ask(&redis, &[&begin[..], &["one", "100", "1000"]].concat()).await;
+    assert_eq!(begun, 0, "what was read before the call is not taken");
+    let second: Vec<String> = ask(&redis, &[&claim[..], &["two", "60"]].concat()).await;
+    assert_eq!(second, ["two"]);
+    let begun: i64 = ask(&redis, &[&begin[..], &["two", "300", "1000"]].concat()).await;
+    let counter: String = ask(&redis, &["GET", "{t}:counter"]).await;
+    assert_eq!((begun, &*counter), (1, "300"));
+}
