@@ -33,7 +33,7 @@ fn scope(answer: &Answer) -> (&str, &str) {
 }
 
 /// One command to a Redis.
-async fn redis<T: redis::FromRedisValue>(url: &str, command: &[&str]) -> T {
+pub(super) async fn redis<T: redis::FromRedisValue>(url: &str, command: &[&str]) -> T {
     let mut connection = redis::Client::open(url).expect("a URL").get_multiplexed_async_connection().await.expect("redis");
     let mut cmd = redis::cmd(command[0]);
     command[1..].iter().for_each(|argument| {

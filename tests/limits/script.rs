@@ -8,7 +8,8 @@ use trunkline_platform::{
     quota::{self, Bucket, Charge, Counted, Counter, Decision, Of, Question, Rate, Scope, Seats, WithoutRedis},
 };
 
-use crate::support::{Draw, TestApp};
+use super::day::redis;
+use crate::support::{Draw, OwnRedis, TestApp};
 
 /// What the script must know, in a few lines: so much is left of each.
 #[derive(Default)]
@@ -117,6 +118,41 @@ async fn the_script_decides_as_its_model_does() {
             admitted += u32::from(expected && !again);
         }
         assert!((100..1_400).contains(&admitted), "{admitted}: the draw says nothing");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_set_of_what_runs_outlives_each_of_its_members() {
+    let redis_of_its_own = OwnRedis::start().await;
+    let app = TestApp::builder().set("REDIS_URL", redis_of_its_own.url()).start().await;
+    let acme = app.tenant("acme").await;
+    acme.tool("echo", crate::support::tools::echo()).await;
+    assert!(acme.agent("agent", "tools:read").await.echo("x").await.is_ok());
+    let (tenant, url) = (acme.id, redis_of_its_own.url());
+    app.act(move |platform| async move {
+        let epoch = platform.snapshots.get(&platform, "acme").await.expect("loaded").expect("there").epoch.clone();
+        let seats = Seats { scope: Scope::Concurrency(Of::Tool), key: "r:set".to_owned(), most: 9 };
+        let charge = Charge { seats: vec![seats], ..Charge::default() };
+        let admit = async |call: &str| {
+            let decision = decide(&platform, tenant, &epoch, call, &charge).await;
+            assert!(matches!(decision, Decision::Admitted { degraded: false, .. }), "{call}: {decision:?}");
+        };
+        let key = redis::<Vec<String>>(&url, &["KEYS", "*:r:set"]).await;
+        assert!(key.is_empty(), "{key:?}");
+        admit("first").await;
+        let key = redis::<Vec<String>>(&url, &["KEYS", "*:r:set"]).await.pop().expect("a set");
+        let left_ms = async || redis::<i64>(&url, &["PTTL", &key]).await;
+        assert!(left_ms().await > 3_500_000, "{}", left_ms().await);
+        // Less than the ten minutes that each of these calls has.
+        redis::<i64>(&url, &["PEXPIRE", &key, "500000"]).await;
+        admit("second").await;
+        assert!(left_ms().await > 3_500_000, "{}", left_ms().await);
+        // Long enough: nothing is written.
+        redis::<i64>(&url, &["PEXPIRE", &key, "700000"]).await;
+        admit("third").await;
+        assert!(left_ms().await <= 700_000, "{}", left_ms().await);
+        assert_eq!(redis::<i64>(&url, &["ZCARD", &key]).await, 3);
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! What is said to Redis when a call has ended: its places are free, its charge is given back. In the background, and bounded: nobody waits
 //! for it, and what is not said in time ends by its deadline.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::{
     Notify,
@@ -157,11 +157,14 @@ pub async fn run_afterwards(platform: Platform, stop: CancellationToken) {
 }
 
 async fn say(platform: &Platform, words: impl Iterator<Item = Word>) {
-    let (mut leaves, mut waiting) = (Vec::new(), Vec::new());
+    // One command for all that leave the same set.
+    let (mut sets, mut waiting) = (HashMap::<String, Vec<Arc<str>>>::new(), Vec::new());
     for word in words {
         match word {
             Word::Leave { call, keys, told } => {
-                leaves.extend(keys.into_iter().map(|key| redis::Cmd::zrem(key, &*call)));
+                for key in keys {
+                    sets.entry(key).or_default().push(Arc::clone(&call));
+                }
                 waiting.extend(told);
             }
             Word::GiveBack(Charged { tenant, call, day, charge, .. }) => {
@@ -171,6 +174,8 @@ async fn say(platform: &Platform, words: impl Iterator<Item = Word>) {
             }
         }
     }
+    let leaves: Vec<_> =
+        sets.iter().map(|(key, calls)| redis::Cmd::zrem(key, calls.iter().map(|call| &**call).collect::<Vec<&str>>())).collect();
     if !leaves.is_empty()
         && let Err(away) = platform.redis.all(leaves).await
     {
