@@ -145,7 +145,12 @@ pub static KEYS: &[Key] = &[
     set("accounts.session_days", Kind::Number, "90", "Days after which it is signed out in any case."),
     set("accounts.link_minutes", Kind::Number, "60", "Minutes for which a mailed link works."),
     set("accounts.invitation_days", Kind::Number, "7", "Days for which an invitation works."),
-    set("accounts.password_concurrency", Kind::Number, "2", "Passwords checked at once; each takes 19 MiB and a core."),
+    set(
+        "accounts.password_concurrency",
+        Kind::Number,
+        "1",
+        "Passwords checked at once; each takes 19 MiB and a core, some fifty a second.",
+    ),
     set("accounts.password_queue", Kind::Number, "32", "Passwords that may wait for it; more are refused."),
     open(
         "sso.issuer",

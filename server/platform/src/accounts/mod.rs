@@ -63,7 +63,7 @@ pub struct Settings {
     pub link_minutes: u32,
     /// Days for which an invitation works.
     pub invitation_days: u32,
-    /// Passwords checked at once; each takes 19 MiB and a core.
+    /// Passwords checked at once; each takes 19 MiB and a core, which calls do not have meanwhile.
     pub password_concurrency: u32,
     /// Passwords that may wait for it; more are refused.
     pub password_queue: u32,
@@ -76,7 +76,7 @@ impl Default for Settings {
             session_days: 90,
             link_minutes: 60,
             invitation_days: 7,
-            password_concurrency: 2,
+            password_concurrency: 1,
             password_queue: 32,
         }
     }

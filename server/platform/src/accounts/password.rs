@@ -7,7 +7,7 @@ use argon2::{
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{EmailAddress, Settings};
 use crate::{
@@ -57,11 +57,31 @@ impl Passwords {
 
     /// The hash to store.
     pub(super) async fn hash(&self, password: Plaintext) -> Result<String> {
-        self.run(move || hash(&password)).await?
+        self.place()?.run(move || hash(&password)).await?
     }
 
-    /// Is it the password of that hash? Takes as long when there is no hash, because there is no such user.
+    /// Is it the password of that hash? See `Place::verify`.
     pub(super) async fn verify(&self, password: Plaintext, stored: Option<String>) -> Result<bool> {
+        self.place()?.verify(password, stored).await
+    }
+
+    /// A place among those who wait, or a refusal. Taken before anything else is done for a stranger: a flood costs neither Redis nor Postgres.
+    pub(super) fn place(&self) -> Result<Place> {
+        let full = |_| Error::unavailable("sign-in", "too many passwords wait to be checked");
+        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(full)?;
+        Ok(Place { admitted, running: Arc::clone(&self.running) })
+    }
+}
+
+/// A place among those whose passwords are checked.
+pub(super) struct Place {
+    admitted: OwnedSemaphorePermit,
+    running: Arc<Semaphore>,
+}
+
+impl Place {
+    /// Is it the password of that hash? Takes as long when there is no hash, because there is no such user.
+    pub(super) async fn verify(self, password: Plaintext, stored: Option<String>) -> Result<bool> {
         self.run(move || {
             let is_known = stored.is_some();
             let stored = stored.unwrap_or_else(decoy);
@@ -72,13 +92,11 @@ impl Passwords {
         .await?
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let full = |_| Error::unavailable("sign-in", "too many passwords wait to be checked");
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(full)?;
-        let running = Arc::clone(&self.running).acquire_owned().await.map_err(Error::internal)?;
+    async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let running = self.running.acquire_owned().await.map_err(Error::internal)?;
         // The permits go with the work: a caller that goes away does not make room for another while it still runs.
         let work = move || {
-            let _permits = (admitted, running);
+            let _permits = (self.admitted, running);
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(Error::internal)

@@ -147,6 +147,7 @@ pub async fn log_in(platform: &Platform, log_in: LogIn) -> Result<Option<Begun>>
     if log_in.password.reveal().is_empty() {
         return Err(Error::invalid("password", "Enter your password."));
     }
+    let place = platform.passwords.place()?;
     attempts::check(platform, Attempt::LoginFromIp, &log_in.browser.from.to_string()).await?;
     attempts::check(platform, Attempt::LoginToAccount, email.as_str()).await?;
 
@@ -155,7 +156,7 @@ pub async fn log_in(platform: &Platform, log_in: LogIn) -> Result<Option<Begun>>
     tx.commit().await?;
     let user = user.filter(|row| row.password_hash != NO_PASSWORD);
     let (user, hash) = user.map_or((None, None), |row| (Some(row.id), Some(row.password_hash)));
-    let right = platform.passwords.verify(log_in.password, hash.clone()).await?;
+    let right = place.verify(log_in.password, hash.clone()).await?;
     let (Some(user), Some(hash), true) = (user, hash, right) else { return Ok(None) };
 
     let now = platform.clock.now();
