@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use trunkline_protocol::oauth::access_token::{LEEWAY_S, MAX_LIFE_S};
 
-use super::store;
 use crate::{
+    catalog::store,
     db::TenantTx,
     error::Result,
     ids::{GrantId, TokenId},
