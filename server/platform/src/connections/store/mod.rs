@@ -1,65 +1,23 @@
-//! SQL of providers, connections and when they are refreshed.
+//! SQL of connections. Their providers and the renewal of data keys have files of their own.
+
+mod keys;
+mod providers;
 
 use chrono::{DateTime, Utc};
-use url::Url;
-use uuid::Uuid;
 
-use super::{Connection, ConnectionState, Place, provider::Provider};
+use super::{Connection, ConnectionState, Place};
 use crate::{
     db::{SystemTx, TenantTx},
-    error::{Error, Result},
+    error::Result,
     ids::{ConnectionId, SourceId, TenantId, UserId},
 };
 
+pub(super) use keys::{reseal_secret, reseal_tokens, secrets_under_others, tokens_under_others};
+pub(super) use providers::{
+    delete_connections, delete_provider, find_provider, find_source, hold_source, list_providers, new_edition, upsert_provider,
+};
+
 type Time = DateTime<Utc>;
-
-/// A source, as far as it matters here.
-#[derive(sqlx::FromRow)]
-pub(super) struct SourceRow {
-    pub(super) name: String,
-    pub(super) kind: String,
-    pub(super) url: String,
-}
-
-#[derive(sqlx::FromRow)]
-struct ProviderRow {
-    source_id: SourceId,
-    origin: String,
-    issuer: Option<String>,
-    names_itself: bool,
-    authorization_url: String,
-    token_url: String,
-    revocation_url: Option<String>,
-    client_id: String,
-    secret: Option<Vec<u8>>,
-    authentication: String,
-    scopes: String,
-    resource: String,
-    reader: Option<UserId>,
-}
-
-impl TryFrom<ProviderRow> for Provider {
-    type Error = Error;
-
-    fn try_from(row: ProviderRow) -> Result<Self> {
-        let url = |text: &str| Url::parse(text).map_err(Error::internal);
-        Ok(Self {
-            source: row.source_id,
-            origin: row.origin,
-            issuer: row.issuer,
-            names_itself: row.names_itself,
-            authorization_url: url(&row.authorization_url)?,
-            token_url: url(&row.token_url)?,
-            revocation_url: row.revocation_url.as_deref().map(url).transpose()?,
-            client_id: row.client_id,
-            sealed: row.secret,
-            authentication: row.authentication.parse()?,
-            scopes: row.scopes,
-            resource: row.resource,
-            reader: row.reader,
-        })
-    }
-}
 
 /// Tokens as they are stored.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -111,111 +69,6 @@ impl From<ConnectionRow> for Connection {
         }
     }
 }
-
-// Providers
-
-pub(super) async fn find_source(tx: &mut TenantTx, id: SourceId) -> Result<Option<SourceRow>> {
-    Ok(sqlx::query_as("SELECT name, kind, url FROM app.sources WHERE tenant_id = $1 AND id = $2")
-        .bind(tx.tenant())
-        .bind(id)
-        .fetch_optional(tx.connection())
-        .await?)
-}
-
-/// The same, held: until the end of the transaction it stays where it is.
-pub(super) async fn hold_source(tx: &mut TenantTx, id: SourceId) -> Result<Option<SourceRow>> {
-    Ok(sqlx::query_as("SELECT name, kind, url FROM app.sources WHERE tenant_id = $1 AND id = $2 FOR UPDATE")
-        .bind(tx.tenant())
-        .bind(id)
-        .fetch_optional(tx.connection())
-        .await?)
-}
-
-/// Whoever asked the source before asked another one.
-pub(super) async fn new_edition(tx: &mut TenantTx, id: SourceId) -> Result<()> {
-    sqlx::query("UPDATE app.sources SET edition = edition + 1 WHERE tenant_id = $1 AND id = $2")
-        .bind(tx.tenant())
-        .bind(id)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn list_providers(tx: &mut TenantTx) -> Result<Vec<Provider>> {
-    let rows: Vec<ProviderRow> = sqlx::query_as(
-        "SELECT source_id, origin, issuer, names_itself, authorization_url, token_url, revocation_url, client_id, secret, authentication,
-                scopes, resource, reader
-         FROM app.connection_providers WHERE tenant_id = $1",
-    )
-    .bind(tx.tenant())
-    .fetch_all(tx.connection())
-    .await?;
-    rows.into_iter().map(Provider::try_from).collect()
-}
-
-pub(super) async fn find_provider(tx: &mut TenantTx, source: SourceId) -> Result<Option<Provider>> {
-    let row: Option<ProviderRow> = sqlx::query_as(
-        "SELECT source_id, origin, issuer, names_itself, authorization_url, token_url, revocation_url, client_id, secret, authentication,
-                scopes, resource, reader
-         FROM app.connection_providers WHERE tenant_id = $1 AND source_id = $2",
-    )
-    .bind(tx.tenant())
-    .bind(source)
-    .fetch_optional(tx.connection())
-    .await?;
-    row.map(Provider::try_from).transpose()
-}
-
-pub(super) async fn upsert_provider(tx: &mut TenantTx, provider: &Provider, at: Time) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO app.connection_providers
-           (tenant_id, source_id, origin, issuer, names_itself, authorization_url, token_url, revocation_url, client_id, secret,
-            authentication, scopes, resource, reader, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-         ON CONFLICT (tenant_id, source_id) DO UPDATE SET origin = $3, issuer = $4, names_itself = $5, authorization_url = $6,
-            token_url = $7, revocation_url = $8, client_id = $9, secret = $10, authentication = $11, scopes = $12, resource = $13,
-            reader = $14, updated_at = $15",
-    )
-    .bind(tx.tenant())
-    .bind(provider.source)
-    .bind(&provider.origin)
-    .bind(&provider.issuer)
-    .bind(provider.names_itself)
-    .bind(provider.authorization_url.as_str())
-    .bind(provider.token_url.as_str())
-    .bind(provider.revocation_url.as_ref().map(Url::as_str))
-    .bind(&provider.client_id)
-    .bind(&provider.sealed)
-    .bind(provider.authentication.as_str())
-    .bind(&provider.scopes)
-    .bind(&provider.resource)
-    .bind(provider.reader)
-    .bind(at)
-    .execute(tx.connection())
-    .await?;
-    Ok(())
-}
-
-/// With all its connections.
-pub(super) async fn delete_provider(tx: &mut TenantTx, source: SourceId) -> Result<bool> {
-    let done = sqlx::query("DELETE FROM app.connection_providers WHERE tenant_id = $1 AND source_id = $2")
-        .bind(tx.tenant())
-        .bind(source)
-        .execute(tx.connection())
-        .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-pub(super) async fn delete_connections(tx: &mut TenantTx, source: SourceId) -> Result<()> {
-    sqlx::query("DELETE FROM app.connections WHERE tenant_id = $1 AND source_id = $2")
-        .bind(tx.tenant())
-        .bind(source)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
-}
-
-// Connections
 
 pub(super) async fn find(tx: &mut TenantTx, source: SourceId, user: UserId) -> Result<Option<Stored>> {
     Ok(sqlx::query_as(
@@ -368,8 +221,6 @@ pub(super) async fn count(tx: &mut TenantTx, source: SourceId) -> Result<(i64, i
     .await?)
 }
 
-// When they are refreshed
-
 /// Has it refreshed at that time; never, if there is none.
 pub(super) async fn schedule(tx: &mut TenantTx, id: ConnectionId, due_at: Option<Time>) -> Result<()> {
     let Some(due_at) = due_at else {
@@ -406,74 +257,4 @@ pub(super) async fn take_due(tx: &mut SystemTx, now: Time, again: Time) -> Resul
     .bind(again)
     .fetch_optional(tx.connection())
     .await?)
-}
-
-// Renewal of data keys
-
-#[derive(sqlx::FromRow)]
-pub(super) struct SecretRow {
-    pub(super) source_id: SourceId,
-    pub(super) token_url: String,
-    pub(super) secret: Vec<u8>,
-}
-
-/// Client secrets that are sealed under another key than that one, until the end of the transaction nobody else's.
-pub(super) async fn secrets_under_others(tx: &mut TenantTx, key: &[u8], most: i64) -> Result<Vec<SecretRow>> {
-    // After the version comes the id of the key.
-    Ok(sqlx::query_as(
-        "SELECT source_id, token_url, secret FROM app.connection_providers
-         WHERE tenant_id = $1 AND substring(secret FROM 2 FOR 8) <> $2 ORDER BY source_id LIMIT $3 FOR UPDATE",
-    )
-    .bind(tx.tenant())
-    .bind(key)
-    .bind(most)
-    .fetch_all(tx.connection())
-    .await?)
-}
-
-pub(super) async fn reseal_secret(tx: &mut TenantTx, source: SourceId, sealed: &[u8]) -> Result<()> {
-    sqlx::query("UPDATE app.connection_providers SET secret = $3 WHERE tenant_id = $1 AND source_id = $2")
-        .bind(tx.tenant())
-        .bind(source)
-        .bind(sealed)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
-}
-
-#[derive(sqlx::FromRow)]
-pub(super) struct TokensRow {
-    pub(super) id: Uuid,
-    pub(super) source_id: SourceId,
-    pub(super) user_id: UserId,
-    pub(super) origin: String,
-    pub(super) access: Vec<u8>,
-    pub(super) refresh: Option<Vec<u8>>,
-}
-
-/// The same of tokens.
-pub(super) async fn tokens_under_others(tx: &mut TenantTx, key: &[u8], most: i64) -> Result<Vec<TokensRow>> {
-    Ok(sqlx::query_as(
-        "SELECT c.id, c.source_id, c.user_id, p.origin, c.access, c.refresh
-         FROM app.connections c
-         JOIN app.connection_providers p ON p.tenant_id = c.tenant_id AND p.source_id = c.source_id
-         WHERE c.tenant_id = $1 AND (substring(c.access FROM 2 FOR 8) <> $2 OR substring(c.refresh FROM 2 FOR 8) <> $2)
-         ORDER BY c.id LIMIT $3 FOR UPDATE OF c",
-    )
-    .bind(tx.tenant())
-    .bind(key)
-    .bind(most)
-    .fetch_all(tx.connection())
-    .await?)
-}
-
-pub(super) async fn reseal_tokens(tx: &mut TenantTx, id: Uuid, access: &[u8], refresh: Option<&[u8]>) -> Result<()> {
-    sqlx::query("UPDATE app.connections SET access = $3, refresh = $4 WHERE tenant_id = $1 AND id = $2")
-        .bind(tx.tenant())
-        .bind(id)
-        .bind(access)
-        .bind(refresh)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
 }
