@@ -80,14 +80,23 @@ async fn fill(ground: &Ground, calls: u64, recorded_days: u64) -> anyhow::Result
     let per_day = calls.div_ceil(DAYS);
     prepare(&mut sql, &owner).await?;
     let recorded_days = recorded_days.max(2);
+    let mut days = Vec::new();
     for day in 0..DAYS {
-        let filled = if day < recorded_days { fill_day(&mut sql, day, per_day).await } else { copy_day(&mut sql, day).await };
-        filled.with_context(|| format!("the day {day} days ago"))?;
+        let context = || format!("the day {day} days ago");
         if day < recorded_days {
+            fill_day(&mut sql, day, per_day).await.with_context(context)?;
             say(format!("  {} of {DAYS} days after {:.0} s", day + 1, began.elapsed().as_secs_f64()));
+        } else {
+            keep_day(&mut sql, day).await.with_context(context)?;
+            let copied = Instant::now();
+            copy_day(&mut sql, day).await.with_context(context)?;
+            if day >= MINUTES_FOR_DAYS {
+                days.push(copied.elapsed().as_secs_f64());
+            }
         }
         if (day + 1).is_multiple_of(MONTH) {
             say(format!("  month {} took {:.0} s", (day + 1) / MONTH, month.elapsed().as_secs_f64()));
+            say_days(std::mem::take(&mut days));
             tidy(&mut sql).await?;
             say_sizes(&mut sql, per_day * (day + 1), day + 1, began.elapsed()).await?;
             month = Instant::now();
@@ -210,33 +219,55 @@ const ADDED: &str = "ON CONFLICT (tenant_id, kind, step, start, agent_id, tool_i
 
 /// What the database does by itself when there is time.
 async fn tidy(sql: &mut PgConnection) -> anyhow::Result<()> {
+    forget_day(sql).await?;
     for statement in ["VACUUM ANALYZE app.usage_sums", "VACUUM ANALYZE app.usage_rollups", "ANALYZE app.calls"] {
         execute(sql, statement).await?;
     }
     Ok(())
 }
 
+/// The numbers of a sum.
+const NUMBERS: &str =
+    "ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in, bytes_out, counted,
+    tokens_definition, tokens_out, context_micro, histogram";
+
+/// Yesterday's sums, beside all others: what is read for a day is then the same for each, however much is there. Minutes go where nobody keeps them, and
+/// all of it before sizes are said.
+async fn keep_day(sql: &mut PgConnection, day: u64) -> anyhow::Result<()> {
+    if day == MINUTES_FOR_DAYS {
+        forget_day(sql).await?;
+    }
+    for table in ["usage_sums", "usage_rollups"] {
+        let keep = format!(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS day_of_{table} AS SELECT * FROM app.{table}
+             WHERE step > {} AND step <= 1440 AND start >= date_trunc('day', now(), 'UTC') - interval '1 day' AND start < date_trunc('day', now(), 'UTC')",
+            i32::from(day >= MINUTES_FOR_DAYS)
+        );
+        sqlx::query(AssertSqlSafe(keep)).execute(&mut *sql).await.with_context(|| format!("yesterday of {table}"))?;
+    }
+    Ok(())
+}
+
+async fn forget_day(sql: &mut PgConnection) -> anyhow::Result<()> {
+    execute(sql, "DROP TABLE IF EXISTS day_of_usage_sums, day_of_usage_rollups").await
+}
+
 /// The sums of the day that many days ago are those of yesterday.
 async fn copy_day(sql: &mut PgConnection, day: u64) -> anyhow::Result<()> {
-    let numbers =
-        "ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, cost_micro, bytes_in, bytes_out, counted,
-        tokens_definition, tokens_out, context_micro, histogram";
     for (table, before, after) in [
         ("usage_sums", "tenant_id, kind, step", "agent_id, tool_id, version_id, grant_id, user_id"),
         ("usage_rollups", "tenant_id, step", "agent_id, tool_id"),
     ] {
         let copy = format!(
-            "INSERT INTO app.{table} ({before}, start, {after}, {numbers})
-             SELECT {before}, start - interval '{} days', {after}, {numbers} FROM app.{table}
-             WHERE step > {} AND step <= 1440 AND start >= date_trunc('day', now(), 'UTC') - interval '1 day' AND start < date_trunc('day', now(), 'UTC')",
-            day - 1,
-            i32::from(day >= MINUTES_FOR_DAYS)
+            "INSERT INTO app.{table} ({before}, start, {after}, {NUMBERS})
+             SELECT {before}, start - interval '{} days', {after}, {NUMBERS} FROM day_of_{table}",
+            day - 1
         );
         sqlx::query(AssertSqlSafe(copy)).execute(&mut *sql).await.with_context(|| format!("sums of {table}"))?;
     }
     let added = format!(
-        "INSERT INTO app.usage_sums AS u (tenant_id, kind, step, start, agent_id, tool_id, version_id, grant_id, user_id, {numbers})
-         SELECT tenant_id, kind, {WEEK}, date_bin('7 days', start, '1970-01-01T00:00Z'), agent_id, tool_id, version_id, grant_id, user_id, {numbers}
+        "INSERT INTO app.usage_sums AS u (tenant_id, kind, step, start, agent_id, tool_id, version_id, grant_id, user_id, {NUMBERS})
+         SELECT tenant_id, kind, {WEEK}, date_bin('7 days', start, '1970-01-01T00:00Z'), agent_id, tool_id, version_id, grant_id, user_id, {NUMBERS}
          FROM app.usage_sums WHERE kind = 'each' AND step = 1440 AND start = date_trunc('day', now(), 'UTC') - interval '{day} days' {ADDED}"
     );
     sqlx::query(AssertSqlSafe(added)).execute(&mut *sql).await.context("weeks")?;
@@ -342,6 +373,15 @@ async fn fill_day(sql: &mut PgConnection, day: u64, per_day: u64) -> anyhow::Res
     execute(sql, "DROP TABLE calls").await
 }
 
+/// What a day of sums took, of those that have no minutes.
+fn say_days(mut seconds: Vec<f64>) {
+    seconds.sort_by(f64::total_cmp);
+    if let (Some(least), Some(most)) = (seconds.first(), seconds.last()) {
+        let median = seconds[seconds.len() / 2];
+        say(format!("  a day of sums without minutes: median {median:.2} s of {} days, {least:.2} to {most:.2}", seconds.len()));
+    }
+}
+
 async fn say_sizes(sql: &mut PgConnection, calls: u64, days: u64, took: Duration) -> anyhow::Result<()> {
     say(format!("  {calls} calls over {days} days, filled in {:.0} s", took.as_secs_f64()));
     let sizes: Vec<(String, i64, i64)> = sqlx::query_as(
@@ -373,7 +413,7 @@ async fn pages(platform: &Platform, owner: &Member, agent: AgentId, tool: ToolId
                 usage::series(platform, owner, range, subject).await?;
                 let (agent, tool, other) = match subject {
                     Subject::Everything => {
-                        usage::summary(platform, owner, range, RANKED).await?;
+                        usage::rankings(platform, owner, range, RANKED).await?;
                         return Ok(());
                     }
                     Subject::Tool(tool) => (None, Some(tool), Dimension::Agent),

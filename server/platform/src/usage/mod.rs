@@ -18,7 +18,7 @@ pub use markers::{MOST_MARKERS, Marker, Markers, markers};
 pub use recount::{Days, Recount, Wrong, check_due, find_tenant, recount};
 pub(crate) use rollup::add;
 pub use runs::{Run, Runs, runs};
-pub use series::{Point, Range, Ranking, Ranks, Subject, Summary, Totals, compared, series, summary};
+pub use series::{Point, Range, Ranking, Rankings, Ranks, Subject, Summary, Totals, compared, rankings, series, summary};
 pub use store::{Call, CallFilter, FilterNames, LimitedAgent, Narrow};
 
 use std::collections::HashMap;

@@ -229,23 +229,36 @@ pub struct Ranks {
     pub is_cut: bool,
 }
 
-/// What a page says about a range.
+/// Who was called most, and who called most.
 #[derive(Debug, Clone)]
-pub struct Summary {
-    /// All together.
-    pub totals: Totals,
+pub struct Rankings {
     /// The most called tools.
     pub tools: Ranks,
     /// The busiest agents.
     pub agents: Ranks,
 }
 
+/// What the home page says about a range.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// All together.
+    pub totals: Totals,
+    /// The first of them.
+    pub first: Rankings,
+}
+
 /// Totals of a range, and its first so many tools and agents.
 pub async fn summary(platform: &Platform, actor: &Member, range: Range, most: usize) -> Result<Summary> {
     actor.require(Permission::View)?;
+    let all = totals(platform, actor.tenant, range.read(Kind::All, platform.clock.now()), None).await?;
+    Ok(Summary { totals: all, first: rankings(platform, actor, range, most).await? })
+}
+
+/// The first so many tools and agents of a range.
+pub async fn rankings(platform: &Platform, actor: &Member, range: Range, most: usize) -> Result<Rankings> {
+    actor.require(Permission::View)?;
     let now = platform.clock.now();
-    Ok(Summary {
-        totals: totals(platform, actor.tenant, range.read(Kind::All, now), None).await?,
+    Ok(Rankings {
         tools: ranks(platform, actor.tenant, range.read(Kind::Tool, now), most).await?,
         agents: ranks(platform, actor.tenant, range.read(Kind::Agent, now), most).await?,
     })

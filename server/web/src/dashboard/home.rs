@@ -134,8 +134,8 @@ async fn show(state: web::Data<WebState>, member: InTenant, query: Query) -> Pag
         has_contexts: summary.totals.counted > 0,
         calls: points.iter().map(|point| calls_point(point, range)).collect(),
         latency: points.iter().map(|point| latency_point(point, range)).collect(),
-        top_tools: summary.tools.rows.into_iter().map(|one| ranked(tool_url(&one), one, all, currency)).collect(),
-        top_agents: summary.agents.rows.into_iter().map(|one| ranked(agent_url(&one), one, all, currency)).collect(),
+        top_tools: summary.first.tools.rows.into_iter().map(|one| ranked(tool_url(&one), one, all, currency)).collect(),
+        top_agents: summary.first.agents.rows.into_iter().map(|one| ranked(agent_url(&one), one, all, currency)).collect(),
         ..frame
     })
 }

@@ -1,8 +1,12 @@
 //! SQL that reads sums.
 
-use std::collections::HashMap;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, FromRow, Postgres, postgres::PgArguments, query::QueryAs};
 use uuid::Uuid;
 
@@ -80,8 +84,9 @@ impl Read {
     }
 }
 
+/// A stored sum as pages read it.
 #[derive(FromRow)]
-struct TotalsRow {
+struct SumRow {
     ok: i64,
     tool_error: i64,
     upstream_error: i64,
@@ -95,77 +100,78 @@ struct TotalsRow {
     tokens_definition: i64,
     tokens_out: i64,
     context_micro: i64,
-    /// Buckets of the histogram that are not empty, from 1, and what is in them.
-    buckets: Vec<i64>,
-    counts: Vec<i64>,
+    /// The first bucket, from 1, and what is in it and those after.
+    first: i32,
+    counts: Vec<Option<i64>>,
 }
 
-impl TotalsRow {
-    fn split(self) -> (Totals, Vec<i64>) {
-        let Self { ok, tool_error, upstream_error, timeout, denied, limited, cancelled, unknown, .. } = self;
-        let mut latency = vec![0; histogram::BUCKETS];
-        for (bucket, count) in self.buckets.into_iter().zip(self.counts) {
-            if let Some(slot) = usize::try_from(bucket - 1).ok().and_then(|bucket| latency.get_mut(bucket)) {
-                *slot = count;
-            }
-        }
-        let errors = tool_error + upstream_error + timeout + unknown;
-        let totals = Totals {
-            calls: ok + errors + denied + limited + cancelled,
-            errors,
-            tool_errors: tool_error,
-            upstream_errors: upstream_error,
-            timeouts: timeout,
-            denied,
-            limited,
-            cancelled,
-            unknown,
-            cost_micro: self.cost_micro,
-            counted: self.counted,
-            tokens_definition: self.tokens_definition,
-            tokens_out: self.tokens_out,
-            context_micro: self.context_micro,
-            ..Totals::default()
-        };
-        (totals.with_latency(&latency), latency)
+#[derive(FromRow)]
+struct Keyed<K> {
+    key: K,
+    #[sqlx(flatten)]
+    sum: SumRow,
+}
+
+#[derive(FromRow)]
+struct NamedRow {
+    id: Uuid,
+    name: Option<String>,
+    #[sqlx(flatten)]
+    sum: SumRow,
+}
+
+/// The columns of `SumRow`. A slice begins at 1, wherever the histogram does.
+const NUMBERS: &str =
+    "u.ok, u.tool_error, u.upstream_error, u.timeout, u.denied, u.limited, u.cancelled, u.unknown, u.cost_micro, u.counted,
+    u.tokens_definition, u.tokens_out, u.context_micro, coalesce(array_lower(u.histogram, 1), 1) AS first, u.histogram[:] AS counts";
+
+/// Sums that are added up here, and not where they are: the database would make a row of each bucket and sort them, and that was three quarters of what
+/// a ranking took.
+struct Adding {
+    totals: Totals,
+    latency: Vec<i64>,
+}
+
+impl Default for Adding {
+    fn default() -> Self {
+        Self { totals: Totals::default(), latency: vec![0; histogram::BUCKETS] }
     }
 }
 
-/// Sums by some key, as `key` and the columns of `TotalsRow`. `which` narrows the rows, `top` the keys. Histograms are added up bucket by bucket
-/// in one pass, and only those of the keys that are wanted. `sum` of bigint is numeric; counts of calls fit a bigint.
-fn sums(read: &Read, key: &str, which: &str, top: &str) -> String {
-    let source = read.source();
-    let wanted = if top.is_empty() { "" } else { "AND p.key IN (SELECT key FROM sums)" };
-    format!(
-        "WITH picked AS NOT MATERIALIZED (
-           SELECT {key} AS key, u.ok, u.tool_error, u.upstream_error, u.timeout, u.denied, u.limited, u.cancelled, u.unknown,
-                  u.cost_micro, u.counted, u.tokens_definition, u.tokens_out, u.context_micro, u.histogram
-           FROM {source} {which}
-         ), sums AS MATERIALIZED (
-           SELECT key, sum(ok)::bigint AS ok, sum(tool_error)::bigint AS tool_error, sum(upstream_error)::bigint AS upstream_error,
-                  sum(timeout)::bigint AS timeout, sum(denied)::bigint AS denied, sum(limited)::bigint AS limited,
-                  sum(cancelled)::bigint AS cancelled, sum(unknown)::bigint AS unknown, sum(cost_micro)::bigint AS cost_micro,
-                  sum(counted)::bigint AS counted, sum(tokens_definition)::bigint AS tokens_definition,
-                  sum(tokens_out)::bigint AS tokens_out, sum(context_micro)::bigint AS context_micro
-           FROM picked GROUP BY key {top}
-         ), buckets AS (
-           SELECT p.key, array_lower(p.histogram, 1) - 1 + l.place AS bucket, sum(l.count)::bigint AS count
-           FROM picked p, unnest(p.histogram) WITH ORDINALITY AS l (count, place)
-           WHERE l.count <> 0 {wanted} GROUP BY 1, 2
-         ), histograms AS (
-           SELECT key, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(count ORDER BY bucket) AS counts
-           FROM buckets GROUP BY key
-         ), totals AS (
-           SELECT s.*, coalesce(h.buckets, '{{}}') AS buckets, coalesce(h.counts, '{{}}') AS counts
-           FROM sums s LEFT JOIN histograms h ON h.key = s.key
-         )"
-    )
+impl Adding {
+    fn add(&mut self, row: &SumRow) {
+        let totals = &mut self.totals;
+        let errors = row.tool_error + row.upstream_error + row.timeout + row.unknown;
+        totals.calls += row.ok + errors + row.denied + row.limited + row.cancelled;
+        totals.errors += errors;
+        totals.tool_errors += row.tool_error;
+        totals.upstream_errors += row.upstream_error;
+        totals.timeouts += row.timeout;
+        totals.unknown += row.unknown;
+        totals.cancelled += row.cancelled;
+        totals.denied += row.denied;
+        totals.limited += row.limited;
+        totals.cost_micro = totals.cost_micro.saturating_add(row.cost_micro);
+        totals.counted += row.counted;
+        totals.tokens_definition += row.tokens_definition;
+        totals.tokens_out += row.tokens_out;
+        totals.context_micro = totals.context_micro.saturating_add(row.context_micro);
+        let first = usize::try_from(row.first - 1).unwrap_or(0);
+        for (slot, count) in self.latency.iter_mut().skip(first).zip(&row.counts) {
+            *slot += count.unwrap_or(0);
+        }
+    }
+
+    fn totals(self) -> Totals {
+        self.totals.with_latency(&self.latency)
+    }
 }
 
-/// The columns of `TotalsRow` after `sums`.
-const TOTALS: &str =
-    "t.ok, t.tool_error, t.upstream_error, t.timeout, t.denied, t.limited, t.cancelled, t.unknown, t.cost_micro, t.counted,
-    t.tokens_definition, t.tokens_out, t.context_micro, t.buckets, t.counts";
+/// The sums of some key, as `key` and the columns of `SumRow`. `which` narrows them.
+fn sums(read: &Read, key: &str, which: &str) -> String {
+    format!("SELECT {key} AS key, {NUMBERS} FROM {} {which}", read.source())
+}
+
 /// All calls of a sum.
 const CALLS: &str = "sum(ok + tool_error + upstream_error + timeout + denied + limited + cancelled + unknown)";
 
@@ -176,30 +182,27 @@ fn only_that(read: &Read, only: Option<Uuid>) -> String {
 
 /// All together, or of one of the kind.
 pub(in crate::usage) async fn totals(tx: &mut TenantTx, read: &Read, only: Option<Uuid>) -> Result<Totals> {
-    let sql = format!("{} SELECT {TOTALS} FROM totals t", sums(read, "true", &only_that(read, only), ""));
-    let query = read.bind(sqlx::query_as::<_, TotalsRow>(AssertSqlSafe(sql)), tx);
-    let row = query.bind(only).fetch_optional(tx.connection()).await?;
-    Ok(row.map(|row| row.split().0).unwrap_or_default())
+    let sql = sums(read, read.column(), &only_that(read, only));
+    let query = read.bind(sqlx::query_as::<_, SumRow>(AssertSqlSafe(sql)), tx).bind(only);
+    let (mut rows, mut all) = (query.fetch(tx.connection()), Adding::default());
+    while let Some(row) = rows.try_next().await? {
+        all.add(&row);
+    }
+    Ok(all.totals())
 }
 
-/// By time, so many minutes a point; points without calls are missing.
+/// By time, so many minutes a point, oldest first; points without calls are missing.
 pub(in crate::usage) async fn points(tx: &mut TenantTx, read: &Read, minutes: i64, only: Option<Uuid>) -> Result<Vec<Point>> {
-    #[derive(FromRow)]
-    struct Row {
-        at: DateTime<Utc>,
-        #[sqlx(flatten)]
-        totals: TotalsRow,
-    }
-    let sums = sums(read, "date_bin(make_interval(mins => $6), u.start, $7)", &only_that(read, only), "");
-    let sql = format!("{sums} SELECT t.key AS at, {TOTALS} FROM totals t ORDER BY t.key");
-    let query = read.bind(sqlx::query_as::<_, Row>(AssertSqlSafe(sql)), tx).bind(only);
+    let sql = sums(read, "date_bin(make_interval(mins => $6), u.start, $7)", &only_that(read, only));
+    let query = read.bind(sqlx::query_as::<_, Keyed<DateTime<Utc>>>(AssertSqlSafe(sql)), tx).bind(only);
     let query = query.bind(i32::try_from(minutes).map_err(Error::internal)?).bind(read.from());
-    let rows = query.fetch_all(tx.connection()).await?;
-    let point = |row: Row| {
-        let (totals, latency) = row.totals.split();
-        Point { at: row.at, totals, latency }
-    };
-    Ok(rows.into_iter().map(point).collect())
+    let (mut rows, mut points) = (query.fetch(tx.connection()), BTreeMap::<_, Adding>::new());
+    while let Some(row) = rows.try_next().await? {
+        points.entry(row.key).or_default().add(&row.sum);
+    }
+    let point =
+        |(at, Adding { totals, latency }): (DateTime<Utc>, Adding)| Point { at, totals: totals.with_latency(&latency), latency };
+    Ok(points.into_iter().map(point).collect())
 }
 
 /// Only sums of that agent, of that tool.
@@ -227,37 +230,39 @@ pub(super) async fn within(tx: &mut TenantTx, read: &Read, only: Only, most: i64
     Ok(cut.map_or_else(|| read.clone(), |(cut,)| read.since(cut)))
 }
 
-#[derive(FromRow)]
-struct NamedRow {
-    id: Uuid,
-    name: Option<String>,
-    #[sqlx(flatten)]
-    totals: TotalsRow,
-}
-
 /// The most called tools or agents, and from when on they were ranked.
 pub(in crate::usage) async fn top(tx: &mut TenantTx, read: &Read, most: i64) -> Result<(Vec<Ranking>, DateTime<Utc>)> {
     let read = within(tx, read, (None, None), MOST_RANKED).await?;
     let names = if read.kind == Kind::Agent { "app.agents" } else { "app.tools" };
-    let top = format!("ORDER BY {CALLS} DESC, key LIMIT $5");
+    let (source, column) = (read.source(), read.column());
     let sql = format!(
-        "{} SELECT t.key AS id, n.name, {TOTALS} FROM totals t LEFT JOIN {names} n ON n.tenant_id = $1 AND n.id = t.key
-         ORDER BY t.ok + t.tool_error + t.upstream_error + t.timeout + t.denied + t.limited + t.cancelled + t.unknown DESC, t.key",
-        sums(&read, read.column(), "", &top)
+        "WITH top AS MATERIALIZED (SELECT {column} AS id FROM {source} GROUP BY 1 ORDER BY {CALLS} DESC, 1 LIMIT $5)
+         SELECT top.id, n.name, {NUMBERS} FROM top JOIN {source} ON {column} = top.id LEFT JOIN {names} n ON n.tenant_id = $1 AND n.id = top.id"
     );
-    let query = read.bind(sqlx::query_as::<_, NamedRow>(AssertSqlSafe(sql)), tx);
-    let rows = query.bind(most).fetch_all(tx.connection()).await?;
-    let ranking = |row: NamedRow| Ranking { id: row.id, name: row.name.unwrap_or_default(), totals: row.totals.split().0 };
-    Ok((rows.into_iter().map(ranking).collect(), read.from()))
+    let query = read.bind(sqlx::query_as::<_, NamedRow>(AssertSqlSafe(sql)), tx).bind(most);
+    let (mut rows, mut found) = (query.fetch(tx.connection()), HashMap::<_, (Option<String>, Adding)>::new());
+    while let Some(row) = rows.try_next().await? {
+        found.entry(row.id).or_insert_with(|| (row.name, Adding::default())).1.add(&row.sum);
+    }
+    let ranking = |(id, (name, sum)): (Uuid, (Option<String>, Adding))| Ranking {
+        id,
+        name: name.unwrap_or_default(),
+        totals: sum.totals(),
+    };
+    let mut ranked: Vec<Ranking> = found.into_iter().map(ranking).collect();
+    ranked.sort_unstable_by_key(|one| (Reverse(one.totals.calls), one.id));
+    Ok((ranked, read.from()))
 }
 
 /// Of those tools or agents; those without calls are missing.
 pub(in crate::usage) async fn of(tx: &mut TenantTx, read: &Read, ids: &[Uuid]) -> Result<HashMap<Uuid, Totals>> {
-    let which = format!("WHERE {} = ANY ($5)", read.column());
-    let sql = format!("{} SELECT t.key AS id, NULL::text AS name, {TOTALS} FROM totals t", sums(read, read.column(), &which, ""));
-    let query = read.bind(sqlx::query_as::<_, NamedRow>(AssertSqlSafe(sql)), tx);
-    let rows = query.bind(ids).fetch_all(tx.connection()).await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.totals.split().0)).collect())
+    let sql = sums(read, read.column(), &format!("WHERE {} = ANY ($5)", read.column()));
+    let query = read.bind(sqlx::query_as::<_, Keyed<Uuid>>(AssertSqlSafe(sql)), tx).bind(ids);
+    let (mut rows, mut found) = (query.fetch(tx.connection()), HashMap::<_, Adding>::new());
+    while let Some(row) = rows.try_next().await? {
+        found.entry(row.key).or_default().add(&row.sum);
+    }
+    Ok(found.into_iter().map(|(id, sum)| (id, sum.totals())).collect())
 }
 
 /// Agents that were over a limit most often.

@@ -307,10 +307,10 @@ async fn tables(
     let currency = &member.tenant.currency;
     let (agent, tool) = match subject {
         Subject::Everything => {
-            let summary = usage::summary(platform, actor, range, ROWS).await?;
+            let first = usage::rankings(platform, actor, range, ROWS).await?;
             return Ok(vec![
-                ranking(("By tool", "Tool"), &summary.tools, totals, log, currency, range),
-                ranking(("By agent", "Agent"), &summary.agents, totals, log, currency, range),
+                ranking(("By tool", "Tool"), &first.tools, totals, log, currency, range),
+                ranking(("By agent", "Agent"), &first.agents, totals, log, currency, range),
             ]);
         }
         Subject::Tool(tool) => (None, Some(tool)),
