@@ -17,7 +17,7 @@ pub use live::{Lookers, newest_calls};
 pub use markers::{MOST_MARKERS, Marker, Markers, markers};
 pub use recount::{Days, Recount, Wrong, check_due, find_tenant, recount};
 pub(crate) use rollup::add;
-pub use runs::{Run, Runs, runs};
+pub use runs::{MOST_CALLS_OF_RUNS, Run, Runs, runs};
 pub use series::{Point, Range, Ranking, Rankings, Ranks, Subject, Summary, Totals, compared, rankings, series, summary};
 pub use store::{Call, CallFilter, FilterNames, LimitedAgent, Narrow};
 

@@ -12,6 +12,8 @@ use crate::{
 
 /// Longest time that is counted.
 const LONGEST: TimeDelta = TimeDelta::hours(24);
+/// Most calls that are counted. Beyond, it is done for the end of the time only.
+pub const MOST_CALLS_OF_RUNS: i64 = 50_000;
 
 /// Calls of one run.
 #[derive(Debug, Clone, sqlx::FromRow)]

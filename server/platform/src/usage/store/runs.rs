@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 
-use crate::{db::TenantTx, error::Result, ids::EntryId, usage::runs::Run};
-
-/// Most calls that are counted. Beyond, it is done for the end of the time only.
-const MOST_CALLS: i64 = 50_000;
+use crate::{
+    db::TenantTx,
+    error::Result,
+    ids::EntryId,
+    usage::runs::{MOST_CALLS_OF_RUNS, Run},
+};
 
 /// From when on they can be counted within bounds.
 pub(in crate::usage) async fn runs_from(tx: &mut TenantTx, asked: DateTime<Utc>) -> Result<DateTime<Utc>> {
@@ -15,7 +17,7 @@ pub(in crate::usage) async fn runs_from(tx: &mut TenantTx, asked: DateTime<Utc>)
     .bind(tx.tenant())
     .bind(EntryId::first_at(asked))
     .bind(asked)
-    .bind(MOST_CALLS)
+    .bind(MOST_CALLS_OF_RUNS)
     .fetch_optional(tx.connection())
     .await?;
     // Calls of the same second are left out together, as the log's address knows no shorter time.

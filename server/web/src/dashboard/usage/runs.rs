@@ -1,6 +1,6 @@
 //! What runs of agents have cost: the calls that one trace holds together.
 
-use trunkline_platform::usage::{self, Range, Run, Runs};
+use trunkline_platform::usage::{self, MOST_CALLS_OF_RUNS, Range, Run, Runs};
 
 use super::{
     Log, Narrowed, Page,
@@ -52,7 +52,8 @@ fn stats(found: &Runs, currency: &str, log: &Log<'_>) -> Vec<Stat> {
 fn lead(found: &Runs) -> String {
     let since = found.from.format("%-d %b %Y, %H:%M:%S UTC");
     let why = "A run is a trace that the caller sends (traceparent). There are too many for sums, so the calls of the last day at most are counted.";
-    let cut = if found.is_cut { " There were more than 50,000 calls: these are the newest." } else { "" };
+    let most = format::count(MOST_CALLS_OF_RUNS);
+    let cut = if found.is_cut { format!(" There were more than {most} calls: these are the newest.") } else { String::new() };
     format!("Since {since}. {why}{cut}")
 }
 
