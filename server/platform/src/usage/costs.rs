@@ -70,13 +70,9 @@ pub struct Breakdown {
     pub most: usize,
 }
 
-/// One row: ids and names are missing where calls have none, such as calls with a key, which have no client.
-#[derive(Debug, Clone)]
-pub struct CostRow {
-    /// Of the first dimension.
-    pub first: (Option<Uuid>, String),
-    /// Of the second.
-    pub second: (Option<Uuid>, String),
+/// What some calls have cost.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub struct Spent {
     /// All calls, refused ones too.
     pub calls: i64,
     /// Calls that failed.
@@ -89,6 +85,41 @@ pub struct CostRow {
     pub context_micro: i64,
     /// Calls whose tokens were counted.
     pub counted: i64,
+}
+
+impl Spent {
+    /// What is left of all calls beside those that are listed, if there are others.
+    pub fn rest<'a>(all: &Totals, listed: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        let Totals { calls, errors, cost_micro, context_micro, counted, .. } = *all;
+        let mut rest = Self {
+            calls,
+            errors,
+            cost_micro,
+            tokens: all.tokens_definition.saturating_add(all.tokens_out),
+            context_micro,
+            counted,
+        };
+        for one in listed {
+            rest.calls -= one.calls;
+            rest.errors -= one.errors;
+            rest.cost_micro -= one.cost_micro;
+            rest.tokens -= one.tokens;
+            rest.context_micro -= one.context_micro;
+            rest.counted -= one.counted;
+        }
+        (rest.calls > 0).then_some(rest)
+    }
+}
+
+/// One row: ids and names are missing where calls have none, such as calls with a key, which have no client.
+#[derive(Debug, Clone)]
+pub struct CostRow {
+    /// Of the first dimension.
+    pub first: (Option<Uuid>, String),
+    /// Of the second.
+    pub second: (Option<Uuid>, String),
+    /// What its calls have cost.
+    pub spent: Spent,
 }
 
 /// Costs, broken down.

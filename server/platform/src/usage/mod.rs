@@ -12,7 +12,7 @@ mod runs;
 mod series;
 mod store;
 
-pub use costs::{Breakdown, CostRow, Costs, Dimension, costs};
+pub use costs::{Breakdown, CostRow, Costs, Dimension, Spent, costs};
 pub use live::{Lookers, newest_calls};
 pub use markers::{MOST_MARKERS, Marker, Markers, markers};
 pub use recount::{Days, Recount, Wrong, check_due, find_tenant, recount};

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Range, Totals, store};
+use super::{Range, Spent, Totals, store};
 use crate::{
     Platform,
     actor::{Member, Permission},
@@ -20,18 +20,9 @@ pub const MOST_CALLS_OF_RUNS: i64 = 50_000;
 pub struct Run {
     /// The trace. `None`: all calls that belong to none.
     pub trace_id: Option<String>,
-    /// All calls, refused ones too.
-    pub calls: i64,
-    /// Calls that failed.
-    pub errors: i64,
-    /// What they cost, in micro-units.
-    pub cost_micro: i64,
-    /// Tokens of definitions and of what tools gave back.
-    pub tokens: i64,
-    /// What these cost in the callers' models, in micro-units.
-    pub context_micro: i64,
-    /// Calls whose tokens were counted.
-    pub counted: i64,
+    /// What they have cost.
+    #[sqlx(flatten)]
+    pub spent: Spent,
 }
 
 /// Runs of a time.
@@ -56,13 +47,13 @@ pub async fn runs(platform: &Platform, actor: &Member, range: Range, most: usize
     let from = store::runs_from(&mut tx, asked).await?;
     let mut rows = store::runs(&mut tx, from, most).await?;
     let all = rows.pop();
-    let totals = all.map_or_else(Totals::default, |all| Totals {
-        calls: all.calls,
-        errors: all.errors,
-        cost_micro: all.cost_micro,
-        counted: all.counted,
-        tokens_out: all.tokens,
-        context_micro: all.context_micro,
+    let totals = all.map_or_else(Totals::default, |Run { spent, .. }| Totals {
+        calls: spent.calls,
+        errors: spent.errors,
+        cost_micro: spent.cost_micro,
+        counted: spent.counted,
+        tokens_out: spent.tokens,
+        context_micro: spent.context_micro,
         ..Totals::default()
     });
     Ok(Runs { rows, totals, from, is_cut: from > asked })

@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     ids::{AgentId, ToolId},
     usage::{
-        costs::{CostRow, Dimension},
+        costs::{CostRow, Dimension, Spent},
         rollup::Kind,
     },
 };
@@ -77,12 +77,8 @@ struct Row {
     first_name: Option<String>,
     second_id: Option<Uuid>,
     second_name: Option<String>,
-    calls: i64,
-    errors: i64,
-    cost_micro: i64,
-    tokens: i64,
-    context_micro: i64,
-    counted: i64,
+    #[sqlx(flatten)]
+    spent: Spent,
 }
 
 /// What costs most, and from when on: later than asked for where that are too many sums.
@@ -115,12 +111,7 @@ pub(in crate::usage) async fn costs(tx: &mut TenantTx, groups: Groups, read: &Re
     let row = |row: Row| CostRow {
         first: (some(row.first_id), row.first_name.unwrap_or_default()),
         second: (some(row.second_id), row.second_name.unwrap_or_default()),
-        calls: row.calls,
-        errors: row.errors,
-        cost_micro: row.cost_micro,
-        tokens: row.tokens,
-        context_micro: row.context_micro,
-        counted: row.counted,
+        spent: row.spent,
     };
     Ok((rows.into_iter().map(row).collect(), read.from()))
 }

@@ -8,7 +8,7 @@ use actix_web::{
 use askama::Template;
 use trunkline_platform::{
     Error,
-    usage::{self, AnyId, Breakdown, Costs, Dimension, Range},
+    usage::{self, AnyId, Breakdown, Costs, Dimension, Range, Spent},
 };
 
 use super::{
@@ -166,12 +166,7 @@ struct Line {
     second: (Option<AnyId>, String),
     /// What leads to its calls; nothing for what is of many.
     narrowed: Vec<Narrowed>,
-    calls: i64,
-    errors: i64,
-    cost_micro: i64,
-    tokens: i64,
-    context_micro: i64,
-    counted: i64,
+    spent: Spent,
 }
 
 fn lines(found: &Costs, (first, second): (Dimension, Option<Dimension>)) -> impl Iterator<Item = Line> {
@@ -185,30 +180,17 @@ fn lines(found: &Costs, (first, second): (Dimension, Option<Dimension>)) -> impl
             .into_iter()
             .flatten()
             .collect(),
-        calls: row.calls,
-        errors: row.errors,
-        cost_micro: row.cost_micro,
-        tokens: row.tokens,
-        context_micro: row.context_micro,
-        counted: row.counted,
+        spent: row.spent,
     })
 }
 
 /// What has no row of its own.
 fn others(found: &Costs) -> Option<Line> {
-    let listed = |of: fn(&usage::CostRow) -> i64| found.rows.iter().map(of).sum::<i64>();
-    let totals = &found.totals;
-    let calls = totals.calls - listed(|row| row.calls);
-    (calls > 0).then(|| Line {
+    Spent::rest(&found.totals, found.rows.iter().map(|row| &row.spent)).map(|spent| Line {
         first: (None, "All others".to_owned()),
         second: (None, String::new()),
         narrowed: Vec::new(),
-        calls,
-        errors: totals.errors - listed(|row| row.errors),
-        cost_micro: totals.cost_micro - listed(|row| row.cost_micro),
-        tokens: totals.tokens_definition.saturating_add(totals.tokens_out) - listed(|row| row.tokens),
-        context_micro: totals.context_micro - listed(|row| row.context_micro),
-        counted: totals.counted - listed(|row| row.counted),
+        spent,
     })
 }
 
@@ -226,17 +208,28 @@ fn row(line: &Line, log: &Log<'_>, currency: &str, (first, second): (Dimension, 
             _ => String::new(),
         },
     };
-    let is_counted = line.counted > 0;
+    let urls = (url("", line.spent.calls), url("failed", line.spent.errors));
+    numbers((cell(Some(first), &line.first), cell(second, &line.second)), &line.spent, urls, currency)
+}
+
+/// A row of what calls have cost; where all of them and the failed ones are listed, if anywhere.
+pub(super) fn numbers(
+    (first, second): (Cell, Cell),
+    spent: &Spent,
+    (calls_url, errors_url): (String, String),
+    currency: &str,
+) -> Row {
+    let is_counted = spent.counted > 0;
     Row {
-        first: cell(Some(first), &line.first),
-        second: cell(second, &line.second),
-        calls: format::count(line.calls),
-        calls_url: url("", line.calls),
-        errors: format::count(line.errors),
-        errors_url: url("failed", line.errors),
-        cost: format::cost_or_none(line.cost_micro, currency),
-        tokens: if is_counted { format::count(line.tokens) } else { "–".to_owned() },
-        context: if is_counted { format::cost(line.context_micro, currency) } else { "–".to_owned() },
+        first,
+        second,
+        calls: format::count(spent.calls),
+        calls_url,
+        errors: format::count(spent.errors),
+        errors_url,
+        cost: format::cost_or_none(spent.cost_micro, currency),
+        tokens: if is_counted { format::count(spent.tokens) } else { "–".to_owned() },
+        context: if is_counted { format::cost(spent.context_micro, currency) } else { "–".to_owned() },
     }
 }
 
@@ -274,12 +267,17 @@ fn header_line((first, second): (Dimension, Option<Dimension>)) -> String {
 
 fn csv_line(line: &Line, has_second: bool, currency: &str) -> String {
     let second = if has_second { format!("{},", quoted(&line.second.1)) } else { String::new() };
-    let (tokens, context) = match line.counted {
+    format!("{},{second}{}", quoted(&line.first.1), csv_numbers(&line.spent, currency))
+}
+
+/// The fields after the names, and the end of the line.
+pub(super) fn csv_numbers(spent: &Spent, currency: &str) -> String {
+    let (tokens, context) = match spent.counted {
         0 => (String::new(), String::new()),
-        _ => (line.tokens.to_string(), format::price_input(line.context_micro)),
+        _ => (spent.tokens.to_string(), format::price_input(spent.context_micro)),
     };
-    let (calls, errors, cost) = (line.calls, line.errors, format::price_input(line.cost_micro));
-    format!("{},{second}{calls},{errors},{cost},{currency},{tokens},{context}\r\n", quoted(&line.first.1))
+    let (calls, errors, cost) = (spent.calls, spent.errors, format::price_input(spent.cost_micro));
+    format!("{calls},{errors},{cost},{currency},{tokens},{context}\r\n")
 }
 
 /// A text as a field. What a spreadsheet would take for a formula gets an apostrophe before it.

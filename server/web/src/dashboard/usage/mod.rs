@@ -13,7 +13,7 @@ use trunkline_platform::{
     actor::Permission,
     agents, catalog,
     ids::{AgentId, ClientId, ToolId, ToolVersionId, UserId},
-    usage::{self, AnyId, Breakdown, CostRow, Dimension, Range, Ranking, Ranks, Subject, Totals},
+    usage::{self, AnyId, Breakdown, CostRow, Dimension, Range, Ranking, Ranks, Spent, Subject, Totals},
 };
 
 use super::{
@@ -321,7 +321,7 @@ async fn tables(
     for (title, noun, first) in [other, ("By version", "Version", Dimension::Version), ("By client", "Client", Dimension::Client)]
     {
         let found = usage::costs(platform, actor, range, Breakdown { first, second: None, agent, tool, most: ROWS }).await?;
-        let most = found.rows.iter().map(|row| row.calls).max().unwrap_or(1);
+        let most = found.rows.iter().map(|row| row.spent.calls).max().unwrap_or(1);
         let lead = days_words(found.from, found.is_cut, found.rows.len() == ROWS);
         let log = Log { from: moment(found.from), ..log.clone() };
         let rows = found.rows.iter().map(|row| part(row, first, most, range, &log, currency)).collect();
@@ -418,6 +418,7 @@ fn row(name: String, url: String, totals: &Totals, all: i64, (calls_url, errors_
 
 /// A row of a break-down.
 fn part(one: &CostRow, first: Dimension, most: i64, range: Range, log: &Log<'_>, currency: &str) -> Row {
-    let totals = Totals { calls: one.calls, errors: one.errors, cost_micro: one.cost_micro, ..Totals::default() };
+    let Spent { calls, errors, cost_micro, .. } = one.spent;
+    let totals = Totals { calls, errors, cost_micro, ..Totals::default() };
     counted(first, &one.first, &totals, (most, range), log, currency)
 }

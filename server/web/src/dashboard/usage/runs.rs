@@ -1,6 +1,6 @@
 //! What runs of agents have cost: the calls that one trace holds together.
 
-use trunkline_platform::usage::{self, MOST_CALLS_OF_RUNS, Range, Run, Runs};
+use trunkline_platform::usage::{self, MOST_CALLS_OF_RUNS, Range, Run, Runs, Spent};
 
 use super::{
     Log, Narrowed, Page,
@@ -59,18 +59,12 @@ fn lead(found: &Runs) -> String {
 
 fn row(run: &Run, log: &Log<'_>, currency: &str) -> Row {
     let narrowed: Narrowed = (RUN, run.trace_id.clone().unwrap_or_else(|| NONE.to_owned()));
-    let is_counted = run.counted > 0;
-    Row {
-        first: Cell { name: name(run), url: String::new() },
-        second: Cell { name: String::new(), url: String::new() },
-        calls: format::count(run.calls),
-        calls_url: log.url("", &[&narrowed]),
-        errors: format::count(run.errors),
-        errors_url: if run.errors == 0 { String::new() } else { log.url("failed", &[&narrowed]) },
-        cost: format::cost_or_none(run.cost_micro, currency),
-        tokens: if is_counted { format::count(run.tokens) } else { "–".to_owned() },
-        context: if is_counted { format::cost(run.context_micro, currency) } else { "–".to_owned() },
-    }
+    let errors_url = if run.spent.errors == 0 { String::new() } else { log.url("failed", &[&narrowed]) };
+    cost::numbers(cells(run), &run.spent, (log.url("", &[&narrowed]), errors_url), currency)
+}
+
+fn cells(run: &Run) -> (Cell, Cell) {
+    (Cell { name: name(run), url: String::new() }, Cell { name: String::new(), url: String::new() })
 }
 
 fn name(run: &Run) -> String {
@@ -79,23 +73,12 @@ fn name(run: &Run) -> String {
 
 /// What has no row of its own.
 fn rest(found: &Runs) -> Option<Run> {
-    let listed = |of: fn(&Run) -> i64| found.rows.iter().map(of).sum::<i64>();
-    let totals = &found.totals;
-    let calls = totals.calls - listed(|run| run.calls);
-    (calls > 0).then(|| Run {
-        trace_id: Some("All others".to_owned()),
-        calls,
-        errors: totals.errors - listed(|run| run.errors),
-        cost_micro: totals.cost_micro - listed(|run| run.cost_micro),
-        tokens: totals.tokens_out - listed(|run| run.tokens),
-        context_micro: totals.context_micro - listed(|run| run.context_micro),
-        counted: totals.counted - listed(|run| run.counted),
-    })
+    let rest = Spent::rest(&found.totals, found.rows.iter().map(|run| &run.spent));
+    rest.map(|spent| Run { trace_id: Some("All others".to_owned()), spent })
 }
 
 fn others(found: &Runs, currency: &str) -> Option<Row> {
-    let nowhere = Log { slug: "", of: None, from: String::new() };
-    rest(found).map(|run| Row { calls_url: String::new(), errors_url: String::new(), ..row(&run, &nowhere, currency) })
+    rest(found).map(|run| cost::numbers(cells(&run), &run.spent, (String::new(), String::new()), currency))
 }
 
 /// The same as a file.
@@ -109,10 +92,5 @@ pub(super) async fn download(state: &WebState, member: &InTenant, range: Range) 
 }
 
 fn line(run: &Run, currency: &str) -> String {
-    let (tokens, context) = match run.counted {
-        0 => (String::new(), String::new()),
-        _ => (run.tokens.to_string(), format::price_input(run.context_micro)),
-    };
-    let (calls, errors, cost) = (run.calls, run.errors, format::price_input(run.cost_micro));
-    format!("{},{calls},{errors},{cost},{currency},{tokens},{context}\r\n", cost::quoted(&name(run)))
+    format!("{},{}", cost::quoted(&name(run)), cost::csv_numbers(&run.spent, currency))
 }
