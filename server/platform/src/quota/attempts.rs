@@ -103,10 +103,14 @@ pub async fn check(platform: &Platform, attempt: Attempt, who: &str) -> Result<(
     let retry_after_ms = match platform.redis.run::<Vec<i64>>(&script).await.as_deref() {
         Ok([2, _, wait_us, ..]) => Some(u64::try_from(*wait_us).unwrap_or(0).div_ceil(1000)),
         Ok(_) => None,
-        Err(_) => match platform.local_buckets.admit(&bucket.into(), &platform.counters, 0, platform.replicas.share()) {
-            Decision::Limited { retry_after_ms, .. } => Some(retry_after_ms),
-            _ => None,
-        },
+        Err(away) => {
+            platform.metrics.degraded_decisions.inc();
+            tracing::debug!(error = %away, "attempts are counted without redis");
+            match platform.local_buckets.admit(&bucket.into(), &platform.counters, 0, platform.replicas.share()) {
+                Decision::Limited { retry_after_ms, .. } => Some(retry_after_ms),
+                _ => None,
+            }
+        }
     };
     match retry_after_ms {
         Some(retry_after_ms) => Err(Error::new(ErrorKind::Exhausted { retry_after_ms })),
