@@ -1,5 +1,5 @@
 -- Decides a call by everything that bounds it, and charges all of it or nothing. All keys are one tenant's, in one hash slot.
--- KEYS: 1 the tenant's epoch, 2 the call, 3 its session, 4 its agent's sessions by last use (to the minute), 5 what is kept under its idempotency
+-- KEYS: 1 the tenant's epoch, 2 the call, 3 its session, 4 its agent's sessions by last use (to the second), 5 what is kept under its idempotency
 --   key, 6 its agent's strikes; then buckets, counters, sets of what runs, and for each budget its reservations. Budgets are the last of the counters. Of the
 --   first six, those that are not wanted are the epoch again.
 -- ARGV: 1 the caller's epoch ('' = do not compare), 2 the session's id ('' = none), 3 its idle time (s), 4 the call's id ('' = do not remember),
@@ -26,8 +26,8 @@ if ARGV[6] ~= '' and math.floor(seconds / 86400) ~= tonumber(ARGV[6]) then retur
 if ARGV[2] ~= '' then
     local left = call('TTL', KEYS[3])
     if left == -2 then return {3} end
-    -- Once a minute is enough: three writes with each call would be a tenth of what a call costs here.
-    if left < tonumber(ARGV[3]) - 60 then
+    -- Once a second is enough, by which the one that was used last is known: three writes with each call would be a tenth of what a call costs here.
+    if left < tonumber(ARGV[3]) then
         call('EXPIRE', KEYS[3], ARGV[3])
         -- A key of another type is nothing of ours: it makes room.
         if type(try('ZADD', KEYS[4], seconds, ARGV[2])) == 'table' then
