@@ -13,7 +13,7 @@ use trunkline_protocol::mcp::Revision;
 use crate::support::{
     Agent, Answer, Builder, Era, SOON, TestApp, Upstream,
     collector::{Collector, Manner, attributes},
-    eventually, http,
+    eventually,
     mcp_upstream::{McpUpstream, Speaks, Way},
     process, tools,
 };
@@ -61,12 +61,6 @@ async fn told(collector: &Collector, tool: &str) -> (Span, BTreeMap<String, Vec<
         Some((server, children))
     })
     .await
-}
-
-async fn metric(app: &TestApp, name: &str) -> u64 {
-    let text = http().get(format!("{}/metrics", app.ops_url)).send().await.expect("an answer").text().await.expect("text");
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("_total "));
-    value.unwrap_or_else(|| panic!("no {name}: {text}")).parse().expect("a number")
 }
 
 async fn trace_ids(app: &TestApp) -> BTreeMap<String, Option<String>> {
@@ -200,8 +194,8 @@ async fn one_request_is_one_trace_from_the_caller_to_the_upstream() {
     for canary in ["canary", "/slow", "/status", "q=", &agent.key] {
         assert!(!sent.contains(canary), "{canary} in {sent}");
     }
-    assert_eq!(metric(&app, "trunkline_spans_exported").await, collector.spans().len() as u64);
-    assert_eq!(metric(&app, "trunkline_spans_dropped").await, 0);
+    assert_eq!(app.counted("trunkline_spans_exported").await, collector.spans().len() as u64);
+    assert_eq!(app.counted("trunkline_spans_dropped").await, 0);
 }
 
 #[tokio::test]
@@ -269,7 +263,7 @@ async fn f_41_a_collector_that_misbehaves_costs_calls_nothing() {
     };
     let dropped = async |app: &TestApp, least: u64| {
         eventually("spans are dropped", SOON * 3, async || {
-            Some(metric(app, "trunkline_spans_dropped").await).filter(|count| *count >= least)
+            Some(app.counted("trunkline_spans_dropped").await).filter(|count| *count >= least)
         })
         .await
     };
@@ -290,15 +284,15 @@ async fn f_41_a_collector_that_misbehaves_costs_calls_nothing() {
     eventually("it is asked again", SOON, async || (collector.heads().len() >= asked + 2).then_some(())).await;
     collector.behave(Manner::Takes);
     eventually("the same batch", SOON, async || (!collector.spans().is_empty()).then_some(())).await;
-    eventually("it is counted", SOON, async || (metric(&app, "trunkline_spans_exported").await == 4).then_some(())).await;
+    eventually("it is counted", SOON, async || (app.counted("trunkline_spans_exported").await == 4).then_some(())).await;
     collector.behave(Manner::Refuses(1_000_000));
-    let (before, taken) = (metric(&app, "trunkline_spans_dropped").await, metric(&app, "trunkline_spans_exported").await);
+    let (before, taken) = (app.counted("trunkline_spans_dropped").await, app.counted("trunkline_spans_exported").await);
     assert!(agent.echo("refused").await.is_ok());
     assert_eq!(dropped(&app, before + 1).await, before + 4, "no more than there were");
-    assert_eq!(metric(&app, "trunkline_spans_exported").await, taken);
+    assert_eq!(app.counted("trunkline_spans_exported").await, taken);
     collector.behave(Manner::Lies);
     assert!(agent.echo("lied").await.is_ok());
-    eventually("they count as taken", SOON, async || (metric(&app, "trunkline_spans_exported").await == taken + 4).then_some(()))
+    eventually("they count as taken", SOON, async || (app.counted("trunkline_spans_exported").await == taken + 4).then_some(()))
         .await;
     // It is gone.
     drop(collector);

@@ -22,7 +22,7 @@ use trunkline_platform::{
 };
 
 use super::{
-    Agent, eventually, logs,
+    Agent, eventually, http, logs,
     private::Folder,
     process,
     services::{Database, Kind, shared},
@@ -194,6 +194,13 @@ impl TestApp {
             logs,
             _spool: spool,
         }
+    }
+
+    /// What a counter of the metrics stands at; its name without `_total`.
+    pub(crate) async fn counted(&self, name: &str) -> u64 {
+        let text = http().get(format!("{}/metrics", self.ops_url)).send().await.expect("an answer").text().await.expect("text");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("_total "));
+        value.unwrap_or_else(|| panic!("no {name}: {text}")).parse().expect("a number")
     }
 
     /// From now on, errors with that text in the log are what the test wants.

@@ -434,7 +434,7 @@ async fn bounded(report: &mut Report, world: &World<'_>) {
                 let within = send("203.0.113.7").await;
                 if within.status != 201 {
                     // What it decided by its own share, without Redis, is another count than the one that is looked at.
-                    let alone = metric(&limited, "trunkline_degraded_decisions_total").await;
+                    let alone = limited.counted("trunkline_degraded_decisions").await;
                     return Err(format!("{sent}: {} {:?}, {alone} without redis", within.status, within.header("retry-after")));
                 }
             }
@@ -446,11 +446,4 @@ async fn bounded(report: &mut Report, world: &World<'_>) {
             same("what the client writes itself means nothing", send("198.51.100.1, 203.0.113.7").await.status, 429)
         })
         .await;
-}
-
-/// What a metric stands at.
-async fn metric(app: &TestApp, name: &str) -> String {
-    let all = http().get(format!("{}/metrics", app.ops_url)).send().await.expect("an answer").text().await.expect("text");
-    let line = all.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} is missing"));
-    line.trim().to_owned()
 }
